@@ -1,0 +1,65 @@
+# make run: a page to talk to the model.  make test: the tests.  Both make their own .venv first.
+# PYTHON chooses the interpreter (3.11 or newer): make run PYTHON=python3.12
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench lint clean
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+run: .venv/.installed  ## install, then serve the model on 127.0.0.1:8000 (PORT=... for another port)
+	@$(BIN)/denken serve --host $(HOST) --port $(PORT)
+
+test: .venv/.installed-dev  ## install with the test tools, then run every test
+	@export OMP_NUM_THREADS=1; $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+bench: .venv/.installed  ## measure the engine on this machine
+	@$(BIN)/python benchmarks/engine.py
+
+lint: .venv/.installed-dev  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy src/denken
+
+clean:  ## remove what the targets above made, .venv included
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "denken needs Python 3.11 or newer, and '$(PYTHON)' is" \
+	    "$$($(PYTHON) --version 2>&1 || echo missing). Install one and name it: make run PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { \
+	  echo "This Python cannot make virtual environments; on Debian and Ubuntu: sudo apt install python3-venv" >&2; \
+	  rm -rf .venv; exit 1; }
+
+# On Linux, PyPI's PyTorch brings gigabytes of CUDA. Where there is no NVIDIA driver, and PyTorch's own index
+# can be reached, the CPU build is installed first, and the line after it finds its need met.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+define small_torch
+@if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null && \
+    ! $(BIN)/python -c 'import torch' 2>/dev/null && \
+    $(BIN)/python -c 'import urllib.request as u; u.urlopen("$(CPU_INDEX)/torch/", timeout=5)' 2>/dev/null; then \
+  $(BIN)/python -m pip install --quiet --disable-pip-version-check --extra-index-url $(CPU_INDEX) \
+    "$$(grep -oE 'torch>=[^"]+' pyproject.toml)" || true; fi
+endef
+
+# The stamps make an installation happen only when pyproject.toml has changed since.
+.venv/.installed: pyproject.toml | .venv/bin/python
+	@echo "Installing denken into .venv (once; PyTorch is large, this takes a few minutes) ..."
+	$(small_torch)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/.installed-dev: pyproject.toml | .venv/bin/python
+	@echo "Installing denken and its test tools into .venv (once; this takes a few minutes) ..."
+	$(small_torch)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ .venv/.installed

@@ -1,0 +1,5 @@
+"""`python -m denken` is `denken`."""
+
+from denken.cli import main
+
+main()
