@@ -1,0 +1,222 @@
+"""Messages to ids and a loss mask, in DeepSeek-R1's format.
+
+    BOS system <User>question<Assistant>answer EOS <User>question<Assistant><think>\\n   and the model goes on
+
+Content and control tokens are encoded apart, so nothing that a person, a page or a tool types becomes a
+control id. Text between two control tokens is encoded as one piece, which gives the ids of the published
+template's text wherever content holds no control string; only what the template forces before the model's
+own turn (the line break after `<think>`) is a piece of its own, as it is when the model generates.
+
+Content is never trimmed, as in the published template (February 2025). Where we depart from it:
+
+1. Several system messages are joined by an empty line (DeepSeek's later templates); the published one keeps the last.
+2. The last message, when it is the assistant's, is rendered whole with its thought, and nothing follows it.
+   The published template drops its thought and, asked to, opens another turn.
+3. An old answer is cut up to its last `</think>`, as published, only when its message has no `reasoning_content`.
+   Where thought and answer were separated already, a `</think>` in the answer is something that was said.
+4. Tool calls: every block is closed (published: only from the second call on, and then once a call), opens anew in
+   each turn, may follow text, and tool outputs are closed whoever speaks next.
+
+Not covered: the templates of other families, and continuing an unfinished answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from denken.chat.message import Message, ToolCall
+from denken.errors import RequestError
+from denken.tokenizer import Tokenizer
+
+BOS = "<｜begin▁of▁sentence｜>"
+EOS = "<｜end▁of▁sentence｜>"
+USER = "<｜User｜>"
+ASSISTANT = "<｜Assistant｜>"
+THINK = "<think>"
+END_THINK = "</think>"
+CALLS_BEGIN = "<｜tool▁calls▁begin｜>"
+CALLS_END = "<｜tool▁calls▁end｜>"
+CALL_BEGIN = "<｜tool▁call▁begin｜>"
+CALL_END = "<｜tool▁call▁end｜>"
+CALL_SEP = "<｜tool▁sep｜>"
+OUTPUTS_BEGIN = "<｜tool▁outputs▁begin｜>"
+OUTPUTS_END = "<｜tool▁outputs▁end｜>"
+OUTPUT_BEGIN = "<｜tool▁output▁begin｜>"
+OUTPUT_END = "<｜tool▁output▁end｜>"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation as ids, and for each id whether it is the model's own and carries loss."""
+
+    ids: tuple[int, ...]
+    loss_mask: tuple[bool, ...]
+
+
+def render(
+    messages: Sequence[Message], tokenizer: Tokenizer, *, thinking: bool = True, generate: bool = True
+) -> Rendered:
+    """The ids of a conversation.
+
+    thinking: whether the model is to think; if not, an empty thought is forced.
+    generate: end with the opening of the assistant's turn. After tool outputs there is nothing to open (as
+        published: the turn goes on); after an assistant's message nothing is opened either.
+
+    Loss: when the last message is the assistant's, on its thought, `\\n</think>\\n\\n`, answer, tool calls and EOS;
+    never on what the template forces: `<think>\\n`, or the whole empty thought when `thinking` is off (a thought
+    in the message is then left out). Nothing else carries loss.
+
+    Raises RequestError without messages, ConfigError where the vocabulary lacks a control token that is needed.
+
+    >>> render([Message("user", "Hi")], tokenizer).ids  # doctest: +SKIP
+    (0, 128803, 20440, 128804, 128798, 201)
+    """
+    if not messages:
+        raise RequestError("There are no messages; give at least one of a user.")
+    page = _Page(tokenizer)
+    page.control(BOS)
+    page.text("\n\n".join(message.content for message in messages if message.role == "system"))
+    spoken = [message for message in messages if message.role != "system"]
+    ends_whole = bool(spoken) and spoken[-1].role == "assistant"
+    in_turn = False  # tool outputs leave the assistant's turn open: its answer follows without a new <Assistant>
+    for index, message in enumerate(spoken):
+        if message.role == "user":
+            page.control(USER)
+            page.text(message.content)
+        elif message.role == "tool":
+            _tool_output(page, message, first=not in_turn)
+            if index + 1 == len(spoken) or spoken[index + 1].role != "tool":
+                page.control(OUTPUTS_END)
+        elif ends_whole and index + 1 == len(spoken):
+            _final_turn(page, message, thinking, in_turn)
+        else:
+            _old_turn(page, message, in_turn)
+        in_turn = message.role == "tool"
+    if generate and not ends_whole and not in_turn:
+        _open_turn(page, thinking)
+    return page.rendered()
+
+
+def open_thought(ids: Sequence[int], tokenizer: Tokenizer) -> bool:
+    """Whether a prompt ends inside a thought: its last turn has a `<think>` that is not closed."""
+    if not tokenizer.has_control(THINK):
+        return False
+    opener = tokenizer.control(THINK)
+    enders = {tokenizer.control(name) for name in (END_THINK, EOS, USER, ASSISTANT) if tokenizer.has_control(name)}
+    for id_ in reversed(ids):
+        if id_ == opener:
+            return True
+        if id_ in enders:
+            return False
+    return False
+
+
+def end_of_thinking(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The ids that end a thought when its budget is spent: a line break, `</think>`, an empty line."""
+    return (*tokenizer.encode("\n"), tokenizer.control(END_THINK), *tokenizer.encode("\n\n"))
+
+
+class _Page:
+    """Ids and mask as they are written; text waits until a control token or another loss ends its piece."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._mask: list[bool] = []
+        self._waiting = ""
+        self._waiting_loss = False
+
+    def text(self, text: str, *, loss: bool = False) -> None:
+        if loss != self._waiting_loss:
+            self.cut()
+            self._waiting_loss = loss
+        self._waiting += text
+
+    def control(self, name: str, *, loss: bool = False) -> None:
+        self.cut()
+        self._ids.append(self._tokenizer.control(name))
+        self._mask.append(loss)
+
+    def cut(self) -> None:
+        """End the piece of text here."""
+        piece = self._tokenizer.encode(self._waiting) if self._waiting else []
+        self._ids.extend(piece)
+        self._mask.extend([self._waiting_loss] * len(piece))
+        self._waiting = ""
+
+    def rendered(self) -> Rendered:
+        self.cut()
+        return Rendered(tuple(self._ids), tuple(self._mask))
+
+
+def _open_turn(page: _Page, thinking: bool) -> None:
+    """What is forced before the model speaks."""
+    page.control(ASSISTANT)
+    page.control(THINK)
+    page.text("\n" if thinking else "\n\n")
+    if not thinking:
+        page.control(END_THINK)
+        page.text("\n\n")
+    page.cut()
+
+
+def _old_turn(page: _Page, message: Message, in_turn: bool) -> None:
+    """An assistant's message in the history: the answer without its thought."""
+    if not in_turn:
+        page.control(ASSISTANT)
+    separated = message.reasoning_content is not None
+    page.text(message.content if separated else message.content.rpartition(END_THINK)[2])
+    _tool_calls(page, message.tool_calls, loss=False)
+    page.control(EOS)
+
+
+def _final_turn(page: _Page, message: Message, thinking: bool, in_turn: bool) -> None:
+    """The assistant's message that closes the conversation: what training learns from."""
+    thought, answer = _thought_and_answer(message)
+    if not in_turn:
+        _open_turn(page, thinking)
+    elif thinking and thought:  # nothing was forced after tool outputs: the model opened this thought itself
+        page.control(THINK, loss=True)
+        page.text("\n", loss=True)
+    if thinking and (thought or not in_turn):
+        page.text(thought + "\n", loss=True)
+        page.control(END_THINK, loss=True)
+        page.text("\n\n", loss=True)
+    page.text(answer, loss=True)
+    _tool_calls(page, message.tool_calls, loss=True)
+    page.control(EOS, loss=True)
+
+
+def _thought_and_answer(message: Message) -> tuple[str, str]:
+    """The thought and the answer, also of content that begins with a spelt-out `<think>`."""
+    if message.reasoning_content is None and message.content.lstrip().startswith(THINK):
+        thought, closer, answer = message.content.lstrip().removeprefix(THINK).rpartition(END_THINK)
+        if closer:
+            return thought.removeprefix("\n").removesuffix("\n"), answer.removeprefix("\n").removeprefix("\n")
+    return message.reasoning_content or "", message.content
+
+
+def _tool_calls(page: _Page, calls: Sequence[ToolCall], *, loss: bool) -> None:
+    if not calls:
+        return
+    page.control(CALLS_BEGIN, loss=loss)
+    for position, call in enumerate(calls):
+        if position:
+            page.text("\n", loss=loss)
+        page.control(CALL_BEGIN, loss=loss)
+        page.text(call.type, loss=loss)
+        page.control(CALL_SEP, loss=loss)
+        page.text(f"{call.name}\n```json\n{call.arguments}\n```", loss=loss)
+        page.control(CALL_END, loss=loss)
+    page.control(CALLS_END, loss=loss)
+
+
+def _tool_output(page: _Page, message: Message, *, first: bool) -> None:
+    if first:
+        page.control(OUTPUTS_BEGIN)
+    else:
+        page.text("\n")
+    page.control(OUTPUT_BEGIN)
+    page.text(message.content)
+    page.control(OUTPUT_END)
