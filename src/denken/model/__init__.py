@@ -1,0 +1,1 @@
+"""What thinks: one transformer for Llama, Qwen and DeepSeek. Knows nothing of text or requests."""

@@ -1,0 +1,88 @@
+"""Mixtures of experts: DeepSeek-V3's router (sigmoid scores, selection bias, group-limited) and Qwen3's (softmax).
+
+Routing happens in fp32 whatever the weights are. Balancing during training (moving `e_score_correction_bias`)
+is the trainer's; expert parallelism is not covered.
+"""
+
+# N = tokens (all rows flattened), X = experts, G = groups of experts, S = experts chosen for a token, M = hidden size
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from denken.model.config import ModelConfig
+from denken.model.layers import MLP
+
+
+class Router(nn.Module):
+    """Chooses experts for each token and weighs them."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.sigmoid = config.family == "deepseek_v3"
+        self.weight = nn.Parameter(torch.zeros(config.n_routed_experts, config.hidden_size))
+        if self.sigmoid:
+            self.register_buffer("e_score_correction_bias", torch.zeros(config.n_routed_experts))
+
+    def forward(self, tokens_NM: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns weights (N, S) in fp32 and the experts' indices (N, S)."""
+        with torch.autocast(tokens_NM.device.type, enabled=False):
+            logits_NX = F.linear(tokens_NM.float(), self.weight.float())
+        scores_NX = logits_NX.sigmoid() if self.sigmoid else logits_NX.softmax(dim=-1)
+        chosen_NS = self._choose(scores_NX.detach())
+        weights_NS = scores_NX.gather(1, chosen_NS)
+        if self.config.norm_topk_prob:
+            weights_NS = weights_NS / (weights_NS.sum(dim=-1, keepdim=True) + (1e-20 if self.sigmoid else 0.0))
+        return weights_NS * self.config.routed_scaling_factor, chosen_NS
+
+    def _choose(self, scores_NX: Tensor) -> Tensor:
+        """The bias moves who is chosen, never the weight of who was (DeepSeek-V3, equation 16)."""
+        if self.sigmoid:
+            scores_NX = scores_NX + self.e_score_correction_bias.float()
+        groups = self.config.n_group
+        if groups > 1:
+            scores_NGX = scores_NX.unflatten(1, (groups, -1))
+            group_scores_NG = scores_NGX.topk(2, dim=-1).values.sum(dim=-1)
+            best_NG = group_scores_NG.topk(self.config.topk_group, dim=-1).indices
+            outside_NG = torch.ones_like(group_scores_NG, dtype=torch.bool).scatter_(1, best_NG, False)
+            scores_NX = scores_NGX.masked_fill(outside_NG[..., None], float("-inf")).flatten(1)
+        return scores_NX.topk(self.config.num_experts_per_tok, dim=-1).indices
+
+
+class MixtureOfExperts(nn.Module):
+    """Routed experts, and shared ones that see every token (DeepSeekMoE, Dai et al. 2024)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        size = config.moe_intermediate_size
+        self.gate = Router(config)
+        self.experts = nn.ModuleList(MLP(config.hidden_size, size) for _ in range(config.n_routed_experts))
+        self.shared_experts = (
+            MLP(config.hidden_size, size * config.n_shared_experts) if config.n_shared_experts else None
+        )
+
+    def forward(self, hidden_BTM: Tensor) -> Tensor:
+        tokens_NM = hidden_BTM.flatten(0, 1)
+        weights_NS, chosen_NS = self.gate(tokens_NM)
+        out_NM = self._routed(tokens_NM, weights_NS, chosen_NS)
+        if self.shared_experts is not None:
+            out_NM = out_NM + self.shared_experts(tokens_NM)
+        return out_NM.view_as(hidden_BTM)
+
+    def _routed(self, tokens_NM: Tensor, weights_NS: Tensor, chosen_NS: Tensor) -> Tensor:
+        """Tokens are sorted by expert, so that each expert runs once over the tokens that chose it."""
+        order = chosen_NS.flatten().argsort(stable=True)
+        token = order // chosen_NS.shape[1]
+        counts = chosen_NS.flatten().bincount(minlength=len(self.experts)).tolist()
+        weight_1 = weights_NS.flatten()[order, None]
+        out_NM = torch.zeros_like(tokens_NM, dtype=torch.float32)
+        start = 0
+        for expert, count in zip(self.experts, counts, strict=True):
+            if count:
+                rows = slice(start, start + count)
+                out_NM = out_NM.index_add(0, token[rows], expert(tokens_NM[token[rows]]) * weight_1[rows])
+                start += count
+        return out_NM.to(tokens_NM.dtype)
