@@ -136,9 +136,9 @@ class ModelConfig:
             _check_range(name, getattr(self, name), 1, LARGEST_SIZE)
         _check_range("num_hidden_layers", self.num_hidden_layers, 1, MOST_LAYERS)
         _check_range("max_position_embeddings", self.max_position_embeddings, 1, 1 << 40)
-        for name in ("rms_norm_eps", "rope_theta"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; give a finite number above 0.")
+        for name, low in (("rms_norm_eps", 0), ("rope_theta", 1)):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > low):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; give a finite number above {low}.")
         if self.is_latent:
             self._check_latent()
         else:

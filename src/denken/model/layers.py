@@ -90,7 +90,7 @@ def rotate(x_BTHD: Tensor, cos_BT1F: Tensor, sin_BT1F: Tensor, *, interleaved: b
 
 def frequencies(size: int, theta: float, scaling: RopeScaling | None) -> Tensor:
     """Radians a token for each pair of columns, fp32 (size / 2,), after the scaling ("dynamic": its start value)."""
-    exponents = torch.arange(0, size, 2).float() / size
+    exponents = torch.arange(0, size, 2, device="cpu").float() / size  # also where the default device is another
     plain = 1.0 / theta**exponents
     if scaling is None or scaling.rope_type == "dynamic":
         return plain
@@ -122,7 +122,7 @@ def _yarn(plain: Tensor, theta: float, scaling: RopeScaling) -> Tensor:
     low, high = max(low, 0), min(high, size - 1)
     if low == high:
         high += 0.001
-    stretched = ((torch.arange(len(plain)).float() - low) / (high - low)).clamp(0, 1)
+    stretched = ((torch.arange(len(plain), device=plain.device).float() - low) / (high - low)).clamp(0, 1)
     return plain / scaling.factor * stretched + plain * (1 - stretched)
 
 
@@ -147,6 +147,4 @@ def latent_scale(config: ModelConfig) -> float:
     scaling = config.rope_scaling
     if scaling is None or not scaling.mscale_all_dim:
         return scale
-    factor = _yarn_factor(scaling, config.max_position_embeddings) if scaling.rope_type == "yarn" else scaling.factor
-    assert factor is not None
     return scale * _mscale(scaling.factor, scaling.mscale_all_dim) ** 2
