@@ -1,0 +1,201 @@
+"""Recipes: `recipe.toml` read into frozen records, where a mistyped key is an error that names the near miss.
+
+A recipe describes one training run completely: the model's shape (Hugging Face's `config.json` keys), its tokenizer,
+its data, its optimiser and its budget. What a key of `[model]` means is left to `denken.model.config`, what a source of
+`[data]` means to `denken.train.data`; both tables are handed over as they stand.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from denken.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """One table of a recipe: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TokenizerSection(Section):
+    """path: a folder with tokenizer.json, relative to the working directory or else to the recipe's folder."""
+
+    path: Path
+
+
+class DataSection(BaseModel):
+    """What is read. Every key but the two below belongs to the data sources and is passed on untouched.
+
+    widths: how many tokens a packed row may hold; a document goes to the smallest width that holds it. `width = 512`
+        is short for `widths = [512]`.
+    open_rows: how many rows of each width wait to be filled up; more means less padding and more memory.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    widths: tuple[int, ...] = (512,)
+    open_rows: int = Field(default=16, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_width(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "width" in values:
+            values = dict(values)
+            if "widths" in values:
+                raise ValueError("give either width or widths, not both")
+            values["widths"] = [values.pop("width")]
+        return values
+
+    @model_validator(mode="after")
+    def _sorted_widths(self) -> Self:
+        if not self.widths or min(self.widths) < 2 or list(self.widths) != sorted(set(self.widths)):
+            raise ValueError("widths must be different numbers of tokens above 1, smallest first, such as [128, 512]")
+        return self
+
+    @property
+    def sources(self) -> dict[str, Any]:
+        """The keys that belong to `denken.train.data`."""
+        return dict(self.model_extra or {})
+
+
+class OptimSection(Section):
+    """How weights move.
+
+    lr: the peak learning rate of the hidden matrices. adam_lr: that of embeddings, norms, biases and head; None takes
+        lr with adamw, 0.003 with muon.
+    schedule: after `warmup` steps, "wsd" stays at the peak and falls in a straight line over the last
+        `decay_fraction` of the steps, "cosine" and "linear" fall all the way; all end at min_lr_fraction of the peak.
+    grad_clip: the largest gradient norm; 0 does not clip.
+    """
+
+    name: Literal["muon", "adamw"] = "muon"
+    lr: float = Field(default=0.02, gt=0)
+    adam_lr: float | None = Field(default=None, gt=0)
+    warmup: int = Field(default=100, ge=0)
+    schedule: Literal["wsd", "cosine", "linear"] = "wsd"
+    decay_fraction: float = Field(default=0.2, ge=0, le=1)
+    min_lr_fraction: float = Field(default=0.0, ge=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    grad_clip: float = Field(default=1.0, ge=0)
+
+
+class TrainSection(Section):
+    """How long, how much at a time, and what is kept.
+
+    steps or tokens: the budget; tokens are counted as slots of packed rows, steps = tokens / batch_tokens.
+    batch_tokens: slots of one step over all processes. micro_tokens: slots of one forward in one process.
+    processes: how many processes share a step. lanes: into how many streams the documents are dealt (a multiple of
+        processes; None: as many as processes); a run keeps its loss curve under any processes that divide its lanes.
+    threads: torch's threads a process; None: 1 with several processes, else torch's own choice.
+    init_from: a folder of weights to start from (Hugging Face format) instead of random ones.
+    eval_every: steps between looks at documents of another seed; 0 never looks. eval_documents: how many each time.
+    """
+
+    steps: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    batch_tokens: int = Field(default=8192, ge=2)
+    micro_tokens: int = Field(default=4096, ge=2)
+    dtype: Literal["bf16", "fp32"] = "bf16"
+    processes: int = Field(default=1, ge=1)
+    lanes: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+    compile: bool = False
+    checkpoint_every_s: float = Field(default=300, ge=0)
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    keep: int = Field(default=2, ge=1)
+    log_every: int = Field(default=10, ge=1)
+    eval_every: int = Field(default=0, ge=0)
+    eval_documents: int = Field(default=64, ge=1)
+    init_from: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if (self.steps is None) == (self.tokens is None):
+            raise ValueError("give either steps or tokens (the budget of the run), one of the two")
+        return self
+
+    @property
+    def total_steps(self) -> int:
+        """The budget in steps."""
+        if self.steps is not None:
+            return self.steps
+        assert self.tokens is not None
+        return max(1, -(-self.tokens // self.batch_tokens))
+
+
+class CostSection(Section):
+    """What a core costs for an hour, in US dollars: the ledger multiplies."""
+
+    usd_per_core_hour: float = Field(default=0.02, ge=0)
+
+
+class Recipe(Section):
+    """One training run, described completely."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(default=1, ge=0)
+    model: dict[str, Any]
+    tokenizer: TokenizerSection
+    data: DataSection
+    optim: OptimSection = OptimSection()
+    train: TrainSection
+    cost: CostSection = CostSection()
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a recipe file. ConfigError names every key that is wrong, and the near miss of an unknown one."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"The recipe {path} cannot be read ({error.strerror}); give the path of a recipe.toml."
+            ) from None
+        try:
+            return parse(cls, tomllib.loads(text), where=str(path))
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from None
+
+
+def parse(model: type[Model], values: dict[str, Any], *, where: str) -> Model:
+    """Validate `values` as `model`; what is wrong becomes one ConfigError in whole sentences."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        sentences = [_sentence(model, detail["type"], detail["loc"], detail["msg"]) for detail in error.errors()]
+        raise ConfigError(f"{where}: " + " ".join(sentences)) from None
+
+
+def _sentence(model: type[BaseModel], kind: str, location: tuple[int | str, ...], message: str) -> str:
+    key = ".".join(str(part) for part in location)
+    if kind == "extra_forbidden":
+        known = sorted(_table(model, location[:-1]).model_fields)
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}."
+        return f"There is no key {key!r}; {hint}"
+    if kind == "missing":
+        return f"The key {key!r} is missing; add it."
+    message = message.removeprefix("Value error, ").rstrip(".")
+    return f"{key or 'the recipe'}: {message[:1].lower()}{message[1:]}."
+
+
+def _table(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The record that the table at `location` is read into."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+        for option in options:
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                model = option
+    return model

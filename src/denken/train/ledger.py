@@ -1,0 +1,77 @@
+"""What a run has cost: seconds, tokens, floating-point operations, money. Numbers only; the loop says when."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Running totals, kept in the checkpoint and written to ledger.json.
+
+    tokens: positions that are not padding. targets: those with a loss. flops: see `Price.flops`.
+    core_seconds: seconds times the cores in use.
+    """
+
+    seconds: float = 0.0
+    core_seconds: float = 0.0
+    tokens: int = 0
+    targets: int = 0
+    flops: float = 0.0
+
+    def usd(self, usd_per_core_hour: float) -> float:
+        return self.core_seconds / 3600 * usd_per_core_hour
+
+    def write(self, path: Path, usd_per_core_hour: float) -> None:
+        """Replace ledger.json in one go."""
+        record = asdict(self) | {"usd_per_core_hour": usd_per_core_hour, "usd": self.usd(usd_per_core_hour)}
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one position costs to learn from, in floating-point operations.
+
+    body: parameters that every position passes (experts count by the share that is active; embeddings are looked up,
+        not multiplied). head: parameters of the output head, passed by positions with a target alone.
+    attention: operations per position and position attended to, over all layers, forwards.
+    """
+
+    body: float
+    head: float
+    attention: float
+
+    @classmethod
+    def of(cls, parameters: Iterable[tuple[str, Tensor]], config: Mapping[str, Any]) -> Price:
+        """From a network's parameters and its Hugging Face configuration."""
+        body = embedding = head = 0.0
+        experts = config.get("n_routed_experts") or config.get("num_experts") or 1
+        active = (config.get("num_experts_per_tok") or experts) / experts
+        for name, parameter in parameters:
+            if "embed" in name:
+                embedding += parameter.numel()
+            elif "lm_head" in name:
+                head += parameter.numel()
+            else:
+                body += parameter.numel() * (active if ".experts." in name else 1.0)
+        heads = config.get("num_attention_heads", 1)
+        size = config.get("head_dim") or config.get("hidden_size", 0) / heads
+        query = config.get("qk_nope_head_dim", 0) + config.get("qk_rope_head_dim", 0) or size
+        value = config.get("v_head_dim") or size
+        return cls(body, head or embedding, 2.0 * config.get("num_hidden_layers", 0) * heads * (query + value))
+
+    def flops(self, tokens: int, targets: int, context: int) -> float:
+        """Forwards and backwards (twice the forward's): 6 per parameter and position, plus attention.
+
+        context: the sum over positions of how many positions each attends to.
+        """
+        return 6 * (self.body * tokens + self.head * targets) + 3 * self.attention * context

@@ -1,0 +1,236 @@
+"""How weights move: Muon for hidden matrices, AdamW for the rest, fp32 masters under a bf16 network, the schedule.
+
+`Optimizer` owns one flat fp32 buffer with every gradient, so that processes average in a single exchange and the norm
+is one reduction. What gradients mean (which loss, averaged over what) is left to the loop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from denken.config import OptimSection
+from denken.errors import CheckpointError
+
+# G = matrices of one shape, R = rows, C = columns
+
+Exchange = Callable[[Tensor], None]
+
+
+def lr_factor(step: int, total: int, optim: OptimSection) -> float:
+    """The fraction of the peak learning rate at `step` (from 0) of `total`."""
+    if step < optim.warmup:
+        return (step + 1) / optim.warmup
+    floor = optim.min_lr_fraction
+    if optim.schedule == "wsd":
+        decay = max(1, round(optim.decay_fraction * total))
+        left = min(1.0, (total - step) / decay)
+        return floor + (1 - floor) * max(0.0, left)
+    done = min(1.0, (step - optim.warmup) / max(1, total - optim.warmup))
+    if optim.schedule == "cosine":
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+    return floor + (1 - floor) * (1 - done)
+
+
+def orthogonalise(matrices_GRC: Tensor, *, steps: int = 5, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """Push the singular values of every matrix towards 1 by a quintic Newton-Schulz iteration; shape is kept.
+
+    Source: Keller Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024),
+    https://kellerjordan.github.io/posts/muon/, with its coefficients, which stop near 1 (about 0.7 to 1.2) for speed.
+    Departs from it: matrices of one shape go through together, in batched products.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x_GRC = matrices_GRC.to(dtype)
+    tall = x_GRC.shape[1] > x_GRC.shape[2]
+    if tall:
+        x_GRC = x_GRC.mT
+    x_GRC = (x_GRC / (matrices_GRC.float().norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype).contiguous()
+    for _ in range(steps):
+        gram_GRR = torch.bmm(x_GRC, x_GRC.mT)
+        poly_GRR = torch.baddbmm(gram_GRR, gram_GRR, gram_GRR, beta=b, alpha=c)
+        x_GRC = torch.baddbmm(x_GRC, poly_GRR, x_GRC, beta=a)
+    return x_GRC.mT if tall else x_GRC
+
+
+def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether Muon may move it: a matrix (or a stack of them) between hidden features.
+
+    Embeddings and head speak of tokens and a router of experts, one row each; AdamW moves those, norms and biases.
+    """
+    return parameter.ndim >= 2 and not any(part in name for part in ("embed", "lm_head", "mlp.gate.weight"))
+
+
+class Muon:
+    """Momentum, orthogonalised (see `orthogonalise`), with Nesterov's look-ahead and decoupled weight decay.
+
+    An update of a matrix with R rows and C columns is scaled by max(1, R / C) ** 0.5, as in the source's own code.
+    Matrices of one shape are orthogonalised together. With several processes (`rank` of `world`) each orthogonalises
+    its share and `exchange` (a sum over processes, in place) puts the update together.
+    """
+
+    def __init__(
+        self, named: Mapping[str, Tensor], *, momentum: float, weight_decay: float, rank: int = 0, world: int = 1
+    ) -> None:
+        self.named = dict(named)
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.rank, self.world = rank, world
+        self.buffers = {name: torch.zeros_like(tensor) for name, tensor in self.named.items()}
+        self._groups: dict[tuple[int, int], list[str]] = {}
+        for name, tensor in self.named.items():
+            self._groups.setdefault((tensor.shape[-2], tensor.shape[-1]), []).append(name)
+        self._update = torch.empty(sum(tensor.numel() for tensor in self.named.values()))
+
+    @torch.no_grad()
+    def step(self, gradients: Mapping[str, Tensor], lr: float, exchange: Exchange | None = None) -> None:
+        names = list(self.named)
+        buffers = [self.buffers[name] for name in names]
+        grads = [gradients[name] for name in names]
+        torch._foreach_lerp_(buffers, grads, 1 - self.momentum)
+        looked_ahead = dict(zip(names, torch._foreach_lerp(grads, buffers, self.momentum), strict=True))
+        start = 0
+        if self.world > 1:
+            self._update.zero_()
+        for (rows, columns), members in self._groups.items():
+            stack_GRC = torch.cat([looked_ahead[name].reshape(-1, rows, columns) for name in members])
+            update_GRC = self._update[start : start + stack_GRC.numel()].view_as(stack_GRC)
+            start += stack_GRC.numel()
+            share = slice(self.rank, None, self.world)
+            if stack_GRC[share].shape[0]:
+                update_GRC[share] = orthogonalise(stack_GRC[share]).to(update_GRC.dtype)
+        if exchange is not None and self.world > 1:
+            exchange(self._update)
+        start = 0
+        for (rows, columns), members in self._groups.items():
+            scale = max(1.0, rows / columns) ** 0.5
+            for name in members:
+                tensor = self.named[name]
+                update = self._update[start : start + tensor.numel()].view_as(tensor)
+                start += tensor.numel()
+                tensor.mul_(1 - lr * self.weight_decay).add_(update, alpha=-lr * scale)
+
+
+class Optimizer:
+    """Moves a network's weights; keeps fp32 masters where the network computes in another type.
+
+    The loop does, once a step: `collect()` after each backward, then `average()` and `step()`. `stats` is a tail of the
+    gradient buffer that travels with the exchange: the loop puts sums into it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optim: OptimSection,
+        *,
+        dtype: torch.dtype = torch.float32,
+        stats: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        """`model` comes in fp32; its parameters (not its buffers) are turned into `dtype` here."""
+        self.optim = optim
+        self.model_parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        sizes = [p.numel() for p in self.model_parameters.values()]
+        self.buffer = torch.zeros(sum(sizes) + stats)
+        self.gradient, self.stats = self.buffer[: sum(sizes)], self.buffer[sum(sizes) :]
+        views = zip(self.model_parameters.items(), self.gradient.split(sizes), strict=True)
+        self.gradients = {name: view.view(p.shape) for (name, p), view in views}
+        # An fp32 network is its own master, and lets backward add into the buffer directly.
+        self.shadowed = dtype != torch.float32
+        self.masters = {name: parameter.detach() for name, parameter in self.model_parameters.items()}
+        for name, parameter in self.model_parameters.items():
+            if self.shadowed:
+                parameter.data = parameter.data.to(dtype)
+            else:
+                parameter.grad = self.gradients[name]
+
+        matrices = {
+            name: tensor
+            for name, tensor in self.masters.items()
+            if optim.name == "muon" and is_hidden_matrix(name, tensor)
+        }
+        self.muon = Muon(matrices, momentum=optim.momentum, weight_decay=optim.weight_decay, rank=rank, world=world)
+        rest = [name for name in self.masters if name not in matrices]
+        hidden = [name for name in rest if is_hidden_matrix(name, self.masters[name]) or "lm_head" in name]
+        other = [name for name in rest if name not in hidden]
+        self._adam_names = hidden + other
+        self._adam_lr = optim.adam_lr or (0.003 if optim.name == "muon" else optim.lr)
+        groups = []
+        for members, decay, lr in (
+            (hidden, optim.weight_decay, optim.lr if optim.name == "adamw" else self._adam_lr),
+            (other, 0.0, self._adam_lr),
+        ):
+            if members:
+                leaves = [self.masters[name] for name in members]
+                groups.append({"params": leaves, "weight_decay": decay, "peak": lr})
+        self.adamw = torch.optim.AdamW(groups, lr=1.0, betas=optim.betas, eps=1e-8, fused=True) if groups else None
+        for name in self._adam_names:
+            self.masters[name].grad = self.gradients[name]
+
+    @torch.no_grad()
+    def collect(self) -> None:
+        """Add the gradients of one backward to the buffer (fp32 networks have done so already)."""
+        if self.shadowed:
+            for name, parameter in self.model_parameters.items():
+                if parameter.grad is not None:
+                    self.gradients[name].add_(parameter.grad)
+                    parameter.grad = None
+
+    @torch.no_grad()
+    def step(self, factor: float, exchange: Exchange | None = None) -> float:
+        """Clip, move every weight at `factor` of its peak learning rate, clear the buffer; returns the norm before."""
+        norm = float(self.gradient.norm())
+        if self.optim.grad_clip and norm > self.optim.grad_clip:
+            self.gradient.mul_(self.optim.grad_clip / norm)
+        if self.muon.named:
+            self.muon.step(self.gradients, self.optim.lr * factor, exchange)
+        if self.adamw is not None:
+            for group in self.adamw.param_groups:
+                group["lr"] = group["peak"] * factor
+            self.adamw.step()
+        self.publish()
+        self.buffer.zero_()
+        return norm
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Copy the masters into the network."""
+        if self.shadowed:
+            for name, parameter in self.model_parameters.items():
+                parameter.copy_(self.masters[name])
+
+    def state(self) -> dict[str, Tensor]:
+        """Momenta by name, for a checkpoint; `restore` takes them back."""
+        tensors = {f"muon.{name}": buffer for name, buffer in self.muon.buffers.items()}
+        if self.adamw is not None:
+            for name in self._adam_names:
+                for key, value in self.adamw.state.get(self.masters[name], {}).items():
+                    tensors[f"adamw.{name}.{key}"] = value
+        return tensors
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave. CheckpointError where a shape differs; a missing momentum starts afresh."""
+        for name, buffer in self.muon.buffers.items():
+            if f"muon.{name}" in tensors:
+                buffer.copy_(_same_shape(name, tensors[f"muon.{name}"], buffer))
+        for name in self._adam_names:
+            if self.adamw is not None and f"adamw.{name}.step" in tensors:
+                master = self.masters[name]
+                self.adamw.state[master] = {
+                    "step": tensors[f"adamw.{name}.step"].clone(),
+                    "exp_avg": _same_shape(name, tensors[f"adamw.{name}.exp_avg"], master).clone(),
+                    "exp_avg_sq": _same_shape(name, tensors[f"adamw.{name}.exp_avg_sq"], master).clone(),
+                }
+
+
+def _same_shape(name: str, tensor: Tensor, like: Tensor) -> Tensor:
+    if tensor.shape != like.shape:
+        raise CheckpointError(
+            f"The checkpoint's {name} has shape {tuple(tensor.shape)}, the recipe's model {tuple(like.shape)}; "
+            "start a run of another name, or restore the recipe's [model]."
+        )
+    return tensor

@@ -1,0 +1,105 @@
+"""Several processes, one step: each reads its own lanes of documents, gradients are summed once a step.
+
+Collectives are torch.distributed's over gloo. A run starts its own processes (`launch`), or finds itself started by
+`torchrun`, which sets RANK and WORLD_SIZE. Sharding of weights is not here: every process holds the whole network.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """This process among the others. With a world of 1 every exchange is a no-op."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def sum_(self, tensor: Tensor) -> None:
+        """Sum over all processes, in place; every process ends with the same bits."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Everybody's small value, in the order of ranks, to everybody."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def launch(body: Callable[..., None], processes: int, threads: int | None, *arguments: Any) -> None:
+    """Run `body(mesh, *arguments)` in `processes` processes, this one being rank 0, and return when all are done.
+
+    Under torchrun (RANK is set) this process is one of torchrun's and starts none. `body` must be importable.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        torch.set_num_threads(threads or 1)
+        dist.init_process_group("gloo")
+        try:
+            body(Mesh(rank, world), *arguments)
+        finally:
+            dist.destroy_process_group()
+        return
+    if processes == 1:
+        if threads:
+            torch.set_num_threads(threads)
+        body(Mesh(), *arguments)
+        return
+    port = _free_port()
+    context = mp.get_context("spawn")
+    others = [
+        context.Process(target=_rank, args=(body, rank, processes, threads, port, arguments), daemon=True)
+        for rank in range(1, processes)
+    ]
+    for process in others:
+        process.start()
+    try:
+        _rank(body, 0, processes, threads, port, arguments)
+    finally:
+        for process in others:
+            process.join(timeout=30)
+            if process.is_alive():
+                process.terminate()
+
+
+def _rank(
+    body: Callable[..., None], rank: int, world: int, threads: int | None, port: int, arguments: tuple[Any, ...]
+) -> None:
+    torch.set_num_threads(threads or 1)
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world, timeout=timedelta(minutes=10)
+    )
+    try:
+        body(Mesh(rank, world), *arguments)
+    finally:
+        dist.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,512 @@
+"""Next-token training with masks: pre-training and supervised fine-tuning are this one loop.
+
+`Trainer.step` is the whole idea; around it `train` reads the recipe, resumes, logs, saves and stops. The documents,
+with what is learnt of each, come from `denken.train.data`; packing is `batch`, the update is `optim`, processes are
+`parallel`, files are `checkpoint`, `runlog` and `ledger`.
+
+A run's folder: recipe.toml, environment.json, metrics.jsonl, curves.png, ledger.json, checkpoints/step-N (to resume
+from) and model/ (the latest weights as a Hugging Face folder, to try while training goes on).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import denken
+from denken.config import Recipe
+from denken.errors import CheckpointError, ConfigError, DenkenError
+from denken.model import checkpoint as exported
+from denken.model.attention import Packed
+from denken.model.config import ModelConfig
+from denken.model.transformer import Transformer
+from denken.tokenizer import Tokenizer
+from denken.train import checkpoint
+from denken.train.batch import Batch, Packer
+from denken.train.data import documents
+from denken.train.ledger import Ledger, Price
+from denken.train.loss import cross_entropy, select_targets, sums_by_source
+from denken.train.optim import Optimizer, lr_factor
+from denken.train.parallel import Mesh, launch
+from denken.train.runlog import RunLog
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+EVALUATION_SEED = 900_000_000
+
+# Sums that travel with the gradients, in this order.
+STATS = ("targets", "loss", "tokens", "context", "stop", "save")
+
+
+def train(recipe_path: str | Path, *, run_dir: str | Path | None = None, resume: bool = True) -> Path:
+    """Train what the recipe describes and return the run's folder (`runs/NAME` by default).
+
+    A run that stopped, for whatever reason, goes on where its newest checkpoint is. With resume=False a folder that
+    already holds checkpoints is an error. ConfigError, CheckpointError and DenkenError (the loss is no number) say
+    what to do.
+    """
+    recipe_path = Path(recipe_path)
+    recipe = Recipe.load(recipe_path)
+    folder = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
+    launch(_run, recipe.train.processes, recipe.train.threads, str(recipe_path), str(folder), resume)
+    return folder
+
+
+@dataclass(slots=True)
+class StepResult:
+    """What one step did, over all processes. loss: mean natural-log loss of a target."""
+
+    loss: float
+    grad_norm: float
+    lr: float
+    tokens: int
+    targets: int
+    context: int
+    stop: bool
+    save: bool
+
+
+@dataclass(slots=True)
+class Window:
+    """Sums since the last log line."""
+
+    loss: float = 0.0
+    targets: int = 0
+    tokens: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+
+class Trainer:
+    """The network, its optimiser and its lanes of documents, in one process of a `Mesh`."""
+
+    def __init__(self, recipe: Recipe, mesh: Mesh, tokenizer: Tokenizer, base: Path) -> None:
+        self.recipe, self.mesh, self.tokenizer = recipe, mesh, tokenizer
+        settings = recipe.train
+        self.lane_count = settings.lanes or mesh.world
+        if self.lane_count % mesh.world:
+            raise ConfigError(
+                f"lanes = {self.lane_count} cannot be dealt to {mesh.world} processes; give a multiple of processes."
+            )
+        torch.manual_seed(recipe.seed)
+        self.config = ModelConfig.from_hf(recipe.model)
+        self.model = Transformer(self.config)
+        if settings.init_from is not None:
+            _start_from(self.model, find(settings.init_from, base))
+        self.price = Price.of(self.model.named_parameters(), recipe.model)
+        self.optimizer = Optimizer(
+            self.model, recipe.optim, dtype=DTYPES[settings.dtype], stats=len(STATS), rank=mesh.rank, world=mesh.world
+        )
+        self.hidden: Callable[..., Tensor] = torch.compile(self.model.hidden) if settings.compile else self.model.hidden
+        share = settings.batch_tokens // self.lane_count
+        self.micro_tokens = min(settings.micro_tokens, share)
+        self.micro_batches = max(1, round(share / self.micro_tokens))
+        self.lanes: dict[int, Packer] = {}
+        self.open_lanes(dict.fromkeys(self.my_lanes, 0))
+        self.done = 0
+        self.per_source: dict[str, list[float]] = {}
+
+    @property
+    def my_lanes(self) -> range:
+        return range(self.mesh.rank, self.lane_count, self.mesh.world)
+
+    def open_lanes(self, cursors: dict[int, int]) -> None:
+        """Point each lane at its stream of documents; a cursor counts the documents the lane has taken."""
+        for lane, cursor in cursors.items():
+            self.lanes[lane] = self.packer(self.recipe.seed, lane + cursor * self.lane_count, self.lane_count)
+            self.lanes[lane].cursor = cursor
+
+    def packer(self, seed: int, start: int, stride: int) -> Packer:
+        data = self.recipe.data
+        stream = documents(data.sources, self.tokenizer, seed=seed, start=start, stride=stride)
+        return Packer(stream, data.widths, self.micro_tokens, open_rows=data.open_rows)
+
+    def step(self, stop: bool = False, save: bool = False) -> StepResult:
+        """One update: every process learns from its lanes, gradients are summed, the weights move."""
+        for lane in self.lanes.values():
+            for _ in range(self.micro_batches):
+                self.learn(_next(lane))
+        stats = self.optimizer.stats
+        stats[STATS.index("stop")] = float(stop)
+        stats[STATS.index("save")] = float(save)
+        self.mesh.sum_(self.optimizer.buffer)
+        sums = dict(zip(STATS, stats.tolist(), strict=True))
+        loss = sums["loss"] / max(1.0, sums["targets"])
+        if not math.isfinite(loss):
+            raise _diverged(self.done, loss)
+        self.optimizer.gradient.div_(max(1.0, sums["targets"]))
+        factor = lr_factor(self.done, self.recipe.train.total_steps, self.recipe.optim)
+        norm = self.optimizer.step(factor, self.mesh.sum_)
+        if not math.isfinite(norm):
+            raise _diverged(self.done, norm)
+        self.done += 1
+        counts = {name: round(sums[name]) for name in ("tokens", "targets", "context")}
+        lr = self.recipe.optim.lr * factor
+        return StepResult(loss, norm, lr, stop=sums["stop"] > 0, save=sums["save"] > 0, **counts)
+
+    def learn(self, batch: Batch) -> None:
+        """Forward and backward of one batch; gradients of the summed loss go to the buffer."""
+        losses_N = self.losses(batch)
+        loss = losses_N.sum()
+        loss.backward()
+        self.optimizer.collect()
+        sums = (losses_N.shape[0], float(loss.detach()), batch.tokens, batch.context)
+        self.optimizer.stats[: len(sums)] += torch.tensor(sums)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """The loss of every target of a batch; also added up per source."""
+        hidden_BTD = self.hidden(batch.ids_BT, batch.positions_BT, Packed(batch.segments_BT))
+        hidden_ND, targets_N, index_N = select_targets(hidden_BTD, batch.targets_BT)
+        losses_N = cross_entropy(self.model.logits(hidden_ND), targets_N)
+        sources_N = batch.sources_BT.flatten()[index_N]
+        losses_S, targets_S = sums_by_source(losses_N.detach(), sources_N, len(batch.sources))
+        for source, loss, targets in zip(batch.sources, losses_S.tolist(), targets_S.tolist(), strict=True):
+            sums = self.per_source.setdefault(source, [0.0, 0.0])
+            sums[0] += loss
+            sums[1] += targets
+        return losses_N
+
+    def take_sources(self) -> dict[str, float]:
+        """Mean loss per source over all processes since this was last called."""
+        total: dict[str, list[float]] = {}
+        for part in self.mesh.gather(self.per_source):
+            for source, (loss, targets) in part.items():
+                sums = total.setdefault(source, [0.0, 0.0])
+                sums[0] += loss
+                sums[1] += targets
+        self.per_source = {}
+        return {source: loss / targets for source, (loss, targets) in sorted(total.items()) if targets}
+
+    @torch.no_grad()
+    def evaluate(self) -> tuple[float, dict[str, float]]:
+        """Mean loss, and per source, on documents of a seed that training never sees, as difficult as today's."""
+        kept, self.per_source = self.per_source, {}
+        share = max(1, self.recipe.train.eval_documents // self.mesh.world)
+        start = max((lane.cursor for lane in self.lanes.values()), default=0) * self.lane_count
+        stream = documents(
+            self.recipe.data.sources,
+            self.tokenizer,
+            seed=EVALUATION_SEED + self.recipe.seed,
+            start=start + self.mesh.rank,
+            stride=self.mesh.world,
+        )
+        taken = [document for document, _ in zip(stream, range(share), strict=False)]
+        rows = Packer(taken, self.recipe.data.widths, self.micro_tokens, open_rows=self.recipe.data.open_rows)
+        sums = torch.zeros(2)
+        for batch in rows.drain():
+            losses_N = self.losses(batch)
+            sums += torch.tensor((float(losses_N.sum()), losses_N.shape[0]))
+        self.mesh.sum_(sums)
+        per_source = self.take_sources()
+        self.per_source = kept
+        return float(sums[0] / sums[1].clamp(min=1)), per_source
+
+    def state(self, ledger: Ledger) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+        """Everything a bit-exact continuation needs: JSON values and tensors. Every process must call it."""
+        mine = {lane: packer.state() for lane, packer in self.lanes.items()}
+        gathered = self.mesh.gather((mine, torch.get_rng_state()))
+        lanes = {str(lane): state for part, _ in gathered for lane, state in part.items()}
+        state = {
+            "format": 1,
+            "step": self.done,
+            "ledger": asdict(ledger),
+            "lanes": lanes,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "tokenizer": _tokenizer_hash(self.tokenizer),
+        }
+        tensors = {
+            "weights": self.optimizer.masters,
+            "optimizer": self.optimizer.state(),
+            "rng": {f"torch.{rank}": rng for rank, (_, rng) in enumerate(gathered)},
+        }
+        return state, tensors
+
+    def restore(self, saved: checkpoint.Saved, warn: Callable[[str], None]) -> Ledger:
+        """Continue from a checkpoint; what the recipe changed meanwhile is said through `warn`."""
+        _compare(saved.state["recipe"], self.recipe.model_dump(mode="json"), warn)
+        same_ids = saved.state["tokenizer"] == _tokenizer_hash(self.tokenizer)
+        if not same_ids:
+            warn(
+                "the tokenizer has changed since the checkpoint; documents that were waiting to be packed are dropped."
+            )
+        _copy_weights(self.optimizer.masters, saved.tensors["weights"], str(saved.folder))
+        self.optimizer.publish()
+        self.optimizer.restore(saved.tensors["optimizer"])
+        self.done = saved.state["step"]
+        rng = saved.tensors["rng"].get(f"torch.{self.mesh.rank}")
+        if rng is not None:
+            torch.set_rng_state(rng)
+        states = saved.state["lanes"]
+        if len(states) == self.lane_count:
+            self.open_lanes({lane: states[str(lane)]["cursor"] for lane in self.my_lanes})
+            for lane in self.my_lanes:
+                self.lanes[lane].restore(states[str(lane)], rows=same_ids)
+        else:
+            furthest = max(state["cursor"] for state in states.values()) * len(states)
+            warn(
+                f"the checkpoint has {len(states)} lanes of documents and the recipe {self.lane_count}; "
+                f"all go on at document {furthest}."
+            )
+            self.open_lanes(dict.fromkeys(self.my_lanes, -(-furthest // self.lane_count)))
+        return Ledger(**saved.state["ledger"])
+
+
+def _run(mesh: Mesh, recipe_path: str, run_folder: str, resume: bool) -> None:
+    """One process of a run, from reading the recipe to the last checkpoint."""
+    path, folder = Path(recipe_path), Path(run_folder)
+    recipe = Recipe.load(path)
+    checkpoints = folder / "checkpoints"
+    if not resume and checkpoints.is_dir() and any(checkpoints.iterdir()):
+        raise ConfigError(f"{folder} already holds a run; resume it, give the recipe another name, or move it away.")
+    total = recipe.train.total_steps
+    log = RunLog(folder, total)
+    quiet = log.warn if mesh.main else _silence
+    trainer = Trainer(recipe, mesh, Tokenizer.load(find(recipe.tokenizer.path, path.parent)), path.parent)
+    saved = checkpoint.load_latest(checkpoints, quiet)
+    ledger = trainer.restore(saved, quiet) if saved is not None else Ledger()
+    if mesh.main:
+        _describe(folder, path, trainer, mesh)
+        log.cut_back(trainer.done)
+        if saved is not None:
+            log.say(f"Resuming {recipe.name} at step {trainer.done} from {saved.folder}.")
+    if trainer.done >= total:
+        if mesh.main:
+            log.say(f"All {total} steps of {recipe.name} are done; raise steps in the recipe to go on.")
+        return
+    with _stop_signals() as stopping:
+        if mesh.main:
+            with log:
+                _loop(trainer, ledger, folder, stopping, log)
+        else:
+            _loop(trainer, ledger, folder, stopping, None)
+
+
+def _loop(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[], bool], log: RunLog | None) -> None:
+    """Step, count, log and save until the budget is spent or somebody asks to stop. Only rank 0 has a log."""
+    settings, total = trainer.recipe.train, trainer.recipe.train.total_steps
+    cores = trainer.mesh.world * torch.get_num_threads()
+    window = Window()
+    before = saved_at = time.monotonic()
+    pace = None
+    while trainer.done < total:
+        due = log is not None and time.monotonic() - saved_at >= settings.checkpoint_every_s > 0
+        result = trainer.step(stop=stopping(), save=due)
+
+        now = time.monotonic()
+        took, before = now - before, now
+        pace = took if pace is None else 0.95 * pace + 0.05 * took
+        ledger.seconds += took
+        ledger.core_seconds += took * cores
+        ledger.tokens += result.tokens
+        ledger.targets += result.targets
+        ledger.flops += trainer.price.flops(result.tokens, result.targets, result.context)
+        window.loss += result.loss * result.targets
+        window.targets += result.targets
+        window.tokens += result.tokens
+
+        step, last = trainer.done, trainer.done == total or result.stop
+        if log is not None:
+            log.progress(step, result.loss, result.tokens / max(pace, 1e-9), (total - step) * pace)
+        if step % settings.log_every == 0 or last:
+            losses = trainer.take_sources()
+            if log is not None:
+                log.record(_metrics(step, window, result, losses, ledger))
+            window = Window()
+        if settings.eval_every and step % settings.eval_every == 0:
+            loss, losses = trainer.evaluate()
+            if log is not None:
+                log.record({"step": step, "eval_loss": loss, "eval_losses": losses})
+        if result.save or last or (settings.checkpoint_every and step % settings.checkpoint_every == 0):
+            save(trainer, ledger, folder, log)
+            saved_at = time.monotonic()
+        if result.stop and step < total:
+            if log is not None:
+                log.say(f"Stopped after step {step} and saved; resume with the same command.")
+            return
+    if log is not None:
+        usd = ledger.usd(trainer.recipe.cost.usd_per_core_hour)
+        log.say(
+            f"Done: {ledger.tokens:,} tokens in {ledger.seconds / 60:.1f} min, {ledger.flops:.2e} FLOPs, "
+            f"{usd:.4f} USD at {trainer.recipe.cost.usd_per_core_hour} USD per core-hour. "
+            f"The model is in {folder / 'model'}."
+        )
+
+
+def save(trainer: Trainer, ledger: Ledger, folder: Path, log: RunLog | None) -> None:
+    """A checkpoint, the weights as a Hugging Face folder, the ledger and the curves. Every process must call it."""
+    state, tensors = trainer.state(ledger)
+    if log is not None:
+        checkpoint.save(folder / "checkpoints", trainer.done, state, tensors, keep=trainer.recipe.train.keep)
+        _export(trainer, folder)
+        ledger.write(folder / "ledger.json", trainer.recipe.cost.usd_per_core_hour)
+        log.curves()
+    trainer.mesh.wait()
+
+
+def find(path: Path, base: Path) -> Path:
+    """A path of the recipe: relative to the working directory, or else to the recipe's folder."""
+    return path if path.is_absolute() or path.exists() or not (base / path).exists() else base / path
+
+
+def _next(lane: Packer) -> Batch:
+    try:
+        return next(lane)
+    except StopIteration:
+        raise ConfigError(
+            f"The data ended after {lane.cursor} documents of a lane; lower steps in the recipe, or add data."
+        ) from None
+
+
+def _diverged(step: int, value: float) -> DenkenError:
+    return DenkenError(
+        f"The loss or the gradient became {value} in step {step + 1}; the last checkpoint is kept. Lower lr and "
+        'adam_lr, raise warmup, or train with dtype = "fp32", then run the same command to go on from the checkpoint.'
+    )
+
+
+def _metrics(step: int, window: Window, result: StepResult, losses: dict[str, float], ledger: Ledger) -> dict[str, Any]:
+    seconds = time.monotonic() - window.started
+    return {
+        "step": step,
+        "tokens": ledger.tokens,
+        "loss": window.loss / max(1, window.targets),
+        "lr": result.lr,
+        "grad_norm": result.grad_norm,
+        "tokens_per_s": window.tokens / max(seconds, 1e-9),
+        "seconds": round(ledger.seconds, 3),
+        "losses": losses,
+    }
+
+
+def _start_from(model: nn.Module, folder: Path) -> None:
+    """Weights of a Hugging Face folder, of a checkpoint, or of a run's newest checkpoint, into a fresh network."""
+    if (folder / "checkpoints").is_dir():
+        newest = checkpoint.load_latest(folder / "checkpoints", _silence)
+        tensors = newest.tensors["weights"] if newest is not None else {}
+    elif (folder / "manifest.json").is_file():
+        tensors = checkpoint.load(folder).tensors["weights"]
+    else:
+        tensors = {name: p.detach() for name, p in exported.load(folder, dtype=torch.float32).named_parameters()}
+    _copy_weights({name: p.detach() for name, p in model.named_parameters()}, tensors, str(folder))
+
+
+@torch.no_grad()
+def _copy_weights(into: dict[str, Tensor], tensors: dict[str, Tensor], where: str) -> None:
+    for name, weight in into.items():
+        if name not in tensors or tensors[name].shape != weight.shape:
+            there = tuple(tensors[name].shape) if name in tensors else "nothing"
+            raise CheckpointError(
+                f"{where} holds {there} for {name}, the recipe's [model] wants {tuple(weight.shape)}; "
+                "make the recipe's [model] the same as theirs."
+            )
+        weight.copy_(tensors[name])
+
+
+def _compare(old: dict[str, Any], new: dict[str, Any], warn: Callable[[str], None]) -> None:
+    """Say what the recipe changed since the checkpoint. ConfigError if the network itself changed."""
+    if old["model"] != new["model"]:
+        keys = sorted(
+            k for k in old["model"].keys() | new["model"].keys() if old["model"].get(k) != new["model"].get(k)
+        )
+        raise ConfigError(
+            f"The run's checkpoint has another [model] (changed: {', '.join(keys)}); give the recipe another name, "
+            "and init_from if its weights should be the start."
+        )
+    for section in ("seed", "tokenizer", "data", "optim", "train"):
+        before, after = old[section], new[section]
+        if before == after:
+            continue
+        if isinstance(before, dict):
+            keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+            warn(f"[{section}] has changed since the checkpoint: {', '.join(keys)}; going on with the new recipe.")
+        else:
+            warn(f"{section} has changed from {before} to {after}; going on with the new recipe.")
+
+
+def _export(trainer: Trainer, folder: Path) -> None:
+    """Replace `folder/model`."""
+    new, old = folder / ".model.new", folder / ".model.old"
+    shutil.rmtree(new, ignore_errors=True)
+    exported.save(trainer.model, new)
+    for name in TOKENIZER_FILES:
+        if (trainer.tokenizer.folder / name).is_file():
+            shutil.copyfile(trainer.tokenizer.folder / name, new / name)
+    shutil.rmtree(old, ignore_errors=True)
+    if (folder / "model").exists():
+        (folder / "model").rename(old)
+    new.rename(folder / "model")
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _describe(folder: Path, recipe_path: Path, trainer: Trainer, mesh: Mesh) -> None:
+    """Leave a copy of the recipe and a note of what it runs on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if recipe_path.resolve() != (folder / "recipe.toml").resolve():
+        shutil.copyfile(recipe_path, folder / "recipe.toml")
+    environment = {
+        "denken": denken.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "processes": mesh.world,
+        "threads": torch.get_num_threads(),
+        "parameters": sum(master.numel() for master in trainer.optimizer.masters.values()),
+    }
+    (folder / "environment.json").write_text(json.dumps(environment, indent=1) + "\n", encoding="utf-8")
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def _tokenizer_hash(tokenizer: Tokenizer) -> str:
+    return hashlib.sha256((tokenizer.folder / "tokenizer.json").read_bytes()).hexdigest()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a request to stop; a second one acts as usual."""
+    asked = False
+    before: dict[int, Any] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(number, before[number])
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, ask)
+    except ValueError:
+        pass  # not the main thread: whoever runs it there handles signals
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _silence(_: str) -> None:
+    """A warning that another process gives."""
