@@ -1,0 +1,30 @@
+"""What is it asked, and was it right? Seeded problems, worked solutions, and judges that hostile text cannot fool.
+
+>>> from denken import tasks
+>>> task = tasks.get("chain_sum")
+>>> task.problem(11).prompt
+'State the final answer to the following arithmetic problem: 86 + 98 + 45 + 65 ='
+"""
+
+from denken.tasks.base import (
+    BENCHMARK_ITEMS,
+    BENCHMARK_SEED,
+    EVALUATION_SEEDS_FROM,
+    Demonstration,
+    Task,
+    Traced,
+    training_seed_allowed,
+)
+from denken.tasks.registry import get, names
+
+__all__ = [
+    "BENCHMARK_ITEMS",
+    "BENCHMARK_SEED",
+    "EVALUATION_SEEDS_FROM",
+    "Demonstration",
+    "Task",
+    "Traced",
+    "get",
+    "names",
+    "training_seed_allowed",
+]

@@ -1,0 +1,307 @@
+"""Every data set of reasoning-gym (github.com/open-thought/reasoning-gym, Apache-2.0) as a task.
+
+`problem(seed)` is the library's item of that seed: `create_dataset(name, seed=seed, size=1)[0]`. Most data sets draw
+item `i` from `Random(seed + i)`, so one data set object with seed 0 serves every seed as an index; the few in
+`_BUILT_PER_SEED` draw when they are built. The library's rare use of the global generators is seeded and undone.
+Data sets in `_HASH_DEPENDENT` iterate over sets of strings: they are generated in the verifier's process, whose
+PYTHONHASHSEED is fixed, so that a seed means the same problem in every process.
+
+Answers are judged in one of three ways, the first that applies:
+
+1. `_OURS`: our own verifiers, in process. They are never more lenient than the library's, and stricter where that
+   one errs: reasoning-gym 0.1.25 gives full marks to `3**2` and `7//2` in countdown, to any four numbers in puzzle24,
+   and to sorted numbers that are each off by one. The reward is 1.0 or 0.0.
+2. Data sets that keep the library's default judge, which compares strings and nothing more: in process.
+3. All others: the library's judge, in a locked-down process (`verify.process`), behind a grammar (`_GRAMMARS`) where
+   that judge would evaluate the answer as code.
+
+For 2 and 3 the reward is the library's score: 1.0 for a correct answer, often something between for a near or hedged
+one, as in its published results. `parts["library"]` repeats it and `parts["correct"]` is 1.0 for full marks alone.
+
+What is not covered: worked solutions (`denken.tasks.traces`), and the data set "composite", which is a mixture of the
+others with a seed of its own and no questions of its own: mix tasks instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import json
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy
+
+from denken.errors import ConfigError, VerifierTimeout
+from denken.tasks.base import Demonstration
+from denken.tasks.registry import unknown_name
+from denken.tasks.verify import answers
+from denken.tasks.verify.process import DEFAULT_TIMEOUT, MAX_ANSWER_CHARACTERS, Judge, Worker
+from denken.types import Problem, Score
+
+EXCLUDED = {"composite": 'it only mixes other data sets; name those instead, for example "chain_sum" and "countdown"'}
+
+_BUILT_PER_SEED = frozenset({"acre", "gsm_symbolic", "list_functions"})
+_HASH_DEPENDENT = frozenset({"isomorphic_strings", "polynomial_multiplication", "ransom_note", "word_ladder"})
+_MAX_SEED = 2**32 - 2**20  # numpy's global generator takes seeds below 2**32
+
+_OURS: Mapping[str, Callable[[Problem, str], bool]] = {
+    "chain_sum": answers.same_number,
+    "countdown": answers.reaches_target,
+    "decimal_chain_sum": answers.same_number,
+    "number_sorting": answers.same_numbers_in_order,
+    "palindrome_generation": answers.palindrome_of_letters,
+    "prime_factorization": answers.same_factors,
+    "products": answers.same_number,
+    "puzzle24": answers.makes_24,
+    "spell_backward": answers.same_letters_any_case,
+    "word_sorting": answers.same_words_in_order,
+}
+
+# What may reach a judge that evaluates its answer as code: brackets of numbers, of queens, of letters; and formulas
+# of numbers, one-letter names and these functions. `Integral(...)` would be full marks for copying the question.
+_ROWS = re.compile(r"[\d\s,.\[\]()'\"-]*", re.ASCII)
+_FORMULA_PART = re.compile(r"\s+|\d{1,30}(?:\.\d{1,30})?(?![.\d])|(?P<word>[A-Za-z]+)|[-+*/^()]", re.ASCII)
+_FUNCTION = re.compile("a?(?:sin|cos|tan)|(?:sin|cos|tan)h|sec|csc|cot|exp|log|ln|sqrt|pi")
+
+
+def _is_formula(answer: str) -> bool:
+    at = 0
+    while at < len(answer):
+        part = _FORMULA_PART.match(answer, at)
+        if part is None or (part["word"] and len(part["word"]) > 1 and not _FUNCTION.fullmatch(part["word"])):
+            return False
+        at = part.end()
+    return True
+
+
+_GRAMMARS: Mapping[str, Callable[[str], object]] = {
+    "binary_matrix": _ROWS.fullmatch,
+    "intermediate_integration": _is_formula,
+    "n_queens": re.compile(r"[Q_\s,\[\]'\"]*", re.ASCII).fullmatch,
+    "polynomial_multiplication": _is_formula,
+    "simple_integration": _is_formula,
+    "spiral_matrix": _ROWS.fullmatch,
+    "string_insertion": re.compile(r"[A-Za-z\s,\[\]'\"]*", re.ASCII).fullmatch,
+}
+
+_WORKER = Worker()
+_TRIED: set[tuple[str, str]] = set()
+
+
+class GymTask:
+    """One data set of reasoning-gym at one configuration.
+
+    config: fields of that data set's configuration, without `seed` and `size`. timeout: seconds for one verdict.
+
+    >>> task = GymTask("chain_sum", {"min_terms": 2, "max_terms": 2})
+    >>> problem = task.problem(7)
+    >>> task.score(problem, problem.answer).reward
+    1.0
+    """
+
+    def __init__(self, name: str, config: Mapping[str, Any] | None = None, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self._name = name
+        self.config = dict(config or {})
+        self._key = _frozen(self.config)
+        self._timeout = timeout
+        _check(name, self.config)
+        self._judged_by_equality = name not in _OURS and _keeps_default_judge(name)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def problem(self, seed: int) -> Problem:
+        """The item of this seed. `answer` is empty where the library knows none (boxnet, rush_hour).
+
+        Raises ConfigError for a seed out of range, or where the data set cannot make an item of this seed.
+        """
+        if not 0 <= seed < _MAX_SEED:
+            raise ConfigError(f"Seed {seed} is out of range; give one from 0 to {_MAX_SEED - 1}.")
+        arguments = {"name": self._name, "config": self.config, "seed": seed}
+        item = (
+            _WORKER.call(f"{__name__}:generate", arguments)
+            if self._name in _HASH_DEPENDENT
+            else _item(self._name, self._key, seed)
+        )
+        return Problem(self._name, item["question"], _known_answer(item), seed, item["metadata"])
+
+    def score(self, problem: Problem, answer: str) -> Score:
+        """See the module's account of how answers are judged; an answer is stripped of outer white space first."""
+        answer = answer.strip() if len(answer) <= 2 * MAX_ANSWER_CHARACTERS else ""
+        if not answer or len(answer) > MAX_ANSWER_CHARACTERS:
+            return _score(0.0)
+        if self._name in _OURS:
+            return _score(float(_OURS[self._name](problem, answer)))
+        if self._judged_by_equality:
+            return _library_score(_equality(answer, problem.answer))
+        if self._name in _GRAMMARS and not _GRAMMARS[self._name](answer):
+            return _score(0.0, refused=1.0)
+        arguments = {"name": self._name, "config": self.config, "seed": problem.seed, "question": problem.prompt}
+        try:
+            return _library_score(_WORKER.judge(f"{__name__}:judge", arguments, answer, timeout=self._timeout))
+        except VerifierTimeout:
+            return _score(0.0, timeout=1.0)
+
+    def score_many(self, answered: Sequence[tuple[Problem, str]]) -> list[Score]:
+        """One score a pair, in order; each problem is prepared once however often it was answered."""
+        return [self.score(problem, answer) for problem, answer in answered]
+
+
+class TracedGymTask(GymTask):
+    """A data set for which `denken.tasks.traces` can write out how the answer is found."""
+
+    def __init__(
+        self, name: str, write: Callable[[Problem], Demonstration], config: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(name, config)
+        self._write = write
+
+    def demonstrate(self, problem: Problem) -> Demonstration:
+        return self._write(problem)
+
+
+def names() -> list[str]:
+    """The data sets that can be had, in alphabetical order."""
+    from reasoning_gym.factory import DATASETS
+
+    return sorted(set(DATASETS) - set(EXCLUDED))
+
+
+def generate(name: str, config: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The item of a seed as plain JSON values; called in the verifier's process."""
+    item = _item(name, _frozen(config), seed)
+    return {part: _plain(item[part]) for part in ("question", "answer", "metadata")}
+
+
+def judge(name: str, config: dict[str, Any], seed: int, question: str) -> Judge:
+    """The library's judge of one problem; called in the verifier's process, before any answer is read.
+
+    The problem is made again from its seed, so that nothing but text crosses the pipe. The judge is tried on harmless
+    answers, so that whatever it imports is imported before the process is locked down.
+    """
+    key = _frozen(config)
+    item = _remembered_item(name, key, seed)
+    if item["question"] != question:
+        raise ConfigError(
+            f"seed {seed} of {name} asks something else at this configuration; score it with its own task."
+        )
+    data = _data(name, key)
+    if (name, key) not in _TRIED:
+        for answer in (_known_answer(item), "0", "not an answer"):
+            with contextlib.suppress(Exception), _own_random_state(seed):
+                data.score_answer(answer, _item(name, key, seed))
+        _TRIED.add((name, key))
+    return lambda answer: float(data.score_answer(answer, item))
+
+
+@lru_cache(maxsize=64)
+def _data(name: str, key: str) -> Any:
+    from reasoning_gym.factory import create_dataset
+
+    return create_dataset(name, **json.loads(key), seed=0, size=1)
+
+
+def _item(name: str, key: str, seed: int) -> dict[str, Any]:
+    from reasoning_gym.factory import create_dataset
+
+    with _own_random_state(seed):
+        try:
+            if name in _BUILT_PER_SEED:
+                return dict(create_dataset(name, **json.loads(key), seed=seed, size=1)[0])
+            data = _data(name, key)
+            data.size = seed + 1  # word_ladder looks at it, and sets it when a seed has no item
+            return dict(data[seed])
+        except (ValueError, IndexError, RuntimeError) as error:
+            raise ConfigError(f"{name} has no item for seed {seed} at this configuration: {error}") from error
+
+
+_remembered_item = lru_cache(maxsize=256)(_item)
+
+
+@contextlib.contextmanager
+def _own_random_state(seed: int) -> Iterator[None]:
+    """Gives the library the global generators in a state of the seed's, and the caller its own state back."""
+    state, numpy_state = random.getstate(), numpy.random.get_state()
+    random.seed(seed)
+    numpy.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        numpy.random.set_state(numpy_state)
+
+
+def _check(name: str, config: Mapping[str, Any]) -> None:
+    from reasoning_gym.factory import DATASETS
+
+    if name in EXCLUDED:
+        raise ConfigError(f"The data set {name!r} is left out: {EXCLUDED[name]}.")
+    if name not in DATASETS:
+        raise unknown_name("data set", name, names())
+    kind = DATASETS[name][1]
+    fields = [field.name for field in dataclasses.fields(kind) if field.name not in ("seed", "size")]
+    for field in config:
+        if field in ("seed", "size"):
+            raise ConfigError(
+                f"Leave {field!r} out of {name}'s configuration: problem(seed) takes the seed, of any number."
+            )
+        if field not in fields:
+            near = difflib.get_close_matches(field, fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields) or 'none'}."
+            raise ConfigError(f"{name} has no setting {field!r}; {hint}")
+    try:
+        _data(name, _frozen(config))
+    except (AssertionError, ValueError, TypeError) as error:
+        raise ConfigError(f"The configuration of {name} does not hold: {error}") from error
+
+
+def _keeps_default_judge(name: str) -> bool:
+    from reasoning_gym.dataset import ProceduralDataset
+    from reasoning_gym.factory import DATASETS
+
+    return bool(DATASETS[name][0].score_answer is ProceduralDataset.score_answer)
+
+
+def _equality(answer: str, expected: str) -> float:
+    """The library's default judge: 1 for the same text; for an answer that contains it, its share of the answer."""
+    expected = expected.strip()
+    if answer == expected:
+        return 1.0
+    return len(expected) / len(answer) if expected and expected in answer else 0.0
+
+
+def _known_answer(item: Mapping[str, Any]) -> str:
+    answer, metadata = item["answer"], item["metadata"]
+    if answer is None and "possible_answer" in metadata:
+        return json.dumps(metadata["possible_answer"])
+    if answer is None:
+        answer = metadata.get("example_answer") or metadata.get("example_correct_answer")
+    text = "" if answer is None else str(answer)
+    return "" if "Integral(" in text else text  # the library's way to say that it could not integrate
+
+
+def _score(reward: float, **parts: float) -> Score:
+    return Score(reward, {"correct": float(reward == 1.0), **parts})
+
+
+def _library_score(score: float) -> Score:
+    reward = min(1.0, max(0.0, score))
+    return _score(reward, library=reward)
+
+
+def _frozen(config: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(config), sort_keys=True)
+    except TypeError as error:
+        raise ConfigError(f"A data set's configuration holds plain values (numbers, text, lists): {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON keeps it: tuples become lists, keys text, anything else its text."""
+    return json.loads(json.dumps(value, default=str))
