@@ -1,0 +1,83 @@
+"""Thoughts that go by division: common divisors and multiples, changes of base, prime factors."""
+
+from __future__ import annotations
+
+from denken.tasks.base import Demonstration
+from denken.tasks.traces.digits import divide, multiply
+from denken.types import Problem
+
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def _euclid(a: int, b: int) -> tuple[list[str], int]:
+    """Euclid's algorithm, larger number first; it stops at a remainder of 0 or 1."""
+    a, b = max(a, b), min(a, b)
+    lines = []
+    while b > 1:
+        line, _, remainder = divide(a, b)
+        lines.append(line)
+        a, b = b, remainder
+    return lines, (a if b == 0 else 1)
+
+
+def gcd(problem: Problem) -> Demonstration:
+    """Euclid's algorithm over the numbers from the left."""
+    value, *rest = problem.metadata["numbers"]
+    lines: list[str] = []
+    for number in rest:
+        more, value = _euclid(value, number)
+        lines += more
+    return Demonstration("\n".join([*lines, f"gcd {value}"]), problem.answer)
+
+
+def lcm(problem: Problem) -> Demonstration:
+    """The first number over the common divisor, times the second."""
+    value, *rest = problem.metadata["numbers"]
+    lines: list[str] = []
+    for number in rest:
+        more, divisor = _euclid(value, number)
+        line, share, _ = divide(value, divisor)
+        product = multiply(share, number)
+        lines += [*more, f"gcd {divisor}", line, product.text]
+        value = product.value
+    return Demonstration("\n".join(lines), problem.answer)
+
+
+def base_conversion(problem: Problem) -> Demonstration:
+    """Horner's rule into decimal, then repeated division by the target base; the remainders are read upwards."""
+    source, target = problem.metadata["source_base"], problem.metadata["target_base"]
+    digits = [DIGITS.index(c) for c in problem.metadata["source_repr"].lower()]
+    lines, value = [], digits[0]
+    if source != 10:
+        for digit in digits[1:]:
+            lines.append(f"{value}*{source}+{digit}={value * source + digit}")
+            value = value * source + digit
+        lines.append(f"={value}")
+    else:
+        value = int(problem.metadata["source_repr"])
+    if target != 10:
+        left = value
+        while left:
+            lines.append(f"{left}/{target}={left // target}r{left % target}")
+            left //= target
+    return Demonstration("\n".join(lines or [str(value)]), problem.answer)
+
+
+def prime_factorization(problem: Problem) -> Demonstration:
+    """Trial division by 2, 3, 5, 7, 11, ...; it stops once the square of the next prime is larger than what is left."""
+    left, prime, lines = problem.metadata["number"], 2, []
+    while prime * prime <= left:
+        lines.append(f"{left}/{prime}={left // prime}r{left % prime}")
+        if left % prime:
+            prime = _next_prime(prime)
+        else:
+            left //= prime
+    lines.append(f"{left}<{prime}*{prime}")
+    return Demonstration("\n".join(lines), problem.answer)
+
+
+def _next_prime(prime: int) -> int:
+    candidate = prime + 1
+    while any(candidate % d == 0 for d in range(2, candidate)):
+        candidate += 1
+    return candidate

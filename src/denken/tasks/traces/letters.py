@@ -1,0 +1,59 @@
+"""Thoughts about letters and the order of words: what has to be counted or turned round is spelled out first."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from denken.tasks.base import Demonstration
+from denken.types import Problem
+
+
+def letter_counting(problem: Problem) -> Demonstration:
+    """The text again, with the running count after every match (capitals match as well)."""
+    letter, count, out = problem.metadata["target_letter"].lower(), 0, []
+    for character in " ".join(problem.metadata["span"]):
+        out.append(character)
+        if character.lower() == letter:
+            count += 1
+            out.append(str(count))
+    return Demonstration("".join(out), problem.answer)
+
+
+def spell_backward(problem: Problem) -> Demonstration:
+    """Every letter with its number, then from the last number down."""
+    word = problem.metadata["word"]
+    forward = "".join(f"{letter}{i}" for i, letter in enumerate(word, 1))
+    backward = "".join(f"{i}{letter}" for i, letter in reversed(list(enumerate(word, 1))))
+    return Demonstration(f"{forward}\n{backward}", problem.answer)
+
+
+def word_sequence_reversal(problem: Problem) -> Demonstration:
+    """The words, numbered."""
+    words = problem.metadata["words"]
+    return Demonstration("\n".join(f"{i} {word}" for i, word in enumerate(words, 1)), problem.answer)
+
+
+def palindrome_generation(problem: Problem) -> Demonstration:
+    """How often each letter is there; half of each goes to the left, an odd one to the middle."""
+    counts = Counter(problem.metadata["letters"])
+    half = "".join(letter * (count // 2) for letter, count in counts.items())
+    middle = "".join(letter for letter, count in counts.items() if count % 2)
+    tally = "".join(f"{letter}{count}" for letter, count in counts.items())
+    return Demonstration(f"{tally}\n{half}|{middle}", half + middle + half[::-1])
+
+
+def isomorphic_strings(problem: Problem) -> Demonstration:
+    """Letter by letter what becomes what, up to the first pair that contradicts an earlier one."""
+    forward: dict[str, str] = {}
+    backward: dict[str, str] = {}
+    pairs = []
+    for left, right in zip(*problem.metadata["words"], strict=True):
+        pairs.append(f"{left}>{right}")
+        if forward.get(left, right) != right:
+            pairs.append(f"!{left}>{forward[left]}")
+            break
+        if backward.get(right, left) != left:
+            pairs.append(f"!{backward[right]}>{right}")
+            break
+        forward[left], backward[right] = right, left
+    return Demonstration(",".join(pairs), problem.answer)

@@ -1,0 +1,103 @@
+"""Builds the tokenizer of the bundled model: single characters where a model must compute, whole words where it must read.
+
+Letters and digits of what a question is about stay bytes (a number is its digits, an unknown word its letters), so
+that spelling, counting and written arithmetic are a matter of looking, not of remembering how a token is spelt. The
+words that questions are phrased in become single ids, which makes prompts three times shorter.
+
+The file is an ordinary Hugging Face `tokenizer.json`: byte-level BPE with no merges and `ignore_merges`, cut up by
+Llama 3's regular expression, so a piece of text is either a whole word of the vocabulary or its bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+
+from denken.tasks.base import Task
+from denken.tasks.smalltalk import SmalltalkTask
+
+LLAMA3_PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+CONTROL = (
+    "<｜▁pad▁｜>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>",
+    "<search>", "</search>", "<information>", "</information>",
+    "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>",
+    "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>", "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>",
+)  # fmt: skip
+BEGIN, END, PAD = CONTROL[1], CONTROL[2], CONTROL[0]
+
+
+def _cut() -> pre_tokenizers.Sequence:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(LLAMA3_PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+def common_pieces(texts_by_source: Iterable[list[str]], *, share: float = 0.03, most: int = 1000) -> list[str]:
+    """The words that stand in at least `share` of some source's texts, commonest first, in byte-level spelling.
+
+    Of what is no word only single signs, with or without a blank before them, become pieces: an operator or a bracket
+    must look the same whatever stands beside it.
+    """
+    split = pre_tokenizers.Split(Regex(LLAMA3_PIECES), behavior="isolated")
+    found = Counter[str]()
+    for texts in texts_by_source:
+        pieces = Counter(piece for text in texts for piece in {p for p, _ in split.pre_tokenize_str(text)})
+        for piece, count in pieces.items():
+            if count >= share * len(texts) and _is_word(piece) != _is_sign(piece):
+                found[piece] += count / len(texts)
+    spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return ["".join(p for p, _ in spell.pre_tokenize_str(piece)) for piece, _ in found.most_common(most)]
+
+
+def _is_word(piece: str) -> bool:
+    return piece[-1].isalpha() and len(piece.strip()) > 1
+
+
+def _is_sign(piece: str) -> bool:
+    return len(piece) == 2 and piece[0] == " " and not piece[1].isalnum()
+
+
+def pieces_for(tasks: Iterable[Task], *, problems: int = 600) -> list[str]:
+    """The pieces that these tasks' questions, and the replies of small talk, are worded in.
+
+    Worked thoughts are left out: they compute, and what computes stays single characters, but for two signs that
+    stand in nearly every thought.
+    """
+    texts = []
+    for task in tasks:
+        drawn = [task.problem(seed) for seed in range(1000, 1000 + problems)]
+        texts.append([problem.prompt for problem in drawn])
+        if isinstance(task, SmalltalkTask):
+            shown = [task.demonstrate(problem) for problem in drawn]
+            texts.append([f"{demonstration.thought}\n\n{demonstration.answer}" for demonstration in shown])
+    return ["ĊĊ", "]=", *common_pieces(texts)]
+
+
+def build(pieces: Iterable[str], folder: Path, *, context: int) -> None:
+    """Writes tokenizer.json and tokenizer_config.json: control ids first, then 256 bytes, then the pieces."""
+    vocabulary: dict[str, int] = {}
+    for symbol in (*CONTROL, *sorted(pre_tokenizers.ByteLevel.alphabet()), *pieces):
+        vocabulary.setdefault(symbol, len(vocabulary))
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+    tokenizer.pre_tokenizer = _cut()
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(CONTROL))
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": BEGIN,
+        "eos_token": END,
+        "pad_token": PAD,
+        "model_max_length": context,
+        "clean_up_tokenization_spaces": False,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
