@@ -6,12 +6,17 @@ Whatever is wrong with a request is raised by `reply` itself, before a byte has 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from denken.chat.message import Message
+from denken.errors import RequestError
 from denken.types import FinishReason, SamplingParams
+
+
+class ContextFull(RequestError):
+    """The conversation is longer than the model's context; clients know this error by a code of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Reply(Protocol):
     @property
     def finish_reason(self) -> FinishReason: ...
 
-    def __aiter__(self) -> AsyncIterator[Piece]: ...
+    def __aiter__(self) -> AsyncGenerator[Piece, None]: ...
 
 
 class Speaker(Protocol):
@@ -84,5 +89,5 @@ class Speaker(Protocol):
     def defaults(self) -> SamplingParams: ...
 
     def reply(self, messages: Sequence[Message], params: SamplingParams, *, thinking: bool) -> Reply:
-        """Raises RequestError at once for a conversation that cannot be answered."""
+        """Raises RequestError at once for a conversation that cannot be answered, ContextFull for one too long."""
         ...

@@ -1,0 +1,287 @@
+"""The command line: one short function a command, which says what can be given and hands the work on.
+
+Everything heavy is imported by the command that needs it, so that `denken --help` answers at once.
+What goes wrong on purpose (`DenkenError`) is one sentence on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from denken.errors import DenkenError, RequestError
+
+if TYPE_CHECKING:
+    from denken.assistant import Assistant, Reply
+    from denken.chat.message import Message
+    from denken.types import SamplingParams
+
+app = typer.Typer(
+    help="Train, shrink, run and talk to reasoning models on your own machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Model = Annotated[str, typer.Option("--model", "-m", help="'bundled', or a folder in the Hugging Face layout.")]
+NoThinking = Annotated[bool, typer.Option("--no-thinking", help="Answer at once, without a thought.")]
+Temperature = Annotated[
+    float | None, typer.Option(help="0 always takes the likeliest token; the model's own if absent.")
+]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same answer again.")]
+Budget = Annotated[int | None, typer.Option(help="The most tokens of thought; then the answer follows.")]
+MaxTokens = Annotated[int | None, typer.Option(help="The most tokens of thought and answer together.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads for the network.")]
+
+
+def main() -> None:
+    """Runs the command line; the entry point of `denken` and `python -m denken`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character shows a mark
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    except DenkenError as error:
+        complain(str(error))
+        sys.exit(2)
+
+
+@app.command()
+def ask(
+    question: Annotated[str | None, typer.Argument(help="What to ask; standard input if absent or '-'.")] = None,
+    model: Model = "bundled",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object with thought, answer and costs.")] = False,
+    no_thinking: NoThinking = False,
+    temperature: Temperature = None,
+    seed: Seed = None,
+    budget: Budget = None,
+    max_tokens: MaxTokens = None,
+    threads: Threads = None,
+) -> None:
+    """Ask one question: the thought (dimmed), then the answer.
+
+    Where the output goes to a file or another program, it is the answer alone; the thought goes to standard error.
+    """
+    if question in (None, "-"):
+        if sys.stdin.isatty():
+            raise RequestError('There is no question; give one, as in: denken ask "What is 17 times 23?"')
+        question = sys.stdin.buffer.read().decode("utf-8", errors="replace").strip()
+    from denken.assistant import load
+
+    with load(model, threads=threads) as assistant:
+        params = _sampling(assistant, temperature, seed, budget, max_tokens)
+        if as_json:
+            answer = assistant.ask(question or "", params=params, thinking=not no_thinking)
+            record = {"model": assistant.name, "question": question, **asdict(answer)}
+            print(json.dumps(record, ensure_ascii=False, indent=2))
+            return
+        reply = assistant.reply(question or "", params, thinking=not no_thinking)
+        write(reply)
+        if reply.finish_reason == "length":
+            note("The answer was cut: it reached --max-tokens or the model's context.")
+
+
+@app.command()
+def chat(
+    model: Model = "bundled",
+    no_thinking: NoThinking = False,
+    temperature: Temperature = None,
+    seed: Seed = None,
+    budget: Budget = None,
+    max_tokens: MaxTokens = None,
+    threads: Threads = None,
+) -> None:
+    """Talk in the terminal. /new begins again, /think switches thinking, /quit leaves.
+
+    Ctrl-C stops an answer, Ctrl-D leaves.
+    """
+    from denken.assistant import load
+
+    with load(model, threads=threads) as assistant:
+        note(f"{assistant.name} listens. /new begins again, /think switches thinking, /quit or Ctrl-D leaves.")
+        _converse(assistant, _sampling(assistant, temperature, seed, budget, max_tokens), thinking=not no_thinking)
+
+
+@app.command()
+def serve(
+    model: Model = "bundled",
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 8000,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A further name that this server is called by; may be repeated.")
+    ] = None,
+    without_keys: Annotated[
+        bool, typer.Option("--without-keys", help="Listen beyond this machine although anyone may then ask.")
+    ] = False,
+    threads: Threads = None,
+) -> None:
+    """Serve a page to talk on, and an API as OpenAI's and DeepSeek's: POST /v1/chat/completions."""
+    from denken.serve.listen import listen, serve_forever
+
+    with closing(listen(host, port, without_keys=without_keys)) as listener:
+        from denken.assistant import load
+
+        with load(model, threads=threads) as assistant:
+            serve_forever(assistant, listener, host, allow_host or ())
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="'bundled', or a folder in the Hugging Face layout.")],
+    tasks: Annotated[list[str], typer.Argument(help="Names of tasks (see `denken tasks`).")],
+    problems: Annotated[int, typer.Option(min=1, help="Fresh problems a task.")] = 50,
+    samples: Annotated[int, typer.Option(min=1, help="Answers a problem.")] = 1,
+    temperature: Temperature = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Always take the likeliest token.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the report and every answer to this folder.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Measure accuracy on fresh problems, beside the published scores of DeepSeek-R1 and o3-mini."""
+    raise NotImplementedError
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe.toml, or the folder that holds one.")],
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME if absent.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from a checkpoint that is there.")] = False,
+) -> None:
+    """Train the model that a recipe describes; a run that was stopped goes on where it was."""
+    from denken.train.pretrain import train as run
+
+    folder = run(recipe / "recipe.toml" if recipe.is_dir() else recipe, run_dir=out, resume=not fresh)
+    print(f"{folder} holds the run and, in {folder / 'model'}, the model: denken ask --model {folder / 'model'} ...")
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks that a model can be asked and judged on."""
+    from denken.tasks import registry
+
+    for name in registry.names():
+        print(name)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    import denken
+
+    print(denken.__version__)
+
+
+def write(reply: Reply) -> str:
+    """Streams a reply to the terminal, the thought dimmed, and returns the answer's text.
+
+    Where standard output goes elsewhere it gets the answer alone, and the thought goes to standard error.
+    """
+    thoughts = sys.stdout if sys.stdout.isatty() else sys.stderr
+    dim, plain = ("\033[2m", "\033[0m") if thoughts.isatty() else ("", "")
+    answer, thinking = "", False
+    try:
+        with closing(iter(reply)) as pieces:
+            for piece in pieces:
+                text = piece.text
+                if piece.kind == "think" and text:
+                    print(("" if thinking else dim) + printable(text), end="", flush=True, file=thoughts)
+                    thinking = True
+                elif piece.kind == "answer":
+                    text = text if answer else text.lstrip()
+                    if text and thinking:
+                        print(plain + "\n", flush=True, file=thoughts)
+                        thinking = False
+                    answer += text
+                    print(printable(text), end="", flush=True)
+    finally:
+        if thinking:
+            print(plain, flush=True, file=thoughts)
+        print(flush=True)
+    return answer
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which could move the cursor or rename the terminal."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
+
+
+def note(text: str) -> None:
+    """A line for the person at the terminal, kept out of what is piped on."""
+    typer.secho(text, fg=typer.colors.BRIGHT_BLACK, err=True)
+
+
+def complain(text: str) -> None:
+    """One red sentence on standard error."""
+    typer.secho(text, fg=typer.colors.RED, err=True)
+
+
+def _sampling(
+    assistant: Assistant, temperature: float | None, seed: int | None, budget: int | None, max_tokens: int | None
+) -> SamplingParams:
+    given: dict[str, Any] = {
+        "temperature": temperature,
+        "seed": seed,
+        "thinking_budget": budget,
+        "max_tokens": max_tokens,
+    }
+    return replace(assistant.defaults, **{name: value for name, value in given.items() if value is not None})
+
+
+def _converse(assistant: Assistant, params: SamplingParams, *, thinking: bool) -> None:
+    from denken.chat.message import Message
+
+    history: list[Message] = []
+    for line in _lines():
+        match line.strip():
+            case "":
+                continue
+            case "/quit" | "/exit":
+                return
+            case "/new":
+                history = []
+                note("A new conversation.")
+            case "/think":
+                thinking = not thinking
+                note(f"Thinking is {'on' if thinking else 'off'}.")
+            case command if command.startswith("/"):
+                note(f"There is no {command.split()[0]}; /new, /think and /quit are what there is.")
+            case question:
+                history = _turn(assistant, [*history, Message("user", question)], params, thinking=thinking)
+
+
+def _turn(assistant: Assistant, asked: list[Message], params: SamplingParams, *, thinking: bool) -> list[Message]:
+    """One question answered; returns the history that the next one follows."""
+    from denken.chat.message import Message
+
+    try:
+        answer = write(assistant.reply(asked, params, thinking=thinking))
+    except KeyboardInterrupt:
+        note("Stopped; the question is forgotten.")
+        return asked[:-1]
+    except DenkenError as error:
+        complain(f"{error} (/new begins again.)")
+        return asked[:-1]
+    return [*asked, Message("assistant", answer)]
+
+
+def _lines() -> Iterable[str]:
+    """What the person types, until the end of the input; Ctrl-C at the prompt only clears the line."""
+    with suppress(ImportError):
+        import readline  # noqa: F401  (gives input() its history and editing)
+    while True:
+        try:
+            yield input("> " if sys.stdin.isatty() else "")
+        except EOFError:
+            print()
+            return
+        except KeyboardInterrupt:
+            print()

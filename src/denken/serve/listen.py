@@ -1,0 +1,91 @@
+"""Where the server listens, and running it there: a bound socket, uvicorn around it, the address said.
+
+The socket is bound before a model is loaded, so that a taken port is known at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Collection
+
+from denken.errors import ConfigError
+from denken.serve.app import create_app, is_loopback
+from denken.serve.speaker import Speaker
+
+# After Ctrl-C, replies in the making get this long.
+GRACE_SECONDS = 2
+
+
+def listen(host: str, port: int, *, without_keys: bool = False) -> socket.socket:
+    """A socket bound to the address. Raises ConfigError where that cannot or should not be."""
+    if not is_loopback(host) and not without_keys:
+        raise ConfigError(
+            f"On {host} anyone who can reach this machine may ask, for there are no keys. "
+            "Leave --host out to serve this machine alone, or add --without-keys if the network is yours."
+        )
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise ConfigError(f"{host!r} is no address of this machine ({error}); try --host 127.0.0.1.") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # Without it a port stays taken for a minute after the last server; on Windows it would share the port.
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(_why_not(host, port, error)) from error
+    return listener
+
+
+def serve_forever(speaker: Speaker, listener: socket.socket, host: str, allow_hosts: Collection[str]) -> None:
+    """Says the address and serves until Ctrl-C."""
+    import uvicorn
+
+    application = create_app(speaker, host=host, allow_hosts=allow_hosts)
+    config = uvicorn.Config(
+        application,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    print(f"{speaker.name} listens on {url(host, listener)}  (Ctrl-C ends it)", flush=True)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def url(host: str, listener: socket.socket) -> str:
+    """The address to open in a browser."""
+    port = listener.getsockname()[1]
+    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name and not name.startswith('[') else name}:{port}"
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        free = _free_port(host, port)
+        other = f"--port {free}, which is free, or " if free else ""
+        return f"Port {port} of {host} is taken, perhaps by a server that still runs; give {other}--port 0 for any."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"Port {port} of {host} needs rights that you do not have; give one above 1023, such as --port 8000."
+    return f"{host} port {port} cannot be listened on ({error.strerror}); try --host 127.0.0.1 --port 0."
+
+
+def _free_port(host: str, taken: int) -> int | None:
+    """The next port that is free, among the hundred that follow."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in range(taken + 1, min(taken + 101, 65536)):
+        with socket.socket(family, socket.SOCK_STREAM) as attempt:
+            try:
+                attempt.bind((host.strip("[]"), port))
+            except OSError:
+                continue
+            return port
+    return None
