@@ -212,7 +212,7 @@ def _control_ids(spec: Mapping[str, Any], settings: Mapping[str, Any], vocab: Ma
     return control_ids
 
 
-def _byte_characters() -> dict[str, int]:
+def byte_characters() -> dict[str, int]:
     """The 256 characters by which byte-level vocabularies write bytes (GPT-2's table).
 
     Printable Latin-1 characters stand for themselves, every other byte for the next free one from U+0100.
@@ -222,7 +222,7 @@ def _byte_characters() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(rest)}
 
 
-_BYTE_OF = _byte_characters()
+_BYTE_OF = byte_characters()
 
 
 def _entry_bytes(entry: str) -> bytes:

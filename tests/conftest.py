@@ -1,0 +1,31 @@
+"""Fixtures that many tests share: a small vocabulary in the bundled one's form, and the published ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from denken.tokenizer import Tokenizer
+from small_vocabulary import FAMILY, write_tokenizer
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    words = ["the", " the", "Calculate", " equals", "think", "\n", "\n\n", " Assistant", "ü", "中"]
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer"), words=words)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_folder: Path) -> Tokenizer:
+    """A few hundred ids: bytes, some words, DeepSeek's control tokens."""
+    return Tokenizer.load(tokenizer_folder)
+
+
+@pytest.fixture(scope="session", params=["DeepSeek-R1", "DeepSeek-R1-Distill-Qwen-32B", "Qwen3-30B-A3B"])
+def published_tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    """A vocabulary as its makers published it; skips where the files are not at hand."""
+    folder = FAMILY / request.param
+    if not (folder / "tokenizer.json").is_file():
+        pytest.skip(f"{folder} is not at hand")
+    return Tokenizer.load(folder)
