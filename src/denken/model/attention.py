@@ -54,20 +54,6 @@ class CacheLayout:
     latent_size: int = 0
 
 
-def _sdpa(query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor, scale: float, mask: Tensor | None) -> Tensor:
-    """Softmax attention with plain causality where `mask` is None."""
-    out_BHTE = F.scaled_dot_product_attention(
-        query_BTHD.transpose(1, 2),
-        key_BTKD.transpose(1, 2),
-        value_BTKE.transpose(1, 2),
-        attn_mask=mask,
-        is_causal=mask is None,
-        scale=scale,
-        enable_gqa=query_BTHD.shape[2] != key_BTKD.shape[2],
-    )
-    return out_BHTE.transpose(1, 2)
-
-
 class Causal:
     """Every row is one document: a token sees itself and what came before."""
 
@@ -85,21 +71,55 @@ class Packed:
 
     segments_BT: a document's number at each of its tokens; -1 is padding, which sees only padding.
     Positions must restart at 0 with each document; that is the caller's part.
+
+    The mask is built once a batch. Queries are taken in windows that skip the keys which none of them sees: with
+    documents shorter than rows that is most keys.
     """
 
     latent = False
+    window = 256
 
     def __init__(self, segments_BT: Tensor) -> None:
         tokens = segments_BT.shape[1]
         same_BTT = segments_BT[:, :, None] == segments_BT[:, None, :]
         causal_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=segments_BT.device).tril()
-        self.mask_B1TT = (same_BTT & causal_TT)[:, None]
+        mask_B1TT = (same_BTT & causal_TT)[:, None]
+        self.windows: list[tuple[slice, slice, Tensor]] = []
+        for start in range(0, tokens, self.window):
+            queries = slice(start, min(start + self.window, tokens))
+            seen_T = mask_B1TT[:, 0, queries].any(dim=1).any(dim=0)
+            keys = slice(int(seen_T.to(torch.uint8).argmax()), queries.stop)
+            self.windows.append((queries, keys, mask_B1TT[:, :, queries, keys]))
 
     def __call__(
         self, layer: int, query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor | None, scale: float
     ) -> Tensor:
         assert value_BTKE is not None
-        return _sdpa(query_BTHD, key_BTKD, value_BTKE, scale, self.mask_B1TT)
+        outs = [
+            _sdpa(query_BTHD[:, queries], key_BTKD[:, keys], value_BTKE[:, keys], scale, mask_B1TT)
+            for queries, keys, mask_B1TT in self.windows
+        ]
+        return outs[0] if len(outs) == 1 else torch.cat(outs, dim=1)
+
+
+def _sdpa(query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor, scale: float, mask: Tensor | None) -> Tensor:
+    """Softmax attention, plainly causal where `mask` is None."""
+    size, value_size = query_BTHD.shape[-1], value_BTKE.shape[-1]
+    if size != value_size and query_BTHD.device.type == "cpu":
+        # The CPU's fast kernel wants values as wide as keys: columns of zeros change neither scores nor sums.
+        widest = max(size, value_size)
+        query_BTHD, key_BTKD = (F.pad(x, (0, widest - size)) for x in (query_BTHD, key_BTKD))
+        value_BTKE = F.pad(value_BTKE, (0, widest - value_size))
+    out_BHTE = F.scaled_dot_product_attention(
+        query_BTHD.transpose(1, 2),
+        key_BTKD.transpose(1, 2),
+        value_BTKE.transpose(1, 2),
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scale,
+        enable_gqa=query_BTHD.shape[2] != key_BTKD.shape[2],
+    )
+    return out_BHTE.transpose(1, 2)[..., :value_size]
 
 
 class GroupedAttention(nn.Module):

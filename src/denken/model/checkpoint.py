@@ -1,53 +1,355 @@
 """Weights on disk: Hugging Face folders, read and written.
 
-`load` gives a `Transformer`, `save` a folder that transformers and every other reader of the format opens.
-Optimiser states and the like are `train/checkpoint.py`'s.
+`load` gives a `Transformer`, `save` a folder that transformers and every other reader of the format opens: config.json
+with model.safetensors, or with shards and model.safetensors.index.json. Everything is compared with the
+configuration before a byte of weights is read. A single file is `tensorfile.py`'s; optimiser states are the trainer's;
+pickled weights are never opened.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from denken.errors import CheckpointError
+from denken.model import quantize, tensorfile
 from denken.model.config import ModelConfig
+from denken.model.tensorfile import Entry
 from denken.model.transformer import Transformer
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+SCALE = "_scale_inv"  # what fp8 checkpoints append to a weight's name
+ROUTER_BIAS = "e_score_correction_bias"  # always fp32: in bf16 its small steps would vanish
+SAVE_ID = "denken_save"  # the same in every shard of one save
+
+log = logging.getLogger(__name__)
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The configuration in `folder/config.json`."""
-    try:
-        data = json.loads((Path(folder) / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} has no readable config.json ({error}).") from error
-    return ModelConfig.from_hf(data)
+    """The configuration in `folder/config.json`; CheckpointError if unreadable, ConfigError if not supported."""
+    return ModelConfig.from_hf(tensorfile.read_json(Path(folder) / "config.json"))
 
 
 def load(folder: Path, *, dtype: torch.dtype | None = None) -> Transformer:
-    """Reads a model; weights keep the file's precision unless `dtype` says otherwise."""
+    """Reads a model onto the CPU.
+
+    dtype: the weights' precision; None is the precision in which the files hold most numbers (fp8 becomes bf16).
+    Raises CheckpointError, naming tensors, where the files do not hold exactly the configuration's model.
+    """
+    files = _Files.open(Path(folder))
     with torch.device("meta"):
-        model = Transformer(read_config(folder))
-    tensors = load_file(Path(folder) / "model.safetensors")
-    if model.lm_head is None:
-        tensors.pop("lm_head.weight", None)
-    model.load_state_dict({name: tensor.to(dtype or tensor.dtype) for name, tensor in tensors.items()}, assign=True)
+        model = Transformer(files.config)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    files.check(expected)
+    dtype = dtype or files.common_dtype(expected)
+    weights = dict(files.weights(expected, dtype))
+    model.load_state_dict(weights, strict=True, assign=True)
     return model
 
 
-def save(model: Transformer, folder: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Writes `config.json` and `model.safetensors`, each complete or not at all."""
+def skipped_tensors(folder: Path) -> tuple[str, ...]:
+    """Names of tensors that a folder holds and `load` leaves out: multi-token-prediction layers, old RoPE tables."""
+    files = _Files.open(Path(folder))
+    return tuple(sorted(name for name in files.entries if files.is_skipped(name)))
+
+
+def save(
+    model: Transformer, folder: Path, *, dtype: torch.dtype | None = None, max_shard_bytes: int = 5_000_000_000
+) -> None:
+    """Writes config.json and the weights; a reader finds the old model or the new one, whole.
+
+    dtype: the precision on disk; None keeps the model's. `torch.float8_e4m3fn` writes the layers' matrices in fp8 with
+    128 x 128 block scales, as DeepSeek does, and the rest in bf16.
+    max_shard_bytes: above it the weights are split over several files (a single tensor is never split).
+    """
+    if dtype is not None and dtype not in tensorfile.DTYPES.values():
+        raise CheckpointError(
+            f"Weights cannot be saved as {dtype}; choose float32, bfloat16, float16 or float8_e4m3fn."
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().to("cpu", dtype or t.dtype).contiguous() for name, t in model.state_dict().items()}
-    kind = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    config = model.config.to_hf() | {"dtype": kind, "torch_dtype": kind}
-    save_file(tensors, folder / "model.safetensors.tmp", metadata={"format": "pt"})
-    (folder / "config.json.tmp").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    for name in ("model.safetensors", "config.json"):
-        with open(folder / f"{name}.tmp", "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(folder / f"{name}.tmp", folder / name)
+    state = model.state_dict()
+    matrices = _fp8_names(model) if dtype == quantize.FP8 else frozenset()
+    shards = _plan_shards(state, dtype, matrices, max_shard_bytes)
+    names = [SINGLE] if len(shards) == 1 else _shard_names(len(shards))
+    identity = uuid.uuid4().hex
+    weight_map: dict[str, str] = {}
+    total = 0
+    for file_name, shard in zip(names, shards, strict=True):
+        tensors = dict(_stored(state, shard, dtype, matrices))
+        tensorfile.write(_temporary(folder, file_name), tensors, {"format": "pt", SAVE_ID: identity})
+        weight_map |= dict.fromkeys(tensors, file_name)
+        total += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    texts = {"config.json": _config_json(model, dtype)}
+    if len(shards) > 1:
+        metadata = {"total_size": total, SAVE_ID: identity}
+        texts[INDEX] = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
+    for file_name, data in texts.items():
+        _write_text(_temporary(folder, file_name), json.dumps(data, indent=2) + "\n")
+    _publish(folder, [*names, *texts])
+
+
+@dataclass(frozen=True)
+class _Files:
+    """A folder whose headers have been read and checked: which tensor is where, and what the configuration says."""
+
+    folder: Path
+    config: ModelConfig
+    block: tuple[int, int]
+    entries: Mapping[str, Entry]
+    homes: Mapping[str, Path]
+
+    @classmethod
+    def open(cls, folder: Path) -> _Files:
+        if not folder.is_dir():
+            raise CheckpointError(f"{folder} is not a folder; give one with config.json and model.safetensors.")
+        data = tensorfile.read_json(folder / "config.json")
+        homes: dict[str, Path] = {}
+        entries: dict[str, Entry] = {}
+        identities = set()
+        for path, listed in _weight_files(folder).items():
+            found, metadata = tensorfile.read_header(path)
+            identities.add(metadata.get(SAVE_ID))
+            absent = [name for name in listed or () if name not in found]
+            if absent:
+                raise CheckpointError(f"{path} lacks {_some(absent)}, which {INDEX} promises; fetch the model again.")
+            for name in found if listed is None else listed:
+                entries[name], homes[name] = found[name], path
+        if len(identities) > 1:
+            raise CheckpointError(f"The shards in {folder} come from different saves; save or fetch the model again.")
+        return cls(folder, ModelConfig.from_hf(data), _fp8_block(data), entries, homes)
+
+    def is_skipped(self, name: str) -> bool:
+        """Multi-token-prediction layers follow the last layer; old checkpoints hold tables that are computed now."""
+        if name.endswith("rotary_emb.inv_freq"):
+            return True
+        layer = re.match(r"model\.layers\.(\d{1,6})\.", name)
+        first = self.config.num_hidden_layers
+        return layer is not None and first <= int(layer[1]) < first + self.config.num_nextn_predict_layers
+
+    def is_scale(self, name: str) -> bool:
+        weight = self.entries.get(name.removesuffix(SCALE))
+        return name.endswith(SCALE) and weight is not None and weight.dtype == "F8_E4M3"
+
+    def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
+        """Holds the files against the model; CheckpointError says what differs and what to do."""
+        tied_head = self.config.tie_word_embeddings and "lm_head.weight" in self.entries
+        skipped = [name for name in self.entries if self.is_skipped(name)]
+        if skipped:
+            log.info("%s: %d tensors are not part of the model and stay unread: %s", self.folder, len(skipped), skipped)
+        known = {*expected, *skipped, *(["lm_head.weight"] if tied_head else [])}
+        missing = [name for name in expected if name not in self.entries]
+        unexpected = [name for name in self.entries if name not in known and not self.is_scale(name)]
+        if missing or unexpected:
+            parts = [f"missing: {_some(missing)}"] * bool(missing) + [f"unexpected: {_some(unexpected)}"] * bool(
+                unexpected
+            )
+            hint = "config.json and the weights do not belong together, or a file is incomplete; fetch both again."
+            if missing == ["lm_head.weight"] and not unexpected:
+                hint = "if the model ties its embeddings, set tie_word_embeddings to true in config.json."
+            raise CheckpointError(f"{self.folder} does not hold its model ({'; '.join(parts)}): {hint}")
+        for name, shape in expected.items():
+            self._check_tensor(name, shape)
+        if tied_head:
+            self._check_tied_head()
+
+    def _check_tensor(self, name: str, shape: tuple[int, ...]) -> None:
+        entry = self.entries[name]
+        if entry.shape != shape:
+            raise CheckpointError(
+                f"{self.homes[name]}: {name} has shape {list(entry.shape)}, config.json asks for {list(shape)}; "
+                "config.json and the weights do not belong together."
+            )
+        if entry.dtype not in tensorfile.DTYPES:
+            raise CheckpointError(
+                f"{self.homes[name]}: {name} is stored as {entry.dtype}; denken reads {', '.join(tensorfile.DTYPES)}. "
+                "Use the model's unquantised release."
+            )
+        if entry.dtype != "F8_E4M3":
+            return
+        scale = self.entries.get(name + SCALE)
+        if len(shape) != 2 or scale is None or scale.shape != quantize.scale_shape(shape, self.block):
+            wanted = list(quantize.scale_shape(shape, self.block)) if len(shape) == 2 else "none, as it is no matrix"
+            raise CheckpointError(
+                f"{self.homes[name]}: {name} is fp8 and needs {name + SCALE} of shape {wanted}, "
+                f"found {'none' if scale is None else list(scale.shape)}; fetch the model again."
+            )
+        if scale.dtype not in ("F32", "BF16", "F16"):
+            raise CheckpointError(f"{self.homes[name]}: {name + SCALE} is stored as {scale.dtype}; expected F32.")
+
+    def _check_tied_head(self) -> None:
+        """A head that is stored although tied must be the embedding; otherwise config.json is wrong."""
+        head, embedding = (self._read(name) for name in ("lm_head.weight", "model.embed_tokens.weight"))
+        if not torch.equal(head, embedding):
+            raise CheckpointError(
+                f"{self.folder}: config.json ties the embeddings, but lm_head.weight is not model.embed_tokens.weight; "
+                "set tie_word_embeddings to false in config.json."
+            )
+
+    def _read(self, name: str) -> Tensor:
+        return next(tensorfile.read_tensors(self.homes[name], [name]))[1]
+
+    def common_dtype(self, expected: Mapping[str, tuple[int, ...]]) -> torch.dtype:
+        numbers: Counter[torch.dtype] = Counter()
+        for name in expected:
+            entry = self.entries[name]
+            numbers[tensorfile.DTYPES[entry.dtype]] += entry.end - entry.begin
+        dtype = numbers.most_common(1)[0][0]
+        return torch.bfloat16 if dtype == quantize.FP8 else dtype
+
+    def weights(self, expected: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+        """Every expected tensor in `dtype`, in memory of its own, file by file."""
+        for path in dict.fromkeys(self.homes.values()):
+            names = [name for name in expected if self.homes[name] == path]
+            for name, tensor in tensorfile.read_tensors(path, names):
+                if tensor.dtype == quantize.FP8:
+                    tensor = quantize.dequantise(tensor, self._read(name + SCALE), self.block)
+                wanted = torch.float32 if name.endswith(ROUTER_BIAS) else dtype
+                yield name, tensor.to(wanted, copy=True)
+
+
+def _weight_files(folder: Path) -> dict[Path, list[str] | None]:
+    """The files of weights, with the names that the index gives each (None: all that it holds)."""
+    if (folder / SINGLE).exists():
+        return {folder / SINGLE: None}
+    if not (folder / INDEX).exists():
+        pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+        hint = f" {pickled[0]} is a pickle, which can run code and is never opened here." if pickled else ""
+        raise CheckpointError(
+            f"{folder} has neither {SINGLE} nor {INDEX}.{hint} Fetch the model's safetensors files into it."
+        )
+    weight_map = tensorfile.read_json(folder / INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{folder / INDEX} has no weight_map from tensor names to files; fetch it again.")
+    files: dict[Path, list[str] | None] = {}
+    for name, file_name in weight_map.items():
+        if not isinstance(file_name, str) or not re.fullmatch(r"[\w\-.]{1,200}\.safetensors", file_name):
+            raise CheckpointError(
+                f"{folder / INDEX} places {name!r} in {file_name!r}; a shard must be a .safetensors file in the folder."
+            )
+        names = files.setdefault(folder / file_name, [])
+        assert names is not None
+        names.append(name)
+    return files
+
+
+def _fp8_block(data: Mapping[str, Any]) -> tuple[int, int]:
+    """The edges of fp8 blocks; other quantisations are refused before their tensors are looked at."""
+    found = data.get("quantization_config")
+    if found is None:
+        return quantize.BLOCK
+    method = found.get("quant_method") if isinstance(found, dict) else found
+    if method != "fp8":
+        raise CheckpointError(
+            f"The weights are quantised with {method!r}; denken reads 'fp8'. Use the unquantised release."
+        )
+    block = found.get("weight_block_size", list(quantize.BLOCK))
+    if not isinstance(block, list) or len(block) != 2 or any(type(b) is not int or b < 1 for b in block):
+        raise CheckpointError(f"config.json: weight_block_size is {block!r}; expected two whole numbers.")
+    return block[0], block[1]
+
+
+def _fp8_names(model: Transformer) -> frozenset[str]:
+    """The matrices that DeepSeek stores in fp8: every linear layer's but the head's (routers are no linear layers)."""
+    return frozenset(
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name != "lm_head"
+    )
+
+
+def _stored_dtype(name: str, tensor: Tensor, dtype: torch.dtype | None, matrices: frozenset[str]) -> torch.dtype:
+    if name.endswith(ROUTER_BIAS):
+        return torch.float32
+    if dtype == quantize.FP8:
+        return quantize.FP8 if name in matrices else torch.bfloat16
+    return dtype or tensor.dtype
+
+
+def _plan_shards(
+    state: Mapping[str, Tensor], dtype: torch.dtype | None, matrices: frozenset[str], limit: int
+) -> list[list[str]]:
+    shards: list[list[str]] = [[]]
+    used = 0
+    for name, tensor in state.items():
+        size = tensor.numel() * _stored_dtype(name, tensor, dtype, matrices).itemsize
+        if shards[-1] and used + size > limit:
+            shards.append([])
+            used = 0
+        shards[-1].append(name)
+        used += size
+    return shards
+
+
+def _shard_names(count: int) -> list[str]:
+    return [f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+
+
+def _stored(
+    state: Mapping[str, Tensor], names: list[str], dtype: torch.dtype | None, matrices: frozenset[str]
+) -> Iterator[tuple[str, Tensor]]:
+    for name in names:
+        tensor = state[name].detach().cpu()
+        stored = _stored_dtype(name, tensor, dtype, matrices)
+        if stored == quantize.FP8:
+            tensor, scale = quantize.quantise(tensor)
+            yield name + SCALE, scale
+        yield name, tensor.to(stored)
+
+
+def _config_json(model: Transformer, dtype: torch.dtype | None) -> dict[str, Any]:
+    data = model.config.to_hf()
+    kind = torch.bfloat16 if dtype == quantize.FP8 else dtype or model.head_weight.dtype
+    # transformers 5 reads "dtype", 4 "torch_dtype".
+    data["dtype"] = data["torch_dtype"] = str(kind).removeprefix("torch.")
+    if dtype == quantize.FP8:
+        data["quantization_config"] = {
+            "quant_method": "fp8",
+            "fmt": "e4m3",
+            "activation_scheme": "dynamic",
+            "weight_block_size": list(quantize.BLOCK),
+        }
+    return data
+
+
+def _temporary(folder: Path, name: str) -> Path:
+    return folder / f".{name}.tmp"
+
+
+def _write_text(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _publish(folder: Path, names: list[str]) -> None:
+    """Puts finished files in their places, then removes what an earlier save with other shards left."""
+    for name in names:
+        os.replace(_temporary(folder, name), folder / name)
+    for path in folder.iterdir():
+        ours = path.name == INDEX or re.fullmatch(r"model(-\d{5}-of-\d{5})?\.safetensors", path.name)
+        if ours and path.name not in names:
+            path.unlink()
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _some(names: list[str]) -> str:
+    """The first few names, and how many more."""
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more

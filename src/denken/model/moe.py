@@ -19,6 +19,8 @@ from denken.model.layers import MLP
 class Router(nn.Module):
     """Chooses experts for each token and weighs them."""
 
+    e_score_correction_bias: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config

@@ -8,6 +8,8 @@ Module names spell Hugging Face's checkpoint keys: `state_dict()` is what a chec
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -77,7 +79,7 @@ class Transformer(nn.Module):
         attend = attend or Causal()
         angles = self.rotary(positions_BT)
         hidden_BTM = self.model["embed_tokens"](ids_BT)
-        for block in self.model["layers"]:
+        for block in self.blocks:
             hidden_BTM = block(hidden_BTM, angles, attend)
         return self.model["norm"](hidden_BTM)
 
@@ -86,9 +88,14 @@ class Transformer(nn.Module):
         return F.linear(hidden, self.head_weight)
 
     @property
+    def blocks(self) -> nn.ModuleList:
+        return cast(nn.ModuleList, self.model["layers"])
+
+    @property
     def head_weight(self) -> Tensor:
         """The output projection (V, M); the embedding itself where the two are tied."""
-        return self.model["embed_tokens"].weight if self.lm_head is None else self.lm_head.weight
+        head = self.model["embed_tokens"] if self.lm_head is None else self.lm_head
+        return cast(Tensor, head.weight)
 
     @property
     def cache_layout(self) -> CacheLayout:
