@@ -51,8 +51,12 @@ _MAX_SEED = 2**32 - 2**20  # numpy's global generator takes seeds below 2**32
 
 _OURS: Mapping[str, Callable[[Problem, str], bool]] = {
     "chain_sum": answers.same_number,
+    "coin_flip": answers.same_probability,
     "countdown": answers.reaches_target,
     "decimal_chain_sum": answers.same_number,
+    "fraction_simplification": answers.same_reduced_fraction,
+    "game_of_life_halting": answers.same_truth,
+    "gsm_symbolic": answers.same_number,
     "number_sorting": answers.same_numbers_in_order,
     "palindrome_generation": answers.palindrome_of_letters,
     "prime_factorization": answers.same_factors,
@@ -81,6 +85,7 @@ def _is_formula(answer: str) -> bool:
 
 _GRAMMARS: Mapping[str, Callable[[str], object]] = {
     "binary_matrix": _ROWS.fullmatch,
+    "complex_arithmetic": re.compile(r"[\d\s.+\-*ij()]*", re.ASCII).fullmatch,  # it gives full marks to "nan"
     "intermediate_integration": _is_formula,
     "n_queens": re.compile(r"[Q_\s,\[\]'\"]*", re.ASCII).fullmatch,
     "polynomial_multiplication": _is_formula,

@@ -14,8 +14,10 @@ from denken.tasks.verify.arithmetic import NotArithmetic, evaluate, uses_each_on
 from denken.types import Problem
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,100}|[0-9]{1,3}(?:,[0-9]{3}){1,30})(?:\.[0-9]{1,100})?")
+_PROBABILITY = re.compile(r"[0-9]{0,3}\.?[0-9]{1,40}(?:[eE]-[0-9]{1,2})?")
 _LIST = re.compile(r"\[(.*)\]", re.DOTALL)
 _LISTED = re.compile(r"""[ \t\n]*(['"]?)(-?[0-9]{1,40}(?:\.[0-9]{1,40})?)\1[ \t\n]*""")
+_FRACTION = re.compile(r"\$?(?:\\d?frac\{(-?[0-9]{1,40})\}\{([0-9]{1,40})\}|(-?[0-9]{1,40}) ?/ ?([0-9]{1,40}))\$?")
 _FACTORS = re.compile(r"[0-9]{1,40}(?: ?× ?[0-9]{1,40}){0,200}")
 
 
@@ -24,6 +26,32 @@ def same_number(problem: Problem, answer: str) -> bool:
     if not _NUMBER.fullmatch(answer):
         return False
     return Fraction(answer.replace(",", "")) == Fraction(problem.answer.replace(",", ""))
+
+
+def same_truth(problem: Problem, answer: str) -> bool:
+    return answer.lower() in ("true", "false") and answer.lower() == problem.answer.lower()
+
+
+def same_probability(problem: Problem, answer: str) -> bool:
+    """A decimal or a fraction within 0.0001, the library's tolerance, and within a hundredth of the probability."""
+    fraction = _FRACTION.fullmatch(answer)
+    if fraction and fraction[3] and int(fraction[4]):
+        value = Fraction(int(fraction[3]), int(fraction[4]))
+    elif _PROBABILITY.fullmatch(answer):
+        value = Fraction(answer)
+    else:
+        return False
+    expected = Fraction(problem.answer)
+    return abs(value - expected) <= min(Fraction(1, 10_000), expected / 100)
+
+
+def same_reduced_fraction(problem: Problem, answer: str) -> bool:
+    """One fraction, in plain text or LaTeX, whose numerator and denominator are the reduced ones."""
+    fraction = _FRACTION.fullmatch(answer)
+    if fraction is None:
+        return False
+    reduced = (problem.metadata["simplified_numerator"], problem.metadata["simplified_denominator"])
+    return (int(fraction[1] or fraction[3]), int(fraction[2] or fraction[4])) == reduced
 
 
 def reaches_target(problem: Problem, answer: str) -> bool:
