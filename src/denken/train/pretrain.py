@@ -32,11 +32,11 @@ import denken
 from denken.config import Recipe
 from denken.errors import CheckpointError, ConfigError, DenkenError
 from denken.model import checkpoint as exported
-from denken.model.attention import Packed
 from denken.model.config import ModelConfig
 from denken.model.transformer import Transformer
 from denken.tokenizer import Tokenizer
 from denken.train import checkpoint
+from denken.train.attend import packed
 from denken.train.batch import Batch, Packer
 from denken.train.data import documents
 from denken.train.ledger import Ledger, Price
@@ -169,7 +169,7 @@ class Trainer:
 
     def losses(self, batch: Batch) -> Tensor:
         """The loss of every target of a batch; also added up per source."""
-        hidden_BTD = self.hidden(batch.ids_BT, batch.positions_BT, Packed(batch.segments_BT))
+        hidden_BTD = self.hidden(batch.ids_BT, batch.positions_BT, packed(batch.segments_BT))
         hidden_ND, targets_N, index_N = select_targets(hidden_BTD, batch.targets_BT)
         losses_N = cross_entropy(self.model.logits(hidden_ND), targets_N)
         sources_N = batch.sources_BT.flatten()[index_N]
