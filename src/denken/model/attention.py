@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denken.model.config import ModelConfig
-from denken.model.layers import RMSNorm, latent_scale, rotate
+from denken.model.layers import Linear, RMSNorm, latent_scale, rotate
 
 Angles = tuple[Tensor, Tensor]
 
@@ -132,10 +132,10 @@ class GroupedAttention(nn.Module):
         self.scale = config.head_dim**-0.5
         query_size = config.num_attention_heads * config.head_dim
         key_size = config.num_key_value_heads * config.head_dim
-        self.q_proj = nn.Linear(config.hidden_size, query_size, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(config.hidden_size, key_size, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(config.hidden_size, key_size, bias=config.qkv_bias)
-        self.o_proj = nn.Linear(query_size, config.hidden_size, bias=config.attention_bias)
+        self.q_proj = Linear(config.hidden_size, query_size, bias=config.qkv_bias)
+        self.k_proj = Linear(config.hidden_size, key_size, bias=config.qkv_bias)
+        self.v_proj = Linear(config.hidden_size, key_size, bias=config.qkv_bias)
+        self.o_proj = Linear(query_size, config.hidden_size, bias=config.attention_bias)
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
 
@@ -170,16 +170,16 @@ class LatentAttention(nn.Module):
         query_size = self.heads * (self.plain + self.rotary)
         # DeepSeek's inner norms keep an epsilon of 1e-6 whatever rms_norm_eps says.
         if config.q_lora_rank is None:
-            self.q_proj = nn.Linear(hidden, query_size, bias=False)
+            self.q_proj = Linear(hidden, query_size, bias=False)
         else:
-            self.q_a_proj = nn.Linear(hidden, config.q_lora_rank, bias=bias)
+            self.q_a_proj = Linear(hidden, config.q_lora_rank, bias=bias)
             self.q_a_layernorm = RMSNorm(config.q_lora_rank, 1e-6)
-            self.q_b_proj = nn.Linear(config.q_lora_rank, query_size, bias=False)
+            self.q_b_proj = Linear(config.q_lora_rank, query_size, bias=False)
         self.compressed_query = config.q_lora_rank is not None
-        self.kv_a_proj_with_mqa = nn.Linear(hidden, self.latent + self.rotary, bias=bias)
+        self.kv_a_proj_with_mqa = Linear(hidden, self.latent + self.rotary, bias=bias)
         self.kv_a_layernorm = RMSNorm(self.latent, 1e-6)
-        self.kv_b_proj = nn.Linear(self.latent, self.heads * (self.plain + self.value), bias=False)
-        self.o_proj = nn.Linear(self.heads * self.value, hidden, bias=bias)
+        self.kv_b_proj = Linear(self.latent, self.heads * (self.plain + self.value), bias=False)
+        self.o_proj = Linear(self.heads * self.value, hidden, bias=bias)
 
     def forward(self, hidden_BTM: Tensor, angles: Angles, attend: Attend) -> Tensor:
         if self.compressed_query:

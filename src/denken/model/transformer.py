@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from denken.model.attention import Angles, Attend, CacheLayout, Causal, GroupedAttention, LatentAttention
 from denken.model.config import ModelConfig
-from denken.model.layers import MLP, RMSNorm, Rotary
+from denken.model.layers import MLP, Linear, RMSNorm, Rotary
 from denken.model.moe import MixtureOfExperts, Router
 
 
@@ -58,11 +58,10 @@ class Transformer(nn.Module):
                 "norm": RMSNorm(config.hidden_size, config.rms_norm_eps),
             }
         )
-        self.lm_head = (
-            None if config.tie_word_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        )
+        self.lm_head = None if config.tie_word_embeddings else Linear(config.hidden_size, config.vocab_size, bias=False)
         self.rotary = Rotary(config)
-        self._initialise()
+        if not self.head_weight.is_meta:
+            self._initialise()
 
     def forward(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:
         """Logits (B, T, V) of the token after each. Arguments as for `hidden`."""
