@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from denken.chat.message import Message
 from denken.types import SamplingParams
@@ -38,6 +47,14 @@ UNSUPPORTED: dict[str, tuple[tuple[object, ...], str]] = {
 }
 
 
+def _whole_characters(text: str) -> str:
+    """JSON can hold half of a surrogate pair, where a client cut a text in two; it cannot be sent back or encoded."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+Text = Annotated[str, AfterValidator(_whole_characters)]
+
+
 class Lenient(BaseModel):
     """Unknown fields are ignored; NaN and infinity are not numbers."""
 
@@ -46,15 +63,17 @@ class Lenient(BaseModel):
 
 class TextPart(Lenient):
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class ChatMessage(Lenient):
     """One message of the history. Thoughts sent back are accepted, and are not shown to the model again."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(max_length=MAX_PARTS)] | None = None
-    reasoning_content: str | None = Field(default=None, validation_alias=AliasChoices("reasoning_content", "reasoning"))
+    content: Text | Annotated[list[TextPart], Field(max_length=MAX_PARTS)] | None = None
+    reasoning_content: Text | None = Field(
+        default=None, validation_alias=AliasChoices("reasoning_content", "reasoning")
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -92,14 +111,14 @@ class Thinking(Lenient):
 class ChatRequest(Lenient):
     """The body of POST /chat/completions."""
 
-    model: str | None = Field(default=None, max_length=256)
+    model: Text | None = Field(default=None, max_length=256)
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     top_k: int | None = Field(default=None, ge=-1, le=1_000_000)
     min_p: float | None = Field(default=None, ge=0, lt=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: str | list[str] | None = None
+    stop: Text | list[Text] | None = None
     max_tokens: int | None = Field(default=None, ge=1, le=10_000_000)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=10_000_000)
     stream: bool | None = None

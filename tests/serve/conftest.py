@@ -1,0 +1,115 @@
+"""A speaker that says what a test wants, and a server that it really listens on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import closing
+
+import pytest
+import uvicorn
+from starlette.testclient import TestClient
+
+from denken.chat.message import Message
+from denken.errors import RequestError
+from denken.serve.app import create_app
+from denken.serve.listen import listen
+from denken.serve.speaker import ContextFull, Piece, TokenLogprob, Usage
+from denken.types import FinishReason, SamplingParams
+
+
+class FakeReply:
+    """Echoes the question as an answer after a thought; `pause` seconds between pieces."""
+
+    def __init__(self, speaker: FakeSpeaker, pieces: Sequence[Piece], usage: Usage, reason: FinishReason):
+        self._speaker, self._pieces, self._final = speaker, pieces, usage
+        self.usage, self.finish_reason = Usage(usage.prompt_tokens), reason
+
+    async def __aiter__(self) -> AsyncGenerator[Piece, None]:
+        self._speaker.begun += 1
+        try:
+            for piece in self._pieces:
+                await asyncio.sleep(self._speaker.pause)
+                if piece.text == "BREAK":
+                    raise RuntimeError("secret detail")
+                yield piece
+            self.usage = self._final
+        finally:
+            self._speaker.ended += 1
+
+
+class FakeSpeaker:
+    """Remembers what it was asked in `asked`; counts replies begun and ended."""
+
+    name, created, context = "fake", 1_700_000_000, 1000
+
+    def __init__(self) -> None:
+        self.defaults = SamplingParams(temperature=0.3, seed=None)
+        self.asked: list[tuple[Sequence[Message], SamplingParams, bool]] = []
+        self.pause = 0.0
+        self.reason: FinishReason = "stop"
+        self.pieces: list[Piece] | None = None
+        self.begun = self.ended = 0
+
+    def reply(self, messages: Sequence[Message], params: SamplingParams, *, thinking: bool) -> FakeReply:
+        self.asked.append((messages, params, thinking))
+        question = messages[-1].content
+        if not question.strip():
+            raise RequestError("The question is empty; write what you want to know.")
+        if len(question) > self.context:
+            raise ContextFull("The conversation has 2000 tokens, and fake takes 1000.")
+        logprobs = (TokenLogprob(b"x", -0.5, ((b"x", -0.5), (b"y", float("-inf")))),) if params.top_logprobs else ()
+        thought = [Piece("think", "I echo ", logprobs), Piece("think", "it.")] if thinking else []
+        pieces = [*thought, Piece("answer", question[:1], logprobs), Piece("answer", question[1:])]
+        usage = Usage(prompt_tokens=10, cached_tokens=4, thought_tokens=3 * thinking, answer_tokens=2)
+        return FakeReply(self, pieces if self.pieces is None else self.pieces, usage, self.reason)
+
+
+@pytest.fixture
+def speaker() -> FakeSpeaker:
+    return FakeSpeaker()
+
+
+@pytest.fixture
+def client(speaker: FakeSpeaker) -> Iterator[TestClient]:
+    with TestClient(create_app(speaker), base_url="http://localhost:8000", raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def ask(client: TestClient) -> Callable[..., object]:
+    """POSTs a question with further fields; returns the response."""
+
+    def post(question: object = "Hi", **fields: object) -> object:
+        body = {"model": "fake", "messages": [{"role": "user", "content": question}], **fields}
+        return client.post("/v1/chat/completions", json=body)
+
+    return post
+
+
+@pytest.fixture
+def server(speaker: FakeSpeaker) -> Iterator[int]:
+    """A real server on a free port of 127.0.0.1; the port."""
+    with closing(listen("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(create_app(speaker), log_level="error", timeout_graceful_shutdown=1)
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        running.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], bool]], None]:
+    """Waits for something that another thread brings about."""
+
+    def wait(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.01)
+
+    return wait
