@@ -1,0 +1,275 @@
+"""What runs the model for many at once: `step` is the whole of it, everything else lets requests in and out.
+
+One thread owns an engine; `stream.py` gives it a thread of its own and takes requests from others.
+The engine knows ids only. A tokenizer is needed for stop strings and to see an open thought in a prompt.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from denken.engine.cache import Blocks
+from denken.engine.runner import Runner
+from denken.engine.sampler import Choice, sample
+from denken.engine.scheduler import Chunk, Scheduler
+from denken.engine.sequence import Endings, Output
+from denken.engine.sequence import Sequence as Request
+from denken.errors import ConfigError, RequestError
+from denken.model.transformer import Transformer
+from denken.types import Completion, SamplingParams
+
+if TYPE_CHECKING:
+    from denken.tokenizer import Tokenizer
+
+
+class Engine:
+    """Generates for many requests at once, and satisfies `denken.types.Generate`.
+
+    eos_ids: the ids that end a text. end_of_thinking: the ids that close a thought when its budget is used up (see
+        sequence.py for the rule), such as those of "\\n</think>\\n\\n"; the first control id among them is the one
+        that a thought's end is recognised by (without a tokenizer: the first id). Empty: thoughts are not bounded.
+    cache_tokens: ids whose keys and values are kept, in blocks of block_size; the rows of `rows.py` may take as much
+        memory again, as they fill.
+    max_batch_tokens: ids that go through the network in one step. max_sequences: requests that run at a time.
+    prefix_reuse: whether prompts take over what earlier texts that began alike have computed.
+
+    `policy_version` says how often the weights have changed.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        *,
+        eos_ids: Collection[int],
+        end_of_thinking: Sequence[int] = (),
+        tokenizer: Tokenizer | None = None,
+        cache_tokens: int = 32768,
+        block_size: int = 16,
+        max_batch_tokens: int = 1024,
+        max_sequences: int = 64,
+        prefix_reuse: bool = True,
+    ) -> None:
+        if min(block_size, max_batch_tokens, max_sequences) < 1 or cache_tokens < block_size:
+            raise ConfigError(
+                f"cache_tokens={cache_tokens}, block_size={block_size}, max_batch_tokens={max_batch_tokens} and "
+                f"max_sequences={max_sequences} must be at least 1, and the cache must hold at least one block."
+            )
+        count = cache_tokens // block_size
+        self.policy_version = 0
+        self.max_sequences = max_sequences
+        self._model = model
+        self._tokenizer = tokenizer
+        self._endings = Endings(frozenset(eos_ids), tuple(end_of_thinking), _closer(end_of_thinking, tokenizer))
+        self._eos = sorted(eos_ids)
+        self._blocks = Blocks(count, block_size, reuse=prefix_reuse)
+        self._scheduler = Scheduler(self._blocks, max_batch_tokens, max_sequences)
+        self._runner = Runner(model, next(model.parameters()), count, block_size)
+        self._requests: dict[int, Request] = {}
+        self._next = 0
+        self._others: list[Output] = []
+
+    def step(self) -> list[Output]:
+        """One pass through the network for everyone whose turn it is, and what came of it."""
+        try:
+            chunks = self._scheduler.schedule()
+            logits_RV = self._runner.run(chunks)
+            choices = self._sample(chunks, logits_RV)
+            return self._commit(chunks, choices)
+        except BaseException:
+            self.reset()
+            raise
+
+    def add(self, prompt_ids: Iterable[int], params: SamplingParams, *, thinking: bool = True) -> int:
+        """Queues a prompt and returns the request's number.
+
+        thinking: the prompt ends inside a thought that it opened. Raises RequestError as `check` does.
+        """
+        ids = list(prompt_ids)
+        limit = self.check(ids, params)
+        seed = secrets.randbits(64) if params.seed is None else params.seed
+        request = Request(
+            self._next,
+            ids,
+            params,
+            limit,
+            self._endings,
+            seed,
+            policy_version=self.policy_version,
+            tokenizer=self._tokenizer,
+            thinking=thinking,
+        )
+        self._next += 1
+        self._requests[request.request] = request
+        self._scheduler.add(request)
+        return request.request
+
+    def check(self, prompt_ids: Sequence[int], params: SamplingParams) -> int:
+        """The most ids that can be generated; RequestError for a prompt that can never be served. Any thread may ask."""
+        length, context, cache = len(prompt_ids), self.context, self._blocks.count * self._blocks.size
+        vocabulary = self._model.config.vocab_size
+        if length == 0:
+            raise RequestError("The prompt is empty; give at least one id.")
+        if not (min(prompt_ids) >= 0 and max(prompt_ids) < vocabulary):
+            raise RequestError(
+                f"The prompt's ids run from {min(prompt_ids)} to {max(prompt_ids)}, the model's from 0 to "
+                f"{vocabulary - 1}; encode the prompt with this model's own tokenizer."
+            )
+        if length >= context:
+            raise RequestError(
+                f"The prompt has {length} tokens and the model's context is {context}, of which at least one must be "
+                f"left for the answer; shorten the prompt to {context - 1} tokens."
+            )
+        if length >= cache:
+            raise RequestError(
+                f"The prompt has {length} tokens and the engine's cache holds {cache}, of which at least one must be "
+                f"left for the answer; shorten the prompt or start the engine with more cache_tokens."
+            )
+        if params.stop and self._tokenizer is None:
+            raise RequestError("Stop strings need a tokenizer, and this engine runs without one; leave `stop` empty.")
+        return min(params.max_tokens or context, context - length, cache - length)
+
+    def abort(self, request: int) -> Output | None:
+        """Ends a request at once; its blocks are free when this returns.
+
+        Returns what had not been handed out, with finish_reason "abort"; None if there is no such request (any more).
+        """
+        sequence = self._requests.pop(request, None)
+        if sequence is None:
+            return None
+        self._scheduler.remove(sequence)
+        sequence.finish_reason = "abort"
+        return sequence.release()
+
+    def weights_changed(self) -> None:
+        """To be called after an update of the model: what was computed before is forgotten, and the version rises.
+
+        Requests under way go on with the new weights, their texts so far computed anew; their completions carry the
+        version they began with.
+        """
+        self.policy_version += 1
+        self._scheduler.preempt_all()
+        self._blocks.forget_all()
+        self._runner.forget()
+
+    def reset(self) -> None:
+        """Drops every request and everything computed: the way back to a clean state after a failure."""
+        self._requests.clear()
+        self._others.clear()
+        # New books rather than emptied ones: whatever failed may have left the old ones half written.
+        self._blocks = Blocks(self._blocks.count, self._blocks.size, reuse=self._blocks.reuse)
+        self._scheduler = Scheduler(self._blocks, self._scheduler.max_batch_tokens, self.max_sequences)
+        self._runner.reset()
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._requests or self._others)
+
+    @property
+    def context(self) -> int:
+        """The most ids that a prompt and its answer have together."""
+        return self._model.config.max_position_embeddings
+
+    @property
+    def free_blocks(self) -> int:
+        """Blocks that no request holds, those kept for reuse included."""
+        return self._blocks.free
+
+    @property
+    def running(self) -> int:
+        return len(self._scheduler.running)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._scheduler.waiting)
+
+    def __call__(
+        self, prompts: Sequence[Sequence[int]], params: SamplingParams | Sequence[SamplingParams]
+    ) -> list[Completion]:
+        """One completion a prompt, in order; a prompt whose thought is open at its end is continued as a thought."""
+        each = [params] * len(prompts) if isinstance(params, SamplingParams) else list(params)
+        if len(each) != len(prompts):
+            raise RequestError(f"There are {len(prompts)} prompts and {len(each)} SamplingParams; give one for each.")
+        parts: dict[int, list[Output]] = {}
+        versions: dict[int, int] = {}
+        others: list[Output] = []
+        try:
+            for prompt, own in zip(prompts, each, strict=True):
+                request = self.add(prompt, own, thinking=self._in_thought(prompt))
+                parts[request], versions[request] = [], self.policy_version
+            left = set(parts)
+            while left:
+                for output in self.step():
+                    (parts[output.request] if output.request in parts else others).append(output)
+                    if output.finish_reason is not None:
+                        left.discard(output.request)
+        except BaseException:
+            for request in parts:
+                self.abort(request)
+            raise
+        self._others += others
+        return [_join(outputs, versions[request]) for request, outputs in parts.items()]
+
+    @torch.inference_mode()
+    def _sample(self, chunks: list[Chunk], logits_RV: Tensor) -> list[Choice]:
+        sequences = [chunk.sequence for chunk in chunks if chunk.last]
+        for row, sequence in enumerate(sequences):
+            if sequence.owes_answer:
+                logits_RV[row, self._eos] = -torch.inf
+        return sample(logits_RV, [s.params for s in sequences], [s.noise for s in sequences])
+
+    def _commit(self, chunks: list[Chunk], choices: list[Choice]) -> list[Output]:
+        outputs, self._others = self._others, []
+        for chunk in chunks:
+            chunk.sequence.computed += chunk.count
+        for chunk, choice in zip([chunk for chunk in chunks if chunk.last], choices, strict=True):
+            sequence = chunk.sequence
+            sequence.append(choice.id, choice.logprob, choice.top)
+            output = sequence.release()
+            if output is not None:
+                outputs.append(output)
+            if sequence.finish_reason is not None:
+                del self._requests[sequence.request]
+                self._scheduler.remove(sequence)
+        return outputs
+
+    def _in_thought(self, prompt: Sequence[int]) -> bool:
+        """Whether the last thought that the prompt opens is still open at its end."""
+        if self._tokenizer is None or not self._tokenizer.has_control("<think>"):
+            return False
+        opener = self._tokenizer.control("<think>")
+        for id in reversed(prompt):
+            if id in (opener, self._endings.closer):
+                return id == opener
+        return False
+
+
+def _closer(end_of_thinking: Sequence[int], tokenizer: Tokenizer | None) -> int | None:
+    if not end_of_thinking:
+        return None
+    if tokenizer is None:
+        return end_of_thinking[0]
+    control = set(tokenizer.control_ids.values())
+    for id in end_of_thinking:
+        if id in control:
+            return id
+    raise ConfigError(
+        f"end_of_thinking is {list(end_of_thinking)}, none of which is a control id of the tokenizer; "
+        "give the ids of the closing tag, such as those of </think>, with what is to follow it."
+    )
+
+
+def _join(outputs: list[Output], policy_version: int) -> Completion:
+    finish_reason = outputs[-1].finish_reason
+    assert finish_reason is not None
+    return Completion(
+        tuple(id for output in outputs for id in output.ids),
+        tuple(logprob for output in outputs for logprob in output.logprobs),
+        finish_reason,
+        policy_version,
+        outputs[-1].cached_tokens,
+    )

@@ -1,0 +1,158 @@
+"""From logits to the next id of each row, and how likely it was. Pure: tensors, parameters and noise in, choices out.
+
+A row's distribution is cut in this order: temperature, top-k, top-p (of what top-k left), min-p; what is left is
+made to sum to one again, and the id is found by one number in [0, 1) on the cumulative distribution. A row's result
+depends on its own logits, parameters and noise alone, never on the rows beside it.
+Reported log-probabilities are natural logarithms under the distribution the id was drawn from; greedy rows, which
+draw nothing, report log-softmax at temperature 1.
+"""
+
+# R = rows, V = vocabulary, W = the likeliest ids of a row, in falling order
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from denken.errors import DenkenError
+from denken.types import SamplingParams
+
+# Rows of a large vocabulary are cut among this many of their likeliest ids, where that is provably enough.
+NARROW = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The id drawn for a row, its log-probability, and as many of the likeliest alternatives as were asked for."""
+
+    id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+def sample(logits_RV: Tensor, params: Sequence[SamplingParams], noise: Sequence[float]) -> list[Choice]:
+    """One choice a row. noise: a number in [0, 1) a row, with at most 32 bits; greedy rows ignore it."""
+    logits_RV = logits_RV.float()
+    choices: dict[int, Choice] = {}
+    for kind in (_greedy, _whole, _cut):
+        rows = [row for row, p in enumerate(params) if _kind(p) is kind]
+        if rows:
+            own = logits_RV if len(rows) == len(params) else logits_RV[rows]
+            choices.update(zip(rows, kind(own, [params[r] for r in rows], [noise[r] for r in rows]), strict=True))
+    if not all(math.isfinite(choice.logprob) for choice in choices.values()):
+        raise DenkenError("The model's logits are not finite numbers: its weights are damaged, or overflow their type.")
+    return [choices[row] for row in range(len(params))]
+
+
+def _greedy(logits_RV: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:
+    best_R, ids_R = logits_RV.max(dim=-1)
+    total_R = logits_RV.logsumexp(dim=-1)
+    logprobs_RV = logits_RV - total_R[:, None] if _most(params) else logits_RV
+    return _choices(ids_R, best_R - total_R, *_top(logprobs_RV, _most(params)), params)
+
+
+def _whole(logits_RV: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:
+    """Rows without top-k and top-p: nothing needs to be sorted."""
+    logprobs_RV = _at_temperature(logits_RV, params)
+    floor_R1 = _column([math.log(p.min_p) if p.min_p > 0 else -math.inf for p in params], logits_RV)
+    if any(p.min_p > 0 for p in params):
+        logprobs_RV = logprobs_RV.masked_fill(logprobs_RV < logprobs_RV.amax(-1, keepdim=True) + floor_R1, -math.inf)
+        logprobs_RV = logprobs_RV.log_softmax(dim=-1)
+    ids_R = _draw(logprobs_RV, noise)
+    return _choices(ids_R, _at(logprobs_RV, ids_R), *_top(logprobs_RV, _most(params)), params)
+
+
+def _cut(logits_RV: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:
+    """Rows with top-k or top-p. Of a large vocabulary only the likeliest ids are sorted, where they are enough."""
+    logprobs_RV = _at_temperature(logits_RV, params)
+    size = logprobs_RV.shape[1]
+    if size <= 4 * NARROW:
+        return _cut_sorted(*logprobs_RV.sort(dim=-1, descending=True, stable=True), params, noise)
+    logprobs_RW, ids_RW = logprobs_RV.topk(NARROW, dim=-1)
+    mass_R = logprobs_RW.exp().sum(dim=-1).tolist()
+    narrow = [row for row, p in enumerate(params) if 0 < p.top_k <= NARROW or (p.top_k == 0 and mass_R[row] > p.top_p)]
+    broad = sorted(set(range(len(params))) - set(narrow))
+    choices: dict[int, Choice] = {}
+    for rows, ranked in ((narrow, (logprobs_RW, ids_RW)), (broad, None)):
+        if rows:
+            ranked = ranked or logprobs_RV.sort(dim=-1, descending=True, stable=True)
+            values, ids = ranked[0][rows], ranked[1][rows]
+            own = _cut_sorted(values, ids, [params[r] for r in rows], [noise[r] for r in rows])
+            choices.update(zip(rows, own, strict=True))
+    return [choices[row] for row in range(len(params))]
+
+
+def _cut_sorted(logprobs_RW: Tensor, ids_RW: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:
+    """logprobs_RW: under the whole distribution at its temperature, in falling order; ids_RW: whose they are."""
+    rank_W = torch.arange(logprobs_RW.shape[1], device=logprobs_RW.device)
+    if any(p.top_k for p in params):
+        top_k_R1 = _column([float(p.top_k or math.inf) for p in params], logprobs_RW)
+        logprobs_RW = logprobs_RW.masked_fill(rank_W >= top_k_R1, -math.inf)
+        # Only rows with top-k are made to sum to one again: a narrow row without it does not hold the whole mass.
+        total_R1 = logprobs_RW.logsumexp(dim=-1, keepdim=True)
+        logprobs_RW = logprobs_RW - total_R1.where(torch.isfinite(top_k_R1), torch.zeros_like(total_R1))
+    probs_RW = logprobs_RW.double().exp()
+    before_RW = probs_RW.cumsum(dim=-1) - probs_RW
+    top_p_R1 = _column([p.top_p if p.top_p < 1 else math.inf for p in params], before_RW)
+    floor_R1 = _column([math.log(p.min_p) if p.min_p > 0 else -math.inf for p in params], logprobs_RW)
+    out_RW = (before_RW >= top_p_R1) | (logprobs_RW < logprobs_RW[:, :1] + floor_R1)
+    # The likeliest id always stays: rounding of a small top-p must not empty a row.
+    out_RW[:, 0] = False
+    logprobs_RW = logprobs_RW.masked_fill(out_RW, -math.inf).log_softmax(dim=-1)
+    ranks_R = _draw(logprobs_RW, noise)
+    most = _most(params)
+    ids_R = _at(ids_RW, ranks_R)
+    return _choices(ids_R, _at(logprobs_RW, ranks_R), logprobs_RW[:, :most], ids_RW[:, :most], params)
+
+
+def _kind(params: SamplingParams):  # type: ignore[no-untyped-def]
+    if params.temperature == 0:
+        return _greedy
+    return _whole if params.top_k == 0 and params.top_p >= 1 else _cut
+
+
+def _at_temperature(logits_RV: Tensor, params: list[SamplingParams]) -> Tensor:
+    # Subtracting the largest logit first keeps tiny temperatures from overflowing.
+    shifted_RV = logits_RV - logits_RV.amax(dim=-1, keepdim=True)
+    return (shifted_RV / _column([max(p.temperature, 1e-30) for p in params], logits_RV)).log_softmax(dim=-1)
+
+
+def _draw(logprobs_RV: Tensor, noise: list[float]) -> Tensor:
+    """The first column whose cumulative probability exceeds the row's noise (R,)."""
+    cumulative_RV = logprobs_RV.double().exp().cumsum(dim=-1)
+    target_R1 = _column(noise, cumulative_RV) * cumulative_RV[:, -1:]
+    return torch.searchsorted(cumulative_RV, target_R1, right=True)[:, 0].clamp(max=logprobs_RV.shape[1] - 1)
+
+
+def _top(logprobs_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    return tuple(logprobs_RV.topk(min(count, logprobs_RV.shape[1]), dim=-1))
+
+
+def _choices(
+    ids_R: Tensor, logprobs_R: Tensor, top_logprobs: Tensor, top_ids: Tensor, params: list[SamplingParams]
+) -> list[Choice]:
+    """Tensors to plain numbers; alternatives that were cut away are not reported."""
+    tops: list[tuple[tuple[int, float], ...]] = [()] * len(params)
+    if top_ids.shape[1]:
+        tops = [
+            tuple((i, v) for i, v in zip(ids[: p.top_logprobs or 0], values, strict=False) if v > -math.inf)
+            for ids, values, p in zip(top_ids.tolist(), top_logprobs.tolist(), params, strict=True)
+        ]
+    return [Choice(*row) for row in zip(ids_R.tolist(), logprobs_R.tolist(), tops, strict=True)]
+
+
+def _most(params: list[SamplingParams]) -> int:
+    return max(p.top_logprobs or 0 for p in params)
+
+
+def _at(values_RV: Tensor, columns_R: Tensor) -> Tensor:
+    return values_RV.gather(-1, columns_R[:, None])[:, 0]
+
+
+def _column(values: list[float], like: Tensor) -> Tensor:
+    """(R, 1), in the type and on the device of `like`."""
+    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]

@@ -1,0 +1,119 @@
+"""Who goes through the network in the next step, and with how many ids.
+
+First come, first served: requests run in the order in which they were admitted, so those that decode (one id each)
+stand before the one whose prompt is still being read in chunks, and a step's tokens are shared in that order.
+When blocks run out, the newest running request gives its own back and waits, to be computed again later; the oldest
+always goes on, so every request comes to its end. Sampling and tensors are others' matters.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from denken.engine.cache import Blocks
+from denken.engine.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The ids `[start, start + count)` of a sequence.
+
+    decodes: the chunk is one id, and everything before it was computed in earlier steps.
+    last: the next id can be sampled after it.
+    """
+
+    sequence: Sequence
+    start: int
+    count: int
+    decodes: bool
+
+    @property
+    def last(self) -> bool:
+        return self.start + self.count == len(self.sequence.ids)
+
+
+class Scheduler:
+    """max_batch_tokens: ids in a step. max_sequences: requests that hold blocks at a time."""
+
+    def __init__(self, blocks: Blocks, max_batch_tokens: int, max_sequences: int) -> None:
+        self.blocks = blocks
+        self.max_batch_tokens = max_batch_tokens
+        self.max_sequences = max_sequences
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+
+    def add(self, sequence: Sequence) -> None:
+        self.waiting.append(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """The sequence is done with, for whatever reason: its blocks are free at once."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+        else:
+            self.waiting.remove(sequence)
+        self.blocks.release(sequence)
+
+    def schedule(self) -> list[Chunk]:
+        """The next step's chunks; empty only if there is nothing to do."""
+        chunks: list[Chunk] = []
+        budget = self.max_batch_tokens
+        was_running = len(self.running)
+        while len(chunks) < len(self.running) and budget > 0:
+            chunk = self._continue(self.running[len(chunks)], budget)
+            if chunk is None:
+                break
+            chunks.append(chunk)
+            budget -= chunk.count
+        preempted = len(self.running) < was_running
+        while budget > 0 and self.waiting and len(self.running) < self.max_sequences and not preempted:
+            if not self._admit(self.waiting[0]):
+                break
+            chunk = self._continue(self.waiting[0], budget, admitted=True)
+            assert chunk is not None
+            self.running.append(self.waiting.popleft())
+            chunks.append(chunk)
+            budget -= chunk.count
+        return chunks
+
+    def preempt_all(self) -> None:
+        """Everything that runs waits again, in its old order, and is computed anew."""
+        while self.running:
+            self._preempt_newest()
+
+    def _admit(self, sequence: Sequence) -> bool:
+        """Whether the sequence's ids all find a place, besides one more block for each that runs already."""
+        self._take_known(sequence)
+        wanted = self.blocks.needed(len(sequence.ids)) - len(sequence.blocks)
+        if wanted + len(self.running) <= self.blocks.free or not self.running:
+            return True
+        self.blocks.release(sequence)
+        if not sequence.preempted:
+            sequence.cached_tokens = 0
+        return False
+
+    def _continue(self, sequence: Sequence, budget: int, *, admitted: bool = False) -> Chunk | None:
+        """The sequence's next chunk, with blocks for it; None if it had to give up its own to older ones."""
+        decodes = sequence.pending == 1 and not admitted
+        if not decodes:
+            self._take_known(sequence)
+        count = min(sequence.pending, budget)
+        while not self.blocks.grow(sequence, count):
+            if self._preempt_newest() is sequence:
+                return None
+        self.blocks.remember(sequence, count)
+        return Chunk(sequence, sequence.computed, count, decodes)
+
+    def _take_known(self, sequence: Sequence) -> None:
+        before = sequence.computed
+        self.blocks.extend_from_known(sequence)
+        if not sequence.preempted:
+            gained = sequence.computed - before
+            sequence.cached_tokens = min(sequence.cached_tokens + gained, sequence.prompt)
+
+    def _preempt_newest(self) -> Sequence:
+        newest = self.running.pop()
+        newest.preempted = True
+        self.blocks.release(newest)
+        self.waiting.appendleft(newest)
+        return newest

@@ -1,0 +1,230 @@
+"""One request on its way through the engine: its ids, where it stands in thought and answer, and when it ends.
+
+Nothing here knows tensors, blocks or other requests. The engine appends what was sampled; the sequence decides
+whether the thought must be closed, whether a stop string was completed, and which ids may be handed out already.
+
+A thought always leaves room for an answer. With `limit` the most ids this request may generate (max_tokens, or what
+context and cache leave), and `closing` the ids that end a thought, a thought takes at most
+`min(thinking_budget, limit - len(closing) - reserve)` ids, where `reserve = max(1, min(256, limit // 4))`. At that
+point, and when the model wants to end the text inside its thought, the closing ids are appended instead: they count
+as generated, have a log-probability of 0.0, and the next id, which must begin the answer, may not end the text.
+Only where `limit` cannot hold the closing ids and one more is the thought left to run into it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from denken.types import FinishReason, SamplingParams
+
+if TYPE_CHECKING:
+    from denken.tokenizer import IncrementalDecoder, Tokenizer
+
+TopLogprobs = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one step adds to a request.
+
+    ids, logprobs: what may be handed out now; ids that could be the beginning of a stop string are held back until
+        that is decided. All ids come out in the end, those of the stop string included.
+    finish_reason: None while the request runs.
+    cached_tokens: how many of the prompt's ids came from the prefix cache.
+    top_logprobs: for each id the likeliest (id, logprob) pairs; empty unless they were asked for.
+    surplus: how many characters at the end of the text decoded so far are a stop string and what came with it. They
+        lie within the text of these ids; whoever decodes cuts them off. 0 unless a stop string was found.
+    """
+
+    request: int
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason | None = None
+    cached_tokens: int = 0
+    top_logprobs: tuple[TopLogprobs, ...] = ()
+    surplus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """The ids that end things. closer: the one id among `closing` by which a thought's end is recognised."""
+
+    eos_ids: frozenset[int]
+    closing: tuple[int, ...] = ()
+    closer: int | None = None
+
+
+def thought_limit(limit: int, closing: int, budget: int | None) -> int | None:
+    """The most ids of thought, so that `closing` ids and an answer still fit in `limit`; None: nothing can be done.
+
+    >>> thought_limit(400, 3, None), thought_limit(400, 3, 50), thought_limit(4, 3, None), thought_limit(3, 3, 0)
+    (297, 50, 0, None)
+    """
+    if limit <= closing:
+        return None
+    most = max(0, limit - closing - max(1, min(256, limit // 4)))
+    return most if budget is None else min(most, budget)
+
+
+class StopWatch:
+    """Looks for stop strings in an answer, across the borders of its ids.
+
+    after_thought: newlines between a thought and its answer are not part of the answer.
+    """
+
+    def __init__(self, decoder: IncrementalDecoder, stops: tuple[str, ...], after_thought: bool) -> None:
+        self.decoder = decoder
+        self.stops = stops
+        self.longest = max(map(len, stops))
+        self.leading = after_thought
+        # The last characters, and for each the count of ids pushed when it appeared.
+        self.text = ""
+        self.born: list[int] = []
+        self.pushed = 0
+
+    def push(self, id: int) -> int | None:
+        """Takes the next id. Returns the characters from the first stop string to the text's end, or None."""
+        self.pushed += 1
+        new = self.decoder.push(id)
+        if self.leading:
+            new = new.lstrip("\n")
+            self.leading = not new
+        self.text += new
+        self.born += [self.pushed] * len(new)
+        # A new match ends in the new text, so it starts at most `longest - 1` characters before it.
+        known = max(0, len(self.text) - len(new) - self.longest + 1)
+        starts = [start for stop in self.stops if (start := self.text.find(stop, known)) >= 0]
+        if starts:
+            return len(self.text) - min(starts)
+        if len(self.text) > 4096:
+            self.text, self.born = self.text[-self.longest :], self.born[-self.longest :]
+        return None
+
+    @property
+    def held(self) -> int:
+        """How many of the last ids carry characters that may be the beginning of a stop string."""
+        for start in range(max(0, len(self.text) - self.longest + 1), len(self.text)):
+            if any(stop.startswith(self.text[start:]) for stop in self.stops):
+                return self.pushed - self.born[start] + 1
+        return 0
+
+
+@dataclass(eq=False, slots=True)
+class Sequence:
+    """A request's state. `ids` is the prompt and everything generated; the first `computed` of them are cached.
+
+    limit: the most ids to generate. thinking: whether the prompt left a thought open.
+    blocks, chain, known: the block table, the content number of its last known full block, and how many are known
+        (see cache.py). preempted: whether it ever gave its blocks back to be computed again.
+    """
+
+    request: int
+    ids: list[int]
+    params: SamplingParams
+    limit: int
+    endings: Endings
+    seed: int
+    policy_version: int = 0
+    tokenizer: Tokenizer | None = None
+    thinking: bool = False
+    computed: int = 0
+    blocks: list[int] = field(default_factory=list)
+    chain: int = 0
+    known: int = 0
+    cached_tokens: int = 0
+    preempted: bool = False
+    finish_reason: FinishReason | None = None
+    prompt: int = field(init=False)
+    logprobs: list[float] = field(default_factory=list)
+    top_logprobs: list[TopLogprobs] = field(default_factory=list)
+    surplus: int = 0
+    _released: int = 0
+    _thought_limit: int | None = None
+    _answer_begins: int = -1
+    _watch: StopWatch | None = None
+
+    def __post_init__(self) -> None:
+        self.prompt = len(self.ids)
+        if self.thinking and self.endings.closer is not None:
+            self._thought_limit = thought_limit(self.limit, len(self.endings.closing), self.params.thinking_budget)
+            if self._thought_limit == 0:
+                self._close_thought()
+        else:
+            self.thinking = False
+            self._watch_answer(after_thought=False)
+
+    @property
+    def generated(self) -> int:
+        return len(self.ids) - self.prompt
+
+    @property
+    def pending(self) -> int:
+        """How many ids still have to go through the network before the next can be sampled (at least one)."""
+        return len(self.ids) - self.computed
+
+    @property
+    def owes_answer(self) -> bool:
+        """The thought was closed by force just now: the next id may not end the text."""
+        return self._answer_begins == len(self.ids)
+
+    @property
+    def noise(self) -> float:
+        """A number in [0, 1) that depends on the seed and the place in the text alone."""
+        digest = hashlib.blake2b(f"{self.seed}:{len(self.ids)}".encode(), digest_size=4).digest()
+        return int.from_bytes(digest, "little") / 2**32
+
+    def append(self, id: int, logprob: float, top: TopLogprobs = ()) -> None:
+        """Takes a sampled id and draws the consequences."""
+        ends = id in self.endings.eos_ids
+        if self.thinking and ends and self._thought_limit is not None:
+            self._close_thought()
+        else:
+            self._push(id, logprob, top)
+            if self.thinking:
+                if id == self.endings.closer:
+                    self.thinking = False
+                    self._watch_answer(after_thought=True)
+                elif self.generated == self._thought_limit:
+                    self._close_thought()
+            elif self._watch is not None and not ends and (surplus := self._watch.push(id)) is not None:
+                self.finish_reason, self.surplus = "stop", surplus
+            if ends:
+                self.finish_reason = "stop"
+        if self.finish_reason is None and self.generated >= self.limit:
+            self.finish_reason = "length"
+
+    def release(self) -> Output | None:
+        """What can be handed out since the last call; None if that is nothing."""
+        held = self._watch.held if self._watch is not None and self.finish_reason is None else 0
+        start, end = self._released, self.generated - held
+        if end <= start and self.finish_reason is None:
+            return None
+        self._released = end
+        return Output(
+            self.request,
+            tuple(self.ids[self.prompt + start : self.prompt + end]),
+            tuple(self.logprobs[start:end]),
+            self.finish_reason,
+            self.cached_tokens,
+            tuple(self.top_logprobs[start:end]),
+            self.surplus,
+        )
+
+    def _push(self, id: int, logprob: float, top: TopLogprobs) -> None:
+        self.ids.append(id)
+        self.logprobs.append(logprob)
+        if self.params.top_logprobs is not None:
+            self.top_logprobs.append(top)
+
+    def _close_thought(self) -> None:
+        for id in self.endings.closing:
+            self._push(id, 0.0, ((id, 0.0),))
+        self.thinking = False
+        self._answer_begins = len(self.ids)
+        self._watch_answer(after_thought=True)
+
+    def _watch_answer(self, after_thought: bool) -> None:
+        if self.params.stop and self.tokenizer is not None:
+            self._watch = StopWatch(self.tokenizer.decoder(), self.params.stop, after_thought)
