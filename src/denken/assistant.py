@@ -13,11 +13,11 @@ import difflib
 import json
 import threading
 import time
-from collections.abc import AsyncGenerator, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from denken.chat.message import Message
 from denken.chat.parser import Event, Parser
@@ -59,48 +59,20 @@ class Answer:
 
 
 class Chunk(Protocol):
-    """What the engine's stream hands over: some ids, and the reason if they are the last."""
+    """What the engine's stream hands over; the fields are those of `denken.engine.sequence.Output`."""
 
     @property
     def ids(self) -> Sequence[int]: ...
     @property
     def logprobs(self) -> Sequence[float]: ...
     @property
-    def top_logprobs(self) -> Sequence[Mapping[int, float]] | None: ...
+    def top_logprobs(self) -> Sequence[Sequence[tuple[int, float]]]: ...
     @property
     def finish_reason(self) -> FinishReason | None: ...
     @property
     def cached_tokens(self) -> int: ...
-
-
-class _StopCut:
-    """Cuts a text before the first of some strings, and holds back what could be the beginning of one."""
-
-    def __init__(self, stop: Collection[str]):
-        self._stop = tuple(stop)
-        self._held = ""
-        self.hit = False
-
-    def push(self, text: str) -> str:
-        if not self._stop:
-            return text
-        if self.hit:
-            return ""
-        text = self._held + text
-        found = [at for at in map(text.find, self._stop) if at >= 0]
-        if found:
-            self.hit, self._held = True, ""
-            return text[: min(found)]
-        longest = max(map(len, self._stop)) - 1
-        keep = next(
-            (n for n in range(min(longest, len(text)), 0, -1) if any(s.startswith(text[-n:]) for s in self._stop)), 0
-        )
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
-
-    def finish(self) -> str:
-        held, self._held = self._held, ""
-        return held
+    @property
+    def surplus(self) -> int: ...
 
 
 class Reply:
@@ -112,79 +84,71 @@ class Reply:
         self._stream, self._tokenizer = stream, tokenizer
         self._prompt, self._params, self._thinking = prompt, params, thinking
         self._parser = Parser(tokenizer, thinking=thinking)
-        self._stop = _StopCut(params.stop)
         self._closer = tokenizer.control(END_THINK)
         self._controls = frozenset(tokenizer.control_ids.values())
         self._inside_thought = thinking
-        self._pending: list[TokenLogprob] = []
+        self._untold: list[TokenLogprob] = []
         self.usage = Usage(prompt_tokens=len(prompt))
         self.finish_reason: FinishReason = "abort"
 
     def __iter__(self) -> Generator[Piece, None, None]:
-        chunks = self._stream.generate_sync(self._prompt, self._params, thinking=self._thinking)
-        with closing(chunks):
+        with closing(self._stream.generate_sync(self._prompt, self._params, thinking=self._thinking)) as chunks:
             for chunk in chunks:
                 yield from self._read(chunk)
-                if self._stop.hit:
-                    break
-        yield from self._rest()
 
     async def __aiter__(self) -> AsyncGenerator[Piece, None]:
-        chunks = self._stream.generate(self._prompt, self._params, thinking=self._thinking)
-        async with aclosing(chunks):
+        async with aclosing(self._stream.generate(self._prompt, self._params, thinking=self._thinking)) as chunks:
             async for chunk in chunks:
                 for piece in self._read(chunk):
                     yield piece
-                if self._stop.hit:
-                    break
-        for piece in self._rest():
-            yield piece
 
-    def _read(self, chunk: Chunk) -> Iterator[Piece]:
+    def _read(self, chunk: Chunk) -> list[Piece]:
+        """The pieces that a chunk completes; `usage` and `finish_reason` are those after it."""
+        pieces: list[Piece] = []
         thought, answer = self.usage.thought_tokens, self.usage.answer_tokens
         for index, token in enumerate(chunk.ids):
-            kind = "think" if self._inside_thought else "answer"
+            kind: Literal["think", "answer"] = "think" if self._inside_thought else "answer"
             thought, answer = (thought + 1, answer) if self._inside_thought else (thought, answer + 1)
             if token == self._closer:
                 self._inside_thought = False
             if self._params.top_logprobs is not None and token not in self._controls:
-                self._pending.append(self._logprob(chunk, index))
-            yield from self._pieces(self._parser.push([token]), kind)
+                self._untold.append(self._logprob(chunk, index))
+            pieces += self._pieces(self._parser.push([token]), kind)
         self.usage = replace(
             self.usage, thought_tokens=thought, answer_tokens=answer, cached_tokens=chunk.cached_tokens
         )
         if chunk.finish_reason is not None:
             self.finish_reason = chunk.finish_reason
+            pieces += self._pieces(self._parser.finish(), "answer")
+        return _cut(pieces, chunk.surplus)
 
-    def _pieces(self, events: Sequence[Event], kind: Any) -> Iterator[Piece]:
-        """The events as pieces, cut at the stop strings; what is known of the tokens goes along with the first."""
-        tokens, self._pending = tuple(self._pending), []
+    def _pieces(self, events: Sequence[Event], kind: Literal["think", "answer"]) -> Iterator[Piece]:
+        """The events as pieces; what is to be told of tokens goes along with the first, or alone."""
+        tokens, self._untold = tuple(self._untold), []
         for event in events:
-            text = event.text
-            if event.kind == "answer":
-                text = self._stop.push(text)
-            if text or tokens:
-                yield Piece(event.kind, text, tokens)
-                tokens = ()
-            if self._stop.hit:
-                self.finish_reason = "stop"
-                return
+            yield Piece(event.kind, event.text, tokens)
+            tokens = ()
         if tokens:
             yield Piece(kind, "", tokens)
 
-    def _rest(self) -> Iterator[Piece]:
-        if not self._stop.hit:
-            yield from self._pieces(self._parser.finish(), "answer")
-            if held := self._stop.finish():
-                yield Piece("answer", held)
-
     def _logprob(self, chunk: Chunk, index: int) -> TokenLogprob:
-        top = chunk.top_logprobs[index] if chunk.top_logprobs else {}
+        top = chunk.top_logprobs[index] if chunk.top_logprobs else ()
         return TokenLogprob(
             self._tokenizer.token_bytes(chunk.ids[index]),
             chunk.logprobs[index],
-            tuple((self._tokenizer.token_bytes(other), value) for other, value in dict(top).items()),
+            tuple((self._tokenizer.token_bytes(other), value) for other, value in top),
         )
+
+
+def _cut(pieces: list[Piece], surplus: int) -> list[Piece]:
+    """The pieces without the last `surplus` characters: a stop string and what came with it."""
+    kept = list(pieces)
+    while surplus and kept:
+        last = kept.pop()
+        if len(last.text) > surplus:
+            kept.append(replace(last, text=last.text[:-surplus]))
+        surplus -= min(surplus, len(last.text))
+    return kept
 
 
 class Assistant:
@@ -262,9 +226,7 @@ class Assistant:
             if not self._started:
                 self._stream.start()
                 self._started = True
-        return Reply(
-            self._stream, self.tokenizer, prompt, self._fit(params or self.defaults, len(prompt), thinking), thinking
-        )
+        return Reply(self._stream, self.tokenizer, prompt, params or self.defaults, thinking)
 
     def close(self) -> None:
         """Stops the engine's thread; what is still being generated is aborted."""
@@ -293,16 +255,6 @@ class Assistant:
                 f"The conversation has {characters} characters, and {self.name} takes {self.context} tokens, "
                 "far fewer than that comes to; shorten it or begin a new one."
             )
-
-    def _fit(self, params: SamplingParams, prompt_tokens: int, thinking: bool) -> SamplingParams:
-        """Bounds the reply by the context, and the thought so that room for an answer is left behind it."""
-        room = self.context - prompt_tokens
-        limit = min(params.max_tokens or room, room)
-        budget = params.thinking_budget
-        if thinking:
-            most = max(limit - max(limit // 4, LEAST_ROOM), 0)
-            budget = most if budget is None else min(budget, most)
-        return replace(params, max_tokens=limit, thinking_budget=budget)
 
 
 def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) -> Assistant:
