@@ -89,7 +89,7 @@ def quotient(a: int, b: int) -> Step:
     x, y, value = abs(a), abs(b), a // b
     line, _, _ = divide(x, y)
     if a < 0 or b < 0:
-        return Step(f"{a}/{b}={'-' if value < 0 else ''}{line}", value)
+        return Step(f"{a}/{b}={'-' if value < 0 else ''}({x}/{y}){line.removeprefix(f'{x}/{y}')}", value)
     return Step(line, value)
 
 

@@ -92,7 +92,8 @@ def multiply(a: int, b: int) -> Step:
     """Long multiplication: a row for every digit of the shorter factor that is not 0, rows added as they come."""
     x, y, value = abs(a), abs(b), a * b
     if (a < 0 or b < 0) and value != 0:
-        return Step(f"{a}*{b}={'-' if value < 0 else ''}{multiply(x, y).text}", value)
+        work = multiply(x, y).text.removeprefix(f"{x}*{y}")
+        return Step(f"{a}*{b}={'-' if value < 0 else ''}({x}*{y}){work}", value)
     if value == 0:
         return Step(f"{a}*{b}=0", 0)
     if len(str(x)) < len(str(y)):
