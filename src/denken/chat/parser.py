@@ -177,6 +177,8 @@ class _Sorter:
         rest = self._held + piece if piece else ""
         while rest:
             self._held = ""
+            if self._mode == "calls":
+                rest = rest.lstrip()
             match = self._find(rest)
             start = match.start() if match else len(rest)
             self._say(rest[:start])
@@ -210,11 +212,8 @@ class _Sorter:
             if opener:
                 return opener
         if self._mode == "calls":
-            blank = len(rest) - len(rest.lstrip())
-            if blank == len(rest):
-                return None
-            following = self._pattern(_TAGS["calls"]).match(rest, blank)
-            if following:
+            following = self._pattern(_TAGS["calls"]).match(rest)
+            if following or not rest:
                 return following
             self._enter_answer()
         pattern = self._pattern(_TAGS[self._mode])
@@ -310,12 +309,12 @@ class _Sorter:
         self._say(start or "")
 
     def _say(self, text: str, *, flush: bool = False) -> None:
-        """Text goes where the mode says, less the whitespace that belongs to tags."""
+        """Text goes where the mode says, less the whitespace that belongs to tags. `flush` says a kept line break."""
+        if not text and not flush:
+            return
         if self._mode in ("search", "call"):
             (self._head if self._body is None else self._body).append(text)
             return
-        if self._mode == "calls":
-            return  # `_find` lets nothing but blanks come here
         if self._start is not None:
             self._start += text
             if len(self._start) <= 2 and not self._start.strip("\n"):
@@ -330,7 +329,7 @@ class _Sorter:
         if self._mode == "answer":
             self._emit("answer", text)
             return
-        if self._line_break and (text or flush):
+        if self._line_break:
             text = "\n" + text
             self._line_break = False
         if text.endswith("\n") and not flush:

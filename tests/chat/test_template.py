@@ -1,0 +1,277 @@
+"""Conversations as ids: R1's published format, the loss mask, and thoughts that stay out of the history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import pytest
+from tokenizers import Tokenizer as Whole
+
+from denken.chat.message import Message, ToolCall
+from denken.chat.template import EOS, Rendered, end_of_thinking, open_thought, render
+from denken.errors import ConfigError, RequestError
+from denken.tokenizer import Tokenizer
+from small_vocabulary import FAMILY, write_tokenizer
+
+TEMPLATES = FAMILY.parent / "templates" / "r1_templates.json"
+CASES = FAMILY.parent / "templates" / "upstream_cases.json"
+PUBLISHED = 'r1-2025-02 (release + "<think>\\n" in the generation prompt)'
+BOS = "<｜begin▁of▁sentence｜>"
+USER = "<｜User｜>"
+ASSISTANT = "<｜Assistant｜>"
+
+question = Message("user", "What is 3 * 4?")
+weather = ToolCall("weather", '{"city": "Köln"}')
+time_there = ToolCall("time", "{}")
+
+
+def text_of(rendered: Rendered, tokenizer: Tokenizer) -> str:
+    return tokenizer.decode(rendered.ids, skip_control=False)
+
+
+def learnt(rendered: Rendered, tokenizer: Tokenizer) -> str:
+    """The text that carries loss."""
+    assert len(rendered.ids) == len(rendered.loss_mask)
+    pairs = zip(rendered.ids, rendered.loss_mask, strict=True)
+    return tokenizer.decode([id_ for id_, loss in pairs if loss], skip_control=False)
+
+
+def as_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as the published template takes them."""
+    dicts: list[dict[str, Any]] = []
+    for message in messages:
+        entry: dict[str, Any] = {"role": message.role, "content": message.content}
+        if message.tool_calls:
+            entry["content"] = message.content or None
+            entry["tool_calls"] = [
+                {"type": call.type, "function": {"name": call.name, "arguments": call.arguments}}
+                for call in message.tool_calls
+            ]
+        dicts.append(entry)
+    return dicts
+
+
+def test_a_question_ends_in_an_open_thought(tokenizer: Tokenizer) -> None:
+    rendered = render([question], tokenizer)
+    assert text_of(rendered, tokenizer) == f"{BOS}{USER}What is 3 * 4?{ASSISTANT}<think>\n"
+    assert not any(rendered.loss_mask)
+    assert open_thought(rendered.ids, tokenizer)
+
+
+def test_without_thinking_an_empty_thought_is_forced(tokenizer: Tokenizer) -> None:
+    rendered = render([question], tokenizer, thinking=False)
+    assert text_of(rendered, tokenizer) == f"{BOS}{USER}What is 3 * 4?{ASSISTANT}<think>\n\n</think>\n\n"
+    assert not open_thought(rendered.ids, tokenizer)
+
+
+def test_without_generation_nothing_is_opened(tokenizer: Tokenizer) -> None:
+    rendered = render([question], tokenizer, generate=False)
+    assert text_of(rendered, tokenizer) == f"{BOS}{USER}What is 3 * 4?"
+    assert not open_thought(rendered.ids, tokenizer)
+
+
+def test_system_messages_stand_first(tokenizer: Tokenizer) -> None:
+    rendered = render([Message("system", "Be brief."), question, Message("system", "Today.")], tokenizer)
+    assert text_of(rendered, tokenizer).startswith(f"{BOS}Be brief.\n\nToday.{USER}What")
+
+
+def test_old_thoughts_stay_out(tokenizer: Tokenizer) -> None:
+    messages = [question, Message("assistant", "12", reasoning_content="3 + 3 + 3 + 3"), Message("user", "And 5?")]
+    assert text_of(render(messages, tokenizer), tokenizer) == (
+        f"{BOS}{USER}What is 3 * 4?{ASSISTANT}12{EOS}{USER}And 5?{ASSISTANT}<think>\n"
+    )
+
+
+def test_the_last_answer_carries_loss(tokenizer: Tokenizer) -> None:
+    messages = [
+        question,
+        Message("assistant", "12", reasoning_content="old"),
+        Message("user", "And 5?"),
+        Message("assistant", "15", reasoning_content="3 * 5\n= 15"),
+    ]
+    rendered = render(messages, tokenizer)
+    assert text_of(rendered, tokenizer) == (
+        f"{BOS}{USER}What is 3 * 4?{ASSISTANT}12{EOS}{USER}And 5?{ASSISTANT}<think>\n3 * 5\n= 15\n</think>\n\n15{EOS}"
+    )
+    assert learnt(rendered, tokenizer) == f"3 * 5\n= 15\n</think>\n\n15{EOS}"
+    assert rendered == render(messages, tokenizer, generate=False)
+
+
+def test_the_prompt_is_the_beginning_of_what_is_learnt(tokenizer: Tokenizer) -> None:
+    for thinking in (True, False):
+        prompt = render([question], tokenizer, thinking=thinking).ids
+        answer = Message("assistant", "\n12", reasoning_content="\nHm")
+        rendered = render([question, answer], tokenizer, thinking=thinking)
+        assert rendered.ids[: len(prompt)] == prompt
+        assert rendered.loss_mask.index(True) == len(prompt)
+        assert all(rendered.loss_mask[len(prompt) :])
+
+
+def test_an_answer_without_a_thought(tokenizer: Tokenizer) -> None:
+    messages = [question, Message("assistant", "12")]
+    forced = render(messages, tokenizer, thinking=False)
+    assert text_of(forced, tokenizer).endswith(f"{ASSISTANT}<think>\n\n</think>\n\n12{EOS}")
+    assert learnt(forced, tokenizer) == f"12{EOS}"
+    assert learnt(render(messages, tokenizer), tokenizer) == f"\n</think>\n\n12{EOS}"
+
+
+def test_thinking_off_leaves_a_thought_out(tokenizer: Tokenizer) -> None:
+    messages = [question, Message("assistant", "12", reasoning_content="3 * 4")]
+    assert learnt(render(messages, tokenizer, thinking=False), tokenizer) == f"12{EOS}"
+
+
+def test_a_thought_spelt_in_the_last_content_is_learnt_as_one(tokenizer: Tokenizer) -> None:
+    spelt = render([question, Message("assistant", "<think>\n3 * 4\n</think>\n\n12")], tokenizer)
+    assert spelt == render([question, Message("assistant", "12", reasoning_content="3 * 4")], tokenizer)
+
+
+@pytest.mark.parametrize("closing", ["</think>", "a</think>b", "</think></think>", "<think>"])
+def test_a_tag_in_a_separated_answer_is_text(tokenizer: Tokenizer, closing: str) -> None:
+    old = [Message("assistant", f"Write {closing}.", reasoning_content=""), question]
+    rendered = render(old, tokenizer)
+    assert f"Write {closing}." in text_of(rendered, tokenizer)
+    assert rendered.ids.count(tokenizer.control("<think>")) == 1
+    assert tokenizer.control("</think>") not in rendered.ids
+    last = render([question, Message("assistant", f"Write {closing}.", reasoning_content=closing)], tokenizer)
+    assert last.ids.count(tokenizer.control("<think>")) == last.ids.count(tokenizer.control("</think>")) == 1
+    assert learnt(last, tokenizer) == f"{closing}\n</think>\n\nWrite {closing}.{EOS}"
+
+
+def test_the_same_message_twice_is_last_only_once(tokenizer: Tokenizer) -> None:
+    answer = Message("assistant", "12", reasoning_content="3 * 4")
+    assert learnt(render([question, answer, question, answer], tokenizer), tokenizer) == f"3 * 4\n</think>\n\n12{EOS}"
+
+
+def test_tool_calls_and_outputs(tokenizer: Tokenizer) -> None:
+    messages = [
+        question,
+        Message("assistant", "", tool_calls=(weather, time_there)),
+        Message("tool", "rain"),
+        Message("tool", "noon"),
+    ]
+    rendered = render(messages, tokenizer)
+    assert text_of(rendered, tokenizer) == (
+        f"{BOS}{USER}What is 3 * 4?{ASSISTANT}<｜tool▁calls▁begin｜>"
+        '<｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n{"city": "Köln"}\n```<｜tool▁call▁end｜>\n'
+        "<｜tool▁call▁begin｜>function<｜tool▁sep｜>time\n```json\n{}\n```<｜tool▁call▁end｜>"
+        f"<｜tool▁calls▁end｜>{EOS}"
+        "<｜tool▁outputs▁begin｜><｜tool▁output▁begin｜>rain<｜tool▁output▁end｜>\n"
+        "<｜tool▁output▁begin｜>noon<｜tool▁output▁end｜><｜tool▁outputs▁end｜>"
+    )
+    assert not open_thought(rendered.ids, tokenizer)
+    answered = render([*messages, Message("assistant", "Rain."), question], tokenizer)
+    assert text_of(answered, tokenizer).startswith(
+        text_of(rendered, tokenizer) + f"Rain.{EOS}{USER}What is 3 * 4?{ASSISTANT}"
+    )
+    learnable = render([*messages, Message("assistant", "Rain.")], tokenizer)
+    assert learnable.ids[: len(rendered.ids)] == rendered.ids
+    assert learnt(learnable, tokenizer) == f"Rain.{EOS}"
+    thought = render([*messages, Message("assistant", "Rain.", reasoning_content="It rains.")], tokenizer)
+    assert learnt(thought, tokenizer) == f"<think>\nIt rains.\n</think>\n\nRain.{EOS}"
+
+
+def test_a_last_call_carries_loss(tokenizer: Tokenizer) -> None:
+    messages = [question, Message("assistant", "Let me look.", reasoning_content="Hm", tool_calls=(weather,))]
+    assert learnt(render(messages, tokenizer), tokenizer) == (
+        "Hm\n</think>\n\nLet me look.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n"
+        f'```json\n{{"city": "Köln"}}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>{EOS}'
+    )
+
+
+def test_outputs_are_closed_whoever_speaks_next(tokenizer: Tokenizer) -> None:
+    for following in (question, Message("assistant", "", tool_calls=(weather,))):
+        rendered = render([Message("tool", "rain"), following, question], tokenizer)
+        assert "rain<｜tool▁output▁end｜><｜tool▁outputs▁end｜>" in text_of(rendered, tokenizer)
+
+
+def test_a_vocabulary_without_tools_says_so(tmp_path: Any) -> None:
+    plain = Tokenizer.load(write_tokenizer(tmp_path, control=[BOS, EOS, USER, ASSISTANT, "<think>", "</think>"]))
+    assert render([question], plain).ids
+    with pytest.raises(ConfigError, match="tool▁outputs▁begin"):
+        render([Message("tool", "rain")], plain)
+
+
+def test_messages_are_checked() -> None:
+    with pytest.raises(RequestError, match="role 'robot'"):
+        Message("robot", "Hi")  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="only the assistant calls tools"):
+        Message("user", "Hi", tool_calls=(weather,))
+    with pytest.raises(RequestError, match="reasoning_content"):
+        Message("user", "Hi", reasoning_content="Hm")
+
+
+def test_no_messages_are_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(RequestError, match="at least one"):
+        render([], tokenizer)
+
+
+def test_open_thought_looks_at_the_last_turn(tokenizer: Tokenizer) -> None:
+    think, closer = tokenizer.control("<think>"), tokenizer.control("</think>")
+    assert open_thought([think, *tokenizer.encode("</think>")], tokenizer)
+    assert not open_thought([think, closer], tokenizer)
+    assert not open_thought([think, tokenizer.control(EOS)], tokenizer)
+    assert not open_thought([think, tokenizer.control(USER), *tokenizer.encode("Hi")], tokenizer)
+    assert not open_thought([], tokenizer)
+
+
+def test_the_end_of_thinking_is_what_is_learnt(tokenizer: Tokenizer) -> None:
+    rendered = render([question, Message("assistant", "12", reasoning_content="3 * 4")], tokenizer)
+    middle = end_of_thinking(tokenizer)
+    assert any(rendered.ids[at : at + len(middle)] == middle for at in range(len(rendered.ids)))
+
+
+CONVERSATIONS = {
+    "question": [question],
+    "system": [Message("system", "Be brief. "), question],
+    "history": [question, Message("assistant", " 12\n"), Message("user", "\n And 5?")],
+    "raw history": [question, Message("assistant", "<think>\n3 * 4\n</think>\n\n12"), question],
+    "no opener": [question, Message("assistant", "3 * 4</think>no</think>12"), question],
+    "call": [question, Message("assistant", "", tool_calls=(weather, time_there)), Message("tool", "rain")],
+    "two outputs": [
+        question,
+        Message("assistant", "", tool_calls=(weather, time_there)),
+        Message("tool", "rain"),
+        Message("tool", "noon"),
+        Message("assistant", "Rain at noon."),
+        Message("user", "Thanks."),
+    ],
+    "users only": [question, Message("user", "Quick!")],
+}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+@pytest.mark.parametrize("generate", [True, False])
+def test_as_the_published_template_has_it(tokenizer: Tokenizer, name: str, generate: bool) -> None:
+    if not TEMPLATES.is_file():
+        pytest.skip("the published templates are not at hand")
+    published = json.loads(TEMPLATES.read_text(encoding="utf-8"))[PUBLISHED]["template"]
+    expected = (
+        jinja2.Environment()
+        .from_string(published)
+        .render(messages=as_dicts(CONVERSATIONS[name]), bos_token=BOS, add_generation_prompt=generate)
+    )
+    rendered = render(CONVERSATIONS[name], tokenizer, generate=generate)
+    assert text_of(rendered, tokenizer) == expected
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_ids_are_those_of_the_whole_text(published_tokenizer: Tokenizer, name: str) -> None:
+    """Pieces between control tokens give the same ids as the published text encoded at once."""
+    if not published_tokenizer.has_control(USER):
+        pytest.skip("this vocabulary is not DeepSeek's")
+    if name in ("call", "two outputs") and not published_tokenizer.has_control("<｜tool▁sep｜>"):
+        pytest.skip("this vocabulary has no tokens for tools")
+    rendered = render(CONVERSATIONS[name], published_tokenizer)
+    whole = Whole.from_file(str(published_tokenizer.folder / "tokenizer.json"))
+    assert list(rendered.ids) == whole.encode(text_of(rendered, published_tokenizer), add_special_tokens=False).ids
+
+
+def test_as_public_test_suites_have_it(tokenizer: Tokenizer) -> None:
+    if not CASES.is_file():
+        pytest.skip("the published cases are not at hand")
+    case = next(c for c in json.loads(CASES.read_text(encoding="utf-8")) if c["id"] == "hfjs/deepseek-ai/DeepSeek-R1")
+    messages = [Message(message["role"], message["content"]) for message in case["inputs"]["messages"]]
+    assert text_of(render(messages, tokenizer), tokenizer) == case["expected"] + "<think>\n"
