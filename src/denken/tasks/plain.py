@@ -30,15 +30,47 @@ class Question(NamedTuple):
     metadata: Mapping[str, Any]
 
 
-SUM_EN = ["What is {}?", "What's {}?", "Calculate {}.", "Compute {}", "{}", "{} =", "{} = ?", "How much is {}?",
-          "Please work out {}.", "Can you tell me what {} is?", "what is {}", "Solve {}", "Tell me the result of {}."]
-SUM_DE = ["Was ist {}?", "Wie viel ist {}?", "Was ergibt {}?", "Berechne {}.", "Rechne {} aus.", "Wieviel ergibt {}?",
-          "Bitte berechne {}.", "Kannst du {} ausrechnen?", "was ist {}", "Wie viel macht {}?", "Was kommt bei {} heraus?",
-          "Rechne bitte {} aus."]
-SIGNS_EN = {"+": [" + ", "+", " plus "], "-": [" - ", "-", " minus "], "*": [" * ", "*", " times ", " x ", " × ", " multiplied by "],
-            "/": [" / ", "/", " divided by ", " ÷ ", " : "]}
-SIGNS_DE = {"+": [" + ", "+", " plus "], "-": [" - ", "-", " minus ", " weniger "], "*": [" * ", "*", " mal ", " x ", " · ", " × "],
-            "/": [" / ", "/", " geteilt durch ", " durch ", " : "]}
+SUM_EN = [
+    "What is {}?",
+    "What's {}?",
+    "Calculate {}.",
+    "Compute {}",
+    "{}",
+    "{} =",
+    "{} = ?",
+    "How much is {}?",
+    "Please work out {}.",
+    "Can you tell me what {} is?",
+    "what is {}",
+    "Solve {}",
+    "Tell me the result of {}.",
+]
+SUM_DE = [
+    "Was ist {}?",
+    "Wie viel ist {}?",
+    "Was ergibt {}?",
+    "Berechne {}.",
+    "Rechne {} aus.",
+    "Wieviel ergibt {}?",
+    "Bitte berechne {}.",
+    "Kannst du {} ausrechnen?",
+    "was ist {}",
+    "Wie viel macht {}?",
+    "Was kommt bei {} heraus?",
+    "Rechne bitte {} aus.",
+]
+SIGNS_EN = {
+    "+": [" + ", "+", " plus "],
+    "-": [" - ", "-", " minus "],
+    "*": [" * ", "*", " times ", " x ", " × ", " multiplied by "],
+    "/": [" / ", "/", " divided by ", " ÷ ", " : "],
+}
+SIGNS_DE = {
+    "+": [" + ", "+", " plus "],
+    "-": [" - ", "-", " minus ", " weniger "],
+    "*": [" * ", "*", " mal ", " x ", " · ", " × "],
+    "/": [" / ", "/", " geteilt durch ", " durch ", " : "],
+}
 
 
 def _number(rng: Random, digits: int) -> int:
@@ -124,34 +156,76 @@ def divisors(rng: Random, german: bool) -> Question:
     if rng.random() < 0.5:
         skill, a, b = "gcd", rng.randint(1, 1000), rng.randint(1, 1000)
         value = math.gcd(a, b)
-        texts = (["Was ist der größte gemeinsame Teiler von {} und {}?", "ggT von {} und {}", "ggT({}, {})",
-                  "Bestimme den ggT von {} und {}."] if german else
-                 ["What is the greatest common divisor of {} and {}?", "gcd of {} and {}", "gcd({}, {})", "Find the GCD of {} and {}."])
+        texts = (
+            [
+                "Was ist der größte gemeinsame Teiler von {} und {}?",
+                "ggT von {} und {}",
+                "ggT({}, {})",
+                "Bestimme den ggT von {} und {}.",
+            ]
+            if german
+            else [
+                "What is the greatest common divisor of {} and {}?",
+                "gcd of {} and {}",
+                "gcd({}, {})",
+                "Find the GCD of {} and {}.",
+            ]
+        )
     else:
         skill, a, b = "lcm", rng.randint(1, 100), rng.randint(1, 100)
         value = math.lcm(a, b)
-        texts = (["Was ist das kleinste gemeinsame Vielfache von {} und {}?", "kgV von {} und {}", "kgV({}, {})",
-                  "Bestimme das kgV von {} und {}."] if german else
-                 ["What is the least common multiple of {} and {}?", "lcm of {} and {}", "lcm({}, {})", "Find the LCM of {} and {}."])
+        texts = (
+            [
+                "Was ist das kleinste gemeinsame Vielfache von {} und {}?",
+                "kgV von {} und {}",
+                "kgV({}, {})",
+                "Bestimme das kgV von {} und {}.",
+            ]
+            if german
+            else [
+                "What is the least common multiple of {} and {}?",
+                "lcm of {} and {}",
+                "lcm({}, {})",
+                "Find the LCM of {} and {}.",
+            ]
+        )
     return Question(skill, rng.choice(texts).format(a, b), str(value), {"numbers": [a, b]})
 
 
 def bases(rng: Random, german: bool) -> Question:
     """To and from binary, hexadecimal and other bases."""
     value = rng.randint(0, 1000)
-    source, target = rng.choice(((10, 2), (10, 2), (2, 10), (2, 10), (10, 16), (16, 10), (10, 8), (8, 10), (2, 16), (16, 2)))
+    source, target = rng.choice(
+        ((10, 2), (10, 2), (2, 10), (2, 10), (10, 16), (16, 10), (10, 8), (8, 10), (2, 16), (16, 2))
+    )
     shown = in_base(value, source)
-    names = ({2: "binär", 8: "oktal", 10: "dezimal", 16: "hexadezimal"} if german else
-             {2: "binary", 8: "octal", 10: "decimal", 16: "hexadecimal"})
+    names = (
+        {2: "binär", 8: "oktal", 10: "dezimal", 16: "hexadezimal"}
+        if german
+        else {2: "binary", 8: "octal", 10: "decimal", 16: "hexadecimal"}
+    )
     of, to = names[source], names[target]
     if source == 10:
-        texts = (["Wandle {n} in {to} um.", "Was ist {n} in {to}?", "Schreibe {n} {to}.", "{n} in {to}"] if german else
-                 ["Convert {n} to {to}.", "What is {n} in {to}?", "Write {n} in {to}.", "{n} to {to}"])
+        texts = (
+            ["Wandle {n} in {to} um.", "Was ist {n} in {to}?", "Schreibe {n} {to}.", "{n} in {to}"]
+            if german
+            else ["Convert {n} to {to}.", "What is {n} in {to}?", "Write {n} in {to}.", "{n} to {to}"]
+        )
     else:
-        texts = (["Wandle {n} von {of} in {to} um.", "Was ist {of} {n} in {to}?", "{of} {n} in {to}"] if german else
-                 ["Convert {n} from {of} to {to}.", "What is {of} {n} in {to}?", "{of} {n} to {to}"])
-    metadata = {"source_base": source, "target_base": target, "source_repr": shown, "target_repr": in_base(value, target)}
-    return Question("base_conversion", rng.choice(texts).format(n=shown, of=of, to=to), in_base(value, target), metadata)
+        texts = (
+            ["Wandle {n} von {of} in {to} um.", "Was ist {of} {n} in {to}?", "{of} {n} in {to}"]
+            if german
+            else ["Convert {n} from {of} to {to}.", "What is {of} {n} in {to}?", "{of} {n} to {to}"]
+        )
+    metadata = {
+        "source_base": source,
+        "target_base": target,
+        "source_repr": shown,
+        "target_repr": in_base(value, target),
+    }
+    return Question(
+        "base_conversion", rng.choice(texts).format(n=shown, of=of, to=to), in_base(value, target), metadata
+    )
 
 
 def in_base(value: int, base: int) -> str:
@@ -172,9 +246,14 @@ def primes(rng: Random, german: bool) -> Question:
             divisor += 1
         factors.append(divisor)
         left //= divisor
-    texts = (["Zerlege {} in Primfaktoren.", "Was sind die Primfaktoren von {}?", "Primfaktorzerlegung von {}"] if german else
-             ["What are the prime factors of {}?", "Factor {} into primes.", "Prime factorization of {}"])
-    return Question("prime_factorization", rng.choice(texts).format(number), " × ".join(map(str, factors)), {"number": number})
+    texts = (
+        ["Zerlege {} in Primfaktoren.", "Was sind die Primfaktoren von {}?", "Primfaktorzerlegung von {}"]
+        if german
+        else ["What are the prime factors of {}?", "Factor {} into primes.", "Prime factorization of {}"]
+    )
+    return Question(
+        "prime_factorization", rng.choice(texts).format(number), " × ".join(map(str, factors)), {"number": number}
+    )
 
 
 def _word(rng: Random, german: bool) -> str:
@@ -188,24 +267,58 @@ def letters(rng: Random, german: bool) -> Question:
     """How often a letter is in a word or a few words."""
     words = [_word(rng, german) for _ in range(rng.choice((1, 1, 1, 2, 4)))]
     text = " ".join(words)
-    letter = rng.choice([c for c in text.lower() if c.isascii() and c.isalpha()]) if rng.random() < 0.85 else rng.choice("aeinrst")
+    letter = (
+        rng.choice([c for c in text.lower() if c.isascii() and c.isalpha()])
+        if rng.random() < 0.85
+        else rng.choice("aeinrst")
+    )
     quote = rng.choice(('"', "'", ""))
     shown = f"{quote}{text}{quote}"
-    texts = (["Wie viele {c} hat {w}?", "Wie oft kommt der Buchstabe {c} in {w} vor?", "Wie viele {c} sind in {w}?",
-              'Zähle den Buchstaben "{c}" in {w}.', 'Wie oft kommt "{c}" in {w} vor?'] if german else
-             ["How many {c} are in {w}?", "How many {c}'s are in {w}?", "How often does the letter {c} appear in {w}?",
-              'Count the letter "{c}" in {w}.', 'How many times does "{c}" occur in {w}?', "How many {c}s in {w}?"])
+    texts = (
+        [
+            "Wie viele {c} hat {w}?",
+            "Wie oft kommt der Buchstabe {c} in {w} vor?",
+            "Wie viele {c} sind in {w}?",
+            'Zähle den Buchstaben "{c}" in {w}.',
+            'Wie oft kommt "{c}" in {w} vor?',
+        ]
+        if german
+        else [
+            "How many {c} are in {w}?",
+            "How many {c}'s are in {w}?",
+            "How often does the letter {c} appear in {w}?",
+            'Count the letter "{c}" in {w}.',
+            'How many times does "{c}" occur in {w}?',
+            "How many {c}s in {w}?",
+        ]
+    )
     metadata = {"target_letter": letter, "span": words}
-    return Question("letter_counting", rng.choice(texts).format(c=letter, w=shown), str(text.lower().count(letter)), metadata)
+    return Question(
+        "letter_counting", rng.choice(texts).format(c=letter, w=shown), str(text.lower().count(letter)), metadata
+    )
 
 
 def backward(rng: Random, german: bool) -> Question:
     """A word from its end to its beginning."""
     word = _word(rng, german)
     shown = rng.choice(("{}", '"{}"', "'{}'")).format(word)
-    texts = (["Schreibe {} rückwärts.", "Buchstabiere {} rückwärts.", "Wie lautet {} rückwärts?", "Was ist {} rückwärts?",
-              "Dreh das Wort {} um."] if german else
-             ["Spell {} backwards.", "Write {} backwards.", "Reverse the word {}.", "What is {} spelled backward?", "Spell this word backward: {}"])
+    texts = (
+        [
+            "Schreibe {} rückwärts.",
+            "Buchstabiere {} rückwärts.",
+            "Wie lautet {} rückwärts?",
+            "Was ist {} rückwärts?",
+            "Dreh das Wort {} um.",
+        ]
+        if german
+        else [
+            "Spell {} backwards.",
+            "Write {} backwards.",
+            "Reverse the word {}.",
+            "What is {} spelled backward?",
+            "Spell this word backward: {}",
+        ]
+    )
     return Question("spell_backward", rng.choice(texts).format(shown), word[::-1], {"word": word})
 
 
@@ -216,11 +329,27 @@ def order_numbers(rng: Random, german: bool) -> Question:
     numbers = [rng.randint(low, rng.choice((20, 100, 999))) for _ in range(count)]
     ordered = sorted(numbers, reverse=descending)
     if german:
-        texts = (["Sortiere absteigend: {}", "Sortiere diese Zahlen von groß nach klein: {}"] if descending else
-                 ["Sortiere: {}", "Sortiere diese Zahlen: {}", "Ordne diese Zahlen von klein nach groß: {}", "Sortiere aufsteigend: {}"])
+        texts = (
+            ["Sortiere absteigend: {}", "Sortiere diese Zahlen von groß nach klein: {}"]
+            if descending
+            else [
+                "Sortiere: {}",
+                "Sortiere diese Zahlen: {}",
+                "Ordne diese Zahlen von klein nach groß: {}",
+                "Sortiere aufsteigend: {}",
+            ]
+        )
     else:
-        texts = (["Sort in descending order: {}", "Sort these numbers from largest to smallest: {}"] if descending else
-                 ["Sort: {}", "Sort these numbers: {}", "Put these numbers in order: {}", "Sort from smallest to largest: {}"])
+        texts = (
+            ["Sort in descending order: {}", "Sort these numbers from largest to smallest: {}"]
+            if descending
+            else [
+                "Sort: {}",
+                "Sort these numbers: {}",
+                "Put these numbers in order: {}",
+                "Sort from smallest to largest: {}",
+            ]
+        )
     metadata = {"original_numbers": list(map(str, numbers)), "direction": "descending" if descending else "ascending"}
     return Question("number_sorting", rng.choice(texts).format(_listed(numbers)), _listed(ordered), metadata)
 
@@ -229,18 +358,34 @@ def order_words(rng: Random, german: bool) -> Question:
     """Three to seven words in the order of the alphabet (of their characters' codes)."""
     words = rng.sample(GERMAN if german else ENGLISH, rng.randint(3, 7))
     ordered = sorted(words)
-    texts = (["Sortiere alphabetisch: {}", "Ordne diese Wörter nach dem Alphabet: {}", "Bringe diese Wörter in alphabetische Reihenfolge: {}"]
-             if german else ["Sort alphabetically: {}", "Sort these words: {}", "Put these words in alphabetical order: {}"])
-    return Question("word_sorting", rng.choice(texts).format(_listed(words)), _listed(ordered),
-                    {"transformed_words": words, "sorted_words": ordered})
+    texts = (
+        [
+            "Sortiere alphabetisch: {}",
+            "Ordne diese Wörter nach dem Alphabet: {}",
+            "Bringe diese Wörter in alphabetische Reihenfolge: {}",
+        ]
+        if german
+        else ["Sort alphabetically: {}", "Sort these words: {}", "Put these words in alphabetical order: {}"]
+    )
+    return Question(
+        "word_sorting",
+        rng.choice(texts).format(_listed(words)),
+        _listed(ordered),
+        {"transformed_words": words, "sorted_words": ordered},
+    )
 
 
 def reverse_words(rng: Random, german: bool) -> Question:
     """A list of words from its end."""
     words = [_word(rng, german) for _ in range(rng.randint(3, 6))]
-    texts = (["Kehre die Reihenfolge dieser Wörter um: {}", "Drehe diese Liste um: {}"] if german else
-             ["Reverse the order of these words: {}", "Reverse this list: {}"])
-    return Question("word_sequence_reversal", rng.choice(texts).format(_listed(words)), _listed(words[::-1]), {"words": words})
+    texts = (
+        ["Kehre die Reihenfolge dieser Wörter um: {}", "Drehe diese Liste um: {}"]
+        if german
+        else ["Reverse the order of these words: {}", "Reverse this list: {}"]
+    )
+    return Question(
+        "word_sequence_reversal", rng.choice(texts).format(_listed(words)), _listed(words[::-1]), {"words": words}
+    )
 
 
 def legs(rng: Random, german: bool) -> Question:
@@ -254,8 +399,11 @@ def legs(rng: Random, german: bool) -> Question:
         counts[used] = count
         shown.append(f"{count} {used if german or count == 1 else name + 's'}")
     joined = f" {'und' if german else 'and'} ".join([", ".join(shown[:-1]), shown[-1]] if shown[1:] else shown)
-    text = rng.choice(["Wie viele Beine haben {}?", "Wie viele Beine haben {} zusammen?"] if german else
-                      ["How many legs do {} have?", "How many legs do {} have in total?"])
+    text = rng.choice(
+        ["Wie viele Beine haben {}?", "Wie viele Beine haben {} zusammen?"]
+        if german
+        else ["How many legs do {} have?", "How many legs do {} have in total?"]
+    )
     total = sum(count * LEGS[name] for name, count in counts.items())
     return Question("leg_counting", text.format(joined), str(total), {"animals": counts})
 

@@ -90,7 +90,9 @@ class _Drawer:
         for i, source in enumerate(mixture.sources):
             task = get(source.task, source.config)
             if not isinstance(task, Traced):
-                raise ConfigError(f"There is no trace writer for {source.task!r}, so nothing to learn from; leave it out.")
+                raise ConfigError(
+                    f"There is no trace writer for {source.task!r}, so nothing to learn from; leave it out."
+                )
             self.tasks[i] = task
         self.short = [i for i, source in enumerate(mixture.sources) if source.task.startswith(EARLIER_TURNS)]
 
@@ -98,9 +100,7 @@ class _Drawer:
         """Document `index`: a source by weight among those that are open at this index, and a problem of it."""
         rng = Random(f"{self.seed}:{index}")
         sources = self.mixture.sources
-        open_now = [
-            i for i, s in enumerate(sources) if s.first <= index and (s.last is None or index < s.last)
-        ]
+        open_now = [i for i, s in enumerate(sources) if s.first <= index and (s.last is None or index < s.last)]
         if not open_now:
             raise ConfigError(f"No source of the mixture is open at document {index}; give one without `last`.")
         chosen = rng.choices(open_now, [sources[i].weight for i in open_now])[0]

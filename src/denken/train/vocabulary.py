@@ -1,4 +1,4 @@
-"""Builds the tokenizer of the bundled model: single characters where a model must compute, whole words where it must read.
+"""Builds the bundled model's tokenizer: single characters where it must compute, whole words where it must read.
 
 Letters and digits of what a question is about stay bytes (a number is its digits, an unknown word its letters), so
 that spelling, counting and written arithmetic are a matter of looking, not of remembering how a token is spelt. The
@@ -21,9 +21,13 @@ from tokenizers.models import BPE
 from denken.tasks.base import Task
 from denken.tasks.smalltalk import SmalltalkTask
 
-LLAMA3_PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3_PIECES = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 CONTROL = (
-    "<｜▁pad▁｜>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>",
+    "<｜▁pad▁｜>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>",
+    "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>",
     "<search>", "</search>", "<information>", "</information>",
     "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>",
     "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>", "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>",

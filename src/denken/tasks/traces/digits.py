@@ -67,11 +67,9 @@ def add(a: int, b: int) -> Step:
         return Step(f"{head}{_unsigned_sum(x, y)}={value}", value)
     if a < 0 and b < 0:
         return Step(f"{head}=-({x}+{y}){_unsigned_sum(x, y)}={value}", value)
-    if a >= 0:
-        turned = "" if x >= y else f"=-({y}-{x})"
-    else:
-        turned = f"={y}-{x}" if y >= x else f"=-({x}-{y})"
-    return Step(f"{head}{turned}{_unsigned_difference(max(x, y), min(x, y))}={value}", value)
+    larger, smaller = max(x, y), min(x, y)
+    turned = f"=-({larger}-{smaller})" if value < 0 else f"={larger}-{smaller}" if a < 0 else ""
+    return Step(f"{head}{turned}{_unsigned_difference(larger, smaller)}={value}", value)
 
 
 def _times_digit(a: int, digit: int, zeros: int = 0) -> Step:
@@ -99,9 +97,7 @@ def multiply(a: int, b: int) -> Step:
     if len(str(x)) < len(str(y)):
         inner = multiply(y, x)
         return Step(f"{x}*{y}={inner.text}", value)
-    rows = [
-        _times_digit(x, int(digit), zeros) for zeros, digit in enumerate(reversed(str(y))) if digit != "0"
-    ]
+    rows = [_times_digit(x, int(digit), zeros) for zeros, digit in enumerate(reversed(str(y))) if digit != "0"]
     if len(str(y)) == 1:
         return rows[0]
     lines, total = [f"{x}*{y}"], 0

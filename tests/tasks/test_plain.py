@@ -1,0 +1,50 @@
+"""Questions in ordinary words: right answers, both languages, the same question for the same seed."""
+
+import pytest
+
+from denken.errors import UnknownNameError
+from denken.tasks import get
+from denken.tasks.base import Traced
+from denken.tasks.plain import KINDS
+from denken.tasks.smalltalk import lines
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_questions_are_answered_by_their_own_thought(kind: str) -> None:
+    task = get(f"plain:{kind}")
+    assert isinstance(task, Traced)
+    prompts = set()
+    for seed in range(4000, 4080):
+        problem = task.problem(seed)
+        assert problem == task.problem(seed)
+        shown = task.demonstrate(problem)
+        assert task.score(problem, shown.answer).reward == 1.0
+        assert task.score(problem, f" {shown.answer}\n").reward == 1.0
+        for wrong in ("", shown.answer + "1", "nonsense", "0" * 20_000):
+            assert task.score(problem, wrong).reward == 0.0
+        prompts.add(problem.prompt)
+    assert len(prompts) > 60
+
+
+def test_products_are_asked_in_words_and_signs() -> None:
+    task = get("plain:products")
+    asked = [task.problem(seed) for seed in range(5000, 5400)]
+    for problem in asked:
+        a, b = map(int, problem.metadata["expression"].split("*"))
+        assert problem.answer == str(a * b)
+    assert any(" mal " in problem.prompt for problem in asked)
+    assert any(" times " in problem.prompt for problem in asked)
+
+
+def test_what_lies_outside_is_answered_in_the_language_of_the_question() -> None:
+    task = get("smalltalk:outside")
+    assert isinstance(task, Traced)
+    replies = {task.demonstrate(task.problem(seed)).answer for seed in range(200)}
+    assert replies == {table["reply"] for table in lines()["outside"].values()}
+
+
+def test_unknown_kinds_say_what_there_is() -> None:
+    with pytest.raises(UnknownNameError, match="sums"):
+        get("plain:riddles")
+    with pytest.raises(UnknownNameError, match="outside"):
+        get("smalltalk:weather")

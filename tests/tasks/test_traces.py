@@ -1,0 +1,83 @@
+"""Worked solutions must be right in every line, and end in the answer."""
+
+import re
+from fractions import Fraction
+
+import pytest
+
+from denken.tasks import get
+from denken.tasks.base import Traced
+from denken.tasks.traces import WRITERS
+from denken.tasks.traces.digits import add, divide, multiply
+from denken.tasks.verify.arithmetic import evaluate
+
+DATA_SETS = sorted(set(WRITERS) - {"division"})  # division is asked in ordinary words only
+EQUATION = re.compile(r"(?<![\d*+/r-])(\d+(?:[-+*]\d+)+)=(-?\d+)(?![-\d*+/(])")
+QUOTIENT = re.compile(r"(\d+)/(\d+)=(\d+)(?:\[(\d+)\])?r(\d+)")
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_demonstrations_reach_the_answer(name: str) -> None:
+    task = get(name)
+    assert isinstance(task, Traced)
+    for seed in range(2000, 2060):
+        problem = task.problem(seed)
+        shown = task.demonstrate(problem)
+        assert task.score(problem, shown.answer).reward == 1.0, (problem.prompt, shown)
+        assert shown.thought.strip(), problem.prompt
+        assert shown == task.demonstrate(problem)
+
+
+@pytest.mark.parametrize("name", ["chain_sum", "products", "basic_arithmetic", "lcm", "base_conversion"])
+def test_every_equation_in_a_thought_is_true(name: str) -> None:
+    task, checked = get(name), 0
+    assert isinstance(task, Traced)
+    for seed in range(3000, 3040):
+        for left, right in EQUATION.findall(task.demonstrate(task.problem(seed)).thought):
+            assert evaluate(left) == Fraction(right), f"{left}={right} in {name} seed {seed}"
+            checked += 1
+    assert checked > 100
+
+
+@pytest.mark.parametrize("name", ["gcd", "lcm", "base_conversion", "prime_factorization"])
+def test_every_quotient_in_a_thought_is_true(name: str) -> None:
+    task, checked = get(name), 0
+    assert isinstance(task, Traced)
+    for seed in range(3000, 3040):
+        for groups in QUOTIENT.findall(task.demonstrate(task.problem(seed)).thought):
+            dividend, divisor, quotient, product, remainder = (int(group or 0) for group in groups)
+            assert divmod(dividend, divisor) == (quotient, remainder), groups
+            assert not groups[3] or product == quotient * divisor, groups
+            checked += 1
+    assert checked > 40
+
+
+def test_sums_are_written_column_by_column() -> None:
+    assert add(484, 229).text == "484+229[4+9=13,8+2+1=11,4+2+1=7]=713"
+    assert add(60, -93).text == "60-93=-(93-60)[3-0=3,9-6=3]=-33"
+    assert add(-33, -19).text == "-33-19=-(33+19)[3+9=12,3+1+1=5]=-52"
+    assert add(-5, 12).text == "-5+12=12-5[12-5=7,1-0-1=0]=7"
+    assert add(4, 3).text == "4+3=7"
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 5), (1000, -1000), (-999, 1), (99999, 1), (-7, -8), (10, -9)])
+def test_sums_end_in_the_sum(a: int, b: int) -> None:
+    step = add(a, b)
+    assert step.value == a + b
+    assert step.text.endswith(f"={a + b}")
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [(0, 7), (7, 0), (1, 58930), (58930, 45013), (12, 34567), (-25, 40), (-3, -9), (90, 10)]
+)
+def test_products_end_in_the_product(a: int, b: int) -> None:
+    step = multiply(a, b)
+    assert step.value == a * b
+    assert re.split(r"[=\n]", step.text)[-1].lstrip("-") == str(abs(a * b))
+
+
+@pytest.mark.parametrize(("a", "b"), [(841, 37), (6915, 5), (5, 12), (0, 3), (100, 10), (999, 1), (1000, 16)])
+def test_divisions_give_quotient_and_remainder(a: int, b: int) -> None:
+    line, quotient, remainder = divide(a, b)
+    assert (quotient, remainder) == divmod(a, b)
+    assert line.endswith(f"r{remainder}")

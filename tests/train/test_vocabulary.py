@@ -1,0 +1,31 @@
+"""The bundled vocabulary: what is computed on stays single characters, what is read are words."""
+
+from pathlib import Path
+
+import denken
+from denken.tokenizer import Tokenizer
+from denken.train.vocabulary import CONTROL, build, common_pieces
+
+BUNDLED = Path(denken.__file__).parent / "bundled"
+
+
+def test_digits_and_unknown_words_are_single_characters() -> None:
+    tokenizer = Tokenizer.load(BUNDLED)
+    assert len(tokenizer.encode("7319")) == 4
+    assert len(tokenizer.encode("turnbout")) == 8
+    assert len(tokenizer.encode(" of")) == 1
+    assert [tokenizer.decode([i]) for i in tokenizer.encode("484+229")] == list("484+229")
+
+
+def test_only_words_and_single_signs_become_pieces() -> None:
+    texts = [["What is 12 + 3?", "What is (4 - -5)?", "What is a b?"]] * 2
+    pieces = common_pieces(texts, share=0.3)
+    assert set(pieces) == {"What", "Ġis", "Ġ+", "Ġ-", "Ġ("}
+
+
+def test_a_built_vocabulary_loads_and_round_trips(tmp_path: Path) -> None:
+    build(["Ġis", "What", "ĊĊ"], tmp_path, context=64)
+    tokenizer = Tokenizer.load(tmp_path)
+    text = "What is this?\n\nÄpfel 苹果 🍎"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert set(CONTROL) <= set(tokenizer.control_ids)
