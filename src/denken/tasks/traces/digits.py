@@ -118,7 +118,8 @@ def divide(a: int, b: int) -> tuple[str, int, int]:
     quotient, remainder = divmod(a, b)
     if quotient < 10:
         return f"{a}/{b}={_look(a, b)}", quotient, remainder
-    left, looks = 0, []
+    left = 0
+    looks: list[str] = []
     for digit in str(a):
         left = left * 10 + int(digit)
         if left >= b or looks:

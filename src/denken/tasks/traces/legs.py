@@ -52,7 +52,8 @@ LEGS: dict[str, int] = {
 
 def leg_counting(problem: Problem) -> Demonstration:
     """Each kind of animal by itself, then the running total."""
-    total, lines = 0, []
+    total = 0
+    lines: list[str] = []
     for name, count in problem.metadata["animals"].items():
         more = count * LEGS[name]
         line = f"{name} {count}*{LEGS[name]}={more}"
