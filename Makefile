@@ -40,26 +40,13 @@ clean:  ## remove what the targets above made, .venv included
 	  echo "This Python cannot make virtual environments; on Debian and Ubuntu: sudo apt install python3-venv" >&2; \
 	  rm -rf .venv; exit 1; }
 
-# On Linux, PyPI's PyTorch brings gigabytes of CUDA. Where there is no NVIDIA driver, and PyTorch's own index
-# can be reached, the CPU build is installed first, and the line after it finds its need met.
-CPU_INDEX := https://download.pytorch.org/whl/cpu
-define small_torch
-@if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null && \
-    ! $(BIN)/python -c 'import torch' 2>/dev/null && \
-    $(BIN)/python -c 'import urllib.request as u; u.urlopen("$(CPU_INDEX)/torch/", timeout=5)' 2>/dev/null; then \
-  $(BIN)/python -m pip install --quiet --disable-pip-version-check --extra-index-url $(CPU_INDEX) \
-    "$$(grep -oE 'torch>=[^"]+' pyproject.toml)" || true; fi
-endef
-
 # The stamps make an installation happen only when pyproject.toml has changed since.
 .venv/.installed: pyproject.toml | .venv/bin/python
 	@echo "Installing denken into .venv (once; PyTorch is large, this takes a few minutes) ..."
-	$(small_torch)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
 .venv/.installed-dev: pyproject.toml | .venv/bin/python
 	@echo "Installing denken and its test tools into .venv (once; this takes a few minutes) ..."
-	$(small_torch)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ .venv/.installed
