@@ -48,6 +48,7 @@ def load(folder: Path, *, dtype: torch.dtype | None = None) -> Transformer:
     Raises CheckpointError, naming tensors, where the files do not hold exactly the configuration's model.
     """
     files = _Files.open(Path(folder))
+    files.check_count()
     with torch.device("meta"):
         model = Transformer(files.config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -141,6 +142,17 @@ class _Files:
     def is_scale(self, name: str) -> bool:
         weight = self.entries.get(name.removesuffix(SCALE))
         return name.endswith(SCALE) and weight is not None and weight.dtype == "F8_E4M3"
+
+    def check_count(self) -> None:
+        """Refuses a configuration far larger than its files, before anything of its size is built."""
+        config = self.config
+        routed = 3 * config.n_routed_experts * max(config.num_hidden_layers - config.first_k_dense_replace, 0)
+        least = 8 * config.num_hidden_layers + routed
+        if least > 2 * len(self.entries):
+            raise CheckpointError(
+                f"{self.folder}: config.json describes at least {least} tensors, the files hold {len(self.entries)}; "
+                "config.json and the weights do not belong together, or a file is incomplete."
+            )
 
     def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
         """Holds the files against the model; CheckpointError says what differs and what to do."""
@@ -352,4 +364,4 @@ def _publish(folder: Path, names: list[str]) -> None:
 def _some(names: list[str]) -> str:
     """The first few names, and how many more."""
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more
+    return ", ".join(repr(name) for name in names[:4]) + more

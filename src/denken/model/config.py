@@ -333,7 +333,8 @@ class _Reader:
                 "config.json: 'layer_types' asks for attention other than 'full_attention', the only one built."
             )
         heads = self.integer("num_attention_heads")
-        theta, scaling = self.rope()
+        context = self.integer("max_position_embeddings", 2048 if family == "llama" else 32768)
+        theta, scaling = self.rope(context)
         bos, pad = self.token_ids("bos_token_id"), self.token_ids("pad_token_id")
         common: dict[str, Any] = {
             "family": family,
@@ -342,7 +343,7 @@ class _Reader:
             "intermediate_size": self.integer("intermediate_size"),
             "num_hidden_layers": self.integer("num_hidden_layers"),
             "num_attention_heads": heads,
-            "max_position_embeddings": self.integer("max_position_embeddings", 2048 if family == "llama" else 32768),
+            "max_position_embeddings": context,
             "rms_norm_eps": self.number("rms_norm_eps", 1e-6),
             "rope_theta": theta,
             "rope_scaling": scaling,
@@ -398,7 +399,7 @@ class _Reader:
             "norm_topk_prob": self.flag("norm_topk_prob", False),
         }
 
-    def rope(self) -> tuple[float, RopeScaling | None]:
+    def rope(self, context: int) -> tuple[float, RopeScaling | None]:
         """transformers 4 writes `rope_theta` and `rope_scaling`, transformers 5 both within `rope_parameters`."""
         found = self.data.get("rope_scaling") or self.data.get("rope_parameters") or {}
         if not isinstance(found, Mapping):
@@ -418,10 +419,10 @@ class _Reader:
         }
         original = self.data.get("original_max_position_embeddings") or found.get("original_max_position_embeddings")
         if original is None and kind in ("yarn", "llama3"):
-            original = self.integer("max_position_embeddings")
+            original = context
         original = int(_number("config.json: rope_scaling.original_max_position_embeddings", original or 0))
         if "factor" not in fields and kind == "yarn" and original:
-            fields["factor"] = self.integer("max_position_embeddings") / original
+            fields["factor"] = context / original
         for name in ("factor", "low_freq_factor", "high_freq_factor"):
             if name not in fields and (kind == "llama3" or name == "factor"):
                 raise ConfigError(f"config.json: RoPE type {kind!r} needs {name!r} in rope_scaling.")
