@@ -1,0 +1,86 @@
+"""The metrics against numbers worked out by hand, and against what they must not depend on."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from denken.evaluate.metrics import consensus, mean_consensus, mean_pass_at_k, pass_at_1, pass_at_k, wilson
+
+
+def test_wilson_against_the_textbook() -> None:
+    low, high = wilson(8, 10)
+    assert (low, high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert wilson(0, 10) == pytest.approx((0.0, 0.2775328), abs=1e-6)
+    assert wilson(10, 10) == pytest.approx((0.7224672, 1.0), abs=1e-6)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_pass_at_1_by_hand() -> None:
+    # means 1, .5, 0, 1: mean .625; squared distances .140625, .015625, .390625, .140625: sum .6875, / 3 / 4
+    estimate = pass_at_1([[True, True], [True, False], [False, False], [True, True]])
+    assert estimate.value == 0.625
+    assert estimate.standard_error == pytest.approx((0.6875 / 12) ** 0.5)
+
+
+def test_with_one_sample_a_problem_the_interval_is_wilsons() -> None:
+    estimate = pass_at_1([[True]] * 8 + [[False]] * 2)
+    assert (estimate.low, estimate.high) == pytest.approx(wilson(8, 10))
+
+
+def test_samples_that_always_agree_are_no_evidence() -> None:
+    once = pass_at_1([[True]] * 6 + [[False]] * 4)
+    often = pass_at_1([[True] * 64] * 6 + [[False] * 64] * 4)
+    assert (often.low, often.high) == pytest.approx((once.low, once.high))
+
+
+def test_samples_that_do_not_depend_on_the_problem_are() -> None:
+    alternating = pass_at_1([[True, False] * 8] * 10)
+    assert (alternating.low, alternating.high) == pytest.approx(wilson(80, 160))
+
+
+def test_8_and_64_samples_estimate_the_same() -> None:
+    rng = random.Random(1)
+    chances = [rng.random() for _ in range(40)]
+    sixty_four = [[rng.random() < chance for _ in range(64)] for chance in chances]
+    eights = [pass_at_1([row[at : at + 8] for row in sixty_four]).value for at in range(0, 64, 8)]
+    all_of_them = pass_at_1(sixty_four)
+    assert sum(eights) / 8 == pytest.approx(all_of_them.value)
+    assert all(abs(eight - all_of_them.value) < 0.07 for eight in eights)
+    four_of_eight = [mean_pass_at_k([row[at : at + 8] for row in sixty_four], 4) for at in range(0, 64, 8)]
+    assert sum(four_of_eight) / 8 == pytest.approx(mean_pass_at_k(sixty_four, 4), abs=0.02)
+
+
+def test_the_interval_covers_what_it_promises() -> None:
+    rng, covered, runs = random.Random(2), 0, 300
+    for _ in range(runs):  # chances of problems are drawn from a distribution with mean 2/3
+        rows = [[rng.random() < chance for _ in range(4)] for chance in (rng.betavariate(2, 1) for _ in range(50))]
+        estimate = pass_at_1(rows)
+        covered += estimate.low <= 2 / 3 <= estimate.high
+    assert 0.91 <= covered / runs <= 0.99
+
+
+@pytest.mark.parametrize(("n", "c", "k"), [(5, 2, 1), (5, 2, 3), (6, 1, 4), (6, 6, 2), (6, 0, 6), (7, 3, 7)])
+def test_pass_at_k_is_the_mean_over_all_subsets(n: int, c: int, k: int) -> None:
+    subsets = list(itertools.combinations([True] * c + [False] * (n - c), k))
+    assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+
+
+def test_pass_at_k_refuses_more_than_there_is() -> None:
+    with pytest.raises(ValueError, match="take k <= n"):
+        pass_at_k(4, 1, 5)
+
+
+def test_consensus() -> None:
+    assert consensus(["7", "8", "8"], [True, False, False]) == 0.0
+    assert consensus(["7", "7", "8"], [True, True, False]) == 1.0
+    assert consensus(["7", "8", "9"], [True, False, False]) == pytest.approx(1 / 3)
+    assert consensus(["", "", "7"], [False, False, True]) == 1.0  # what was not answered does not vote
+    assert consensus(["", ""], [False, False]) == 0.0
+    assert mean_consensus([["7"], ["8"]], [[True], [False]]) == 0.5
+
+
+def test_nothing_is_known_from_nothing() -> None:
+    assert (pass_at_1([]).low, pass_at_1([]).high) == (0.0, 1.0)
