@@ -28,6 +28,7 @@ from denken.tokenizer import Tokenizer
 from denken.types import FinishReason, SamplingParams
 
 if TYPE_CHECKING:
+    from denken.engine.engine import Engine
     from denken.engine.stream import Stream
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -174,6 +175,11 @@ class Assistant:
         self._started = False
         self._lock = threading.Lock()
 
+    @property
+    def engine(self) -> Engine:
+        """The engine itself, for work in batches. It may be used directly until the first question is asked."""
+        return self._stream.engine
+
     def ask(
         self,
         question: str | Sequence[Message],
@@ -290,7 +296,7 @@ def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) 
         tokenizer,
         Stream(engine),
         context=model.config.max_position_embeddings,
-        defaults=_defaults(generation),
+        defaults=_defaults(generation, folder),
         created=int(weights[0].stat().st_mtime) if weights else 0,
     )
 
@@ -337,8 +343,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _eos_ids(generation: Mapping[str, Any], config: Mapping[str, Any], tokenizer: Tokenizer) -> frozenset[int]:
     found = {tokenizer.control(EOS)} if tokenizer.has_control(EOS) else set()
     for source in (generation, config):
-        ids = source.get("eos_token_id")
-        found.update(ids if isinstance(ids, list) else [] if ids is None else [ids])
+        given = source.get("eos_token_id")
+        ids = given if isinstance(given, list) else [] if given is None else [given]
+        if not all(type(id_) is int for id_ in ids):
+            raise CheckpointError(
+                f"eos_token_id is {given!r} in generation_config.json or config.json of {tokenizer.folder}; "
+                "it must be an id or a list of ids. Fetch or write the model folder again."
+            )
+        found.update(ids)
     if not found:
         raise CheckpointError(
             f"Nothing says which token ends an answer in {tokenizer.folder}; "
@@ -347,10 +359,12 @@ def _eos_ids(generation: Mapping[str, Any], config: Mapping[str, Any], tokenizer
     return frozenset(found)
 
 
-def _defaults(generation: Mapping[str, Any]) -> SamplingParams:
+def _defaults(generation: Mapping[str, Any], folder: Path) -> SamplingParams:
     """What generation_config.json recommends; a setting that it leaves out is ours."""
-    params = SamplingParams()
-    given = {name: generation[name] for name in ("temperature", "top_p", "top_k", "min_p") if name in generation}
+    given = {name: generation.get(name) for name in ("temperature", "top_p", "top_k", "min_p")}
     if generation.get("do_sample") is False:
         given["temperature"] = 0.0
-    return replace(params, **{name: value for name, value in given.items() if value is not None})
+    try:
+        return replace(SamplingParams(), **{name: value for name, value in given.items() if value is not None})
+    except (RequestError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'generation_config.json'} cannot be used: {error}") from error

@@ -135,19 +135,49 @@ def serve(
 
 
 @app.command("eval")
-def evaluate(
+def evaluate_model(
     model: Annotated[str, typer.Argument(help="'bundled', or a folder in the Hugging Face layout.")],
-    tasks: Annotated[list[str], typer.Argument(help="Names of tasks (see `denken tasks`).")],
-    problems: Annotated[int, typer.Option(min=1, help="Fresh problems a task.")] = 50,
+    names: Annotated[list[str], typer.Argument(metavar="TASKS...", help="Names of tasks; see `denken tasks`.")],
+    problems: Annotated[int, typer.Option(min=1, help="Fresh problems a task.")] = 100,
     samples: Annotated[int, typer.Option(min=1, help="Answers a problem.")] = 1,
+    no_thinking: NoThinking = False,
     temperature: Temperature = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always take the likeliest token.")] = False,
+    seed: Seed = None,
+    budget: Budget = None,
+    max_tokens: MaxTokens = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the report and every answer to this folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep report, plot and every answer here; resumes there.")] = None,
     threads: Threads = None,
 ) -> None:
     """Measure accuracy on fresh problems, beside the published scores of DeepSeek-R1 and o3-mini."""
-    raise NotImplementedError
+    from rich.console import Console
+
+    from denken.assistant import load
+    from denken.evaluate import evaluate, report
+
+    if greedy and temperature:
+        raise RequestError("--greedy and --temperature contradict each other; give one of them.")
+    with load(model, threads=threads) as assistant:
+        results = evaluate(
+            assistant.engine,
+            assistant.tokenizer,
+            names,
+            problems=problems,
+            samples=samples,
+            params=_sampling(assistant, 0.0 if greedy else temperature, seed, budget, max_tokens),
+            thinking=not no_thinking,
+            transcripts=out / "answers.jsonl" if out else None,
+            label=assistant.name,
+        )
+    # A table that goes to a file is not cut to a terminal's width.
+    Console(width=None if sys.stdout.isatty() else 160).print(report.table(results, title=assistant.name))
+    if json_file:
+        json_file.write_text(report.to_json(results), encoding="utf-8")
+    if out:
+        (out / "results.json").write_text(report.to_json(results), encoding="utf-8")
+        (out / "results.md").write_text(report.markdown(results), encoding="utf-8")
+        report.plot(results, out / "results.png", assistant.name)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from denken.errors import DenkenError
+from denken.errors import DenkenError, RequestError
 from denken.serve import completions, sse
 from denken.serve.completions import Record
 from denken.serve.guard import LOOPBACK, Guard
@@ -173,6 +173,8 @@ def _add_page(app: FastAPI) -> None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(DenkenError)
     async def refused(request: Request, error: DenkenError) -> Response:
+        if not isinstance(error, RequestError):  # the engine is overloaded, failing or shutting down
+            return error_response(503, str(error), code="unavailable")
         code = "context_length_exceeded" if isinstance(error, ContextFull) else None
         return error_response(400, str(error), param="messages" if code else None, code=code)
 
