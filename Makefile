@@ -33,9 +33,9 @@ clean:  ## remove what the targets above made, .venv included
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "denken needs Python 3.11 or newer, and '$(PYTHON)' is" \
-	    "$$($(PYTHON) --version 2>&1 || echo missing). Install one and name it: make run PYTHON=python3.12" >&2; exit 1; }
+	    "$$($(PYTHON) --version 2>/dev/null || echo missing). Install one and name it: make run PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { \
 	  echo "This Python cannot make virtual environments; on Debian and Ubuntu: sudo apt install python3-venv" >&2; \
 	  rm -rf .venv; exit 1; }
