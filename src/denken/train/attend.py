@@ -2,8 +2,8 @@
 
 The rows of a training batch are short (hundreds of tokens). There PyTorch's blocked attention kernel, which spares
 memory, takes 1.5 to 2.5 times as long forwards and backwards as plain products over the written-out scores. Long rows
-go to `denken.model.attention.Packed`, which is the same function. Scores are rounded to the network's type (bf16) before the
-softmax, as in Hugging Face's "eager" attention.
+go to `denken.model.attention.Packed`, which is the same function. Scores are rounded to the network's type (bf16)
+before the softmax, as in Hugging Face's "eager" attention.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A document loses everything after its last token that is learnt from; what is left is shifted by one (inputs are all
 tokens but the last, targets all but the first), so nothing is spent on a position that predicts nothing. It goes to the
-smallest width that holds it, there to the first open row with room. Several widths keep attention short for short
+smallest width that holds it, there to the row that it fills best; several widths keep attention short for short
 documents. Attention between documents of one row is cut by the model, which is told their `segments_BT`.
 
 Which documents come, and in which order, is `denken.train.data`'s business.
@@ -145,22 +145,36 @@ class Packer:
         if not ids:
             self.empty += 1
             return
-        width = next((width for width in self.widths if len(ids) <= width), None)
-        if width is None:
+        if len(ids) > self.widths[-1]:
             self.dropped += 1
             return
-        rows = self._open[width]
-        row = next((row for row in rows if len(row.ids) + len(ids) <= width), None)
-        if row is None:
-            if len(rows) >= self.open_rows:
-                fullest = max(range(len(rows)), key=lambda i: len(rows[i].ids))
-                self._full[width].append(rows.pop(fullest))
-            row = Row()
-            rows.append(row)
+        width, row = self._room(len(ids))
         row.add(ids, targets, document.source)
         if len(row.ids) == width:
             self._full[width].append(row)
-            rows.remove(row)
+            self._open[width] = [other for other in self._open[width] if other is not row]
+
+    def _room(self, length: int) -> tuple[int, Row]:
+        """The open row that would be left with the least room, else a new row of the smallest width.
+
+        Wider rows than the smallest only take it to fill up their second half: attention costs more there.
+        """
+        own = next(width for width in self.widths if length <= width)
+        fitting = [
+            (room - length, width, i)
+            for width, rows in self._open.items()
+            for i, row in enumerate(rows)
+            if length <= (room := width - len(row.ids)) and (width == own or room <= width // 2)
+        ]
+        if fitting:
+            _, width, i = min(fitting)
+            return width, self._open[width][i]
+        rows = self._open[own]
+        if len(rows) >= self.open_rows:
+            fullest = max(range(len(rows)), key=lambda i: len(rows[i].ids))
+            self._full[own].append(rows.pop(fullest))
+        rows.append(Row())
+        return own, rows[-1]
 
     def state(self) -> dict[str, Any]:
         """Cursor, counters and every row that waits, as JSON values."""
@@ -203,5 +217,13 @@ def to_batch(rows: Sequence[Row], width: int) -> Batch:
             context += length * (length + 1) // 2
             start += length
         tokens += used
-    tensors = (torch.from_numpy(array) for array in (ids_BT, targets_BT, positions_BT, segments_BT, sources_BT))
-    return Batch(*tensors, sources=names, tokens=tokens, context=context)
+    return Batch(
+        ids_BT=torch.from_numpy(ids_BT),
+        targets_BT=torch.from_numpy(targets_BT),
+        positions_BT=torch.from_numpy(positions_BT),
+        segments_BT=torch.from_numpy(segments_BT),
+        sources_BT=torch.from_numpy(sources_BT),
+        sources=names,
+        tokens=tokens,
+        context=context,
+    )

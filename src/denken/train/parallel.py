@@ -7,16 +7,26 @@ Collectives are torch.distributed's over gloo. A run starts its own processes (`
 from __future__ import annotations
 
 import os
+import signal
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
+
+from denken.errors import DenkenError
+
+
+class PeerGone(DenkenError):
+    """Another process of the run has ended in the middle of a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +44,35 @@ class Mesh:
     def sum_(self, tensor: Tensor) -> None:
         """Sum over all processes, in place; every process ends with the same bits."""
         if self.world > 1:
-            dist.all_reduce(tensor)
+            with _together():
+                dist.all_reduce(tensor)
 
     def gather(self, value: Any) -> list[Any]:
         """Everybody's small value, in the order of ranks, to everybody."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
-        dist.all_gather_object(values, value)
+        with _together():
+            dist.all_gather_object(values, value)
         return values
 
     def wait(self) -> None:
         """Until every process is here."""
         if self.world > 1:
-            dist.barrier()
+            with _together():
+                dist.barrier()
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Turn the loss of a peer into a sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeerGone(
+            f"Another process of this run is gone ({str(error).splitlines()[0]}). If it says nothing above, it was "
+            "killed, perhaps for want of memory. The same command goes on from the last checkpoint."
+        ) from None
 
 
 def launch(body: Callable[..., None], processes: int, threads: int | None, *arguments: Any) -> None:
@@ -79,6 +104,8 @@ def launch(body: Callable[..., None], processes: int, threads: int | None, *argu
         process.start()
     try:
         _rank(body, 0, processes, threads, port, arguments)
+        for process in others:
+            process.join()
     finally:
         for process in others:
             process.join(timeout=30)
@@ -95,8 +122,38 @@ def _rank(
     )
     try:
         body(Mesh(rank, world), *arguments)
+    except DenkenError as error:
+        if rank == 0:
+            raise
+        # Why another process is gone is for that one to say.
+        if not isinstance(error, PeerGone):
+            print(f"Process {rank}: {error}", file=sys.stderr)
+        sys.exit(1)
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a request to stop; a second one acts as usual."""
+    asked = False
+    before: dict[signal.Signals, Any] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(number, before[signal.Signals(number)])
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, ask)
+    except ValueError:
+        pass  # not the main thread: whoever runs it there handles signals
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _free_port() -> int:

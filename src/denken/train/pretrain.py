@@ -11,24 +11,18 @@ from) and model/ (the latest weights as a Hugging Face folder, to try while trai
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
-import platform
-import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-import denken
 from denken.config import Recipe
 from denken.errors import CheckpointError, ConfigError, DenkenError
 from denken.model import checkpoint as exported
@@ -39,14 +33,14 @@ from denken.train import checkpoint
 from denken.train.attend import packed
 from denken.train.batch import Batch, Packer
 from denken.train.data import documents
+from denken.train.folder import describe, export, only_one
 from denken.train.ledger import Ledger, Price
 from denken.train.loss import cross_entropy, select_targets, sums_by_source
 from denken.train.optim import Optimizer, lr_factor
-from denken.train.parallel import Mesh, launch
+from denken.train.parallel import Mesh, launch, stop_signals
 from denken.train.runlog import RunLog
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
 EVALUATION_SEED = 900_000_000
 
 # Sums that travel with the gradients, in this order.
@@ -104,6 +98,7 @@ class Trainer:
             )
         torch.manual_seed(recipe.seed)
         self.config = ModelConfig.from_hf(recipe.model)
+        _check_sizes(recipe, self.config, tokenizer)
         self.model = Transformer(self.config)
         if settings.init_from is not None:
             _start_from(self.model, find(settings.init_from, base))
@@ -119,6 +114,10 @@ class Trainer:
         self.open_lanes(dict.fromkeys(self.my_lanes, 0))
         self.done = 0
         self.per_source: dict[str, list[float]] = {}
+
+    @property
+    def parameters(self) -> int:
+        return sum(master.numel() for master in self.optimizer.masters.values())
 
     @property
     def my_lanes(self) -> range:
@@ -269,46 +268,43 @@ def _run(mesh: Mesh, recipe_path: str, run_folder: str, resume: bool) -> None:
     """One process of a run, from reading the recipe to the last checkpoint."""
     path, folder = Path(recipe_path), Path(run_folder)
     recipe = Recipe.load(path)
-    checkpoints = folder / "checkpoints"
-    if not resume and checkpoints.is_dir() and any(checkpoints.iterdir()):
+    if not resume and any((folder / "checkpoints").glob("step-*")):
         raise ConfigError(f"{folder} already holds a run; resume it, give the recipe another name, or move it away.")
-    total = recipe.train.total_steps
-    log = RunLog(folder, total)
-    quiet = log.warn if mesh.main else _silence
-    trainer = Trainer(recipe, mesh, Tokenizer.load(find(recipe.tokenizer.path, path.parent)), path.parent)
-    saved = checkpoint.load_latest(checkpoints, quiet)
-    ledger = trainer.restore(saved, quiet) if saved is not None else Ledger()
-    if mesh.main:
-        _describe(folder, path, trainer, mesh)
-        log.cut_back(trainer.done)
-        if saved is not None:
-            log.say(f"Resuming {recipe.name} at step {trainer.done} from {saved.folder}.")
-    if trainer.done >= total:
-        if mesh.main:
-            log.say(f"All {total} steps of {recipe.name} are done; raise steps in the recipe to go on.")
-        return
-    with _stop_signals() as stopping:
-        if mesh.main:
-            with log:
-                _loop(trainer, ledger, folder, stopping, log)
-        else:
-            _loop(trainer, ledger, folder, stopping, None)
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_one(folder) if mesh.main else nullcontext(), stop_signals() as stopping:
+        log = RunLog(folder, recipe.train.total_steps) if mesh.main else None
+        warn = log.warn if log is not None else _silence
+        trainer = Trainer(recipe, mesh, Tokenizer.load(find(recipe.tokenizer.path, path.parent)), path.parent)
+        saved = checkpoint.load_latest(folder / "checkpoints", warn)
+        ledger = trainer.restore(saved, warn) if saved is not None else Ledger()
+        if log is not None:
+            describe(folder, path, processes=mesh.world, parameters=trainer.parameters)
+            log.cut_back(trainer.done)
+            if saved is not None:
+                log.say(f"Resuming {recipe.name} at step {trainer.done} from {saved.folder}.")
+            if trainer.done >= recipe.train.total_steps:
+                log.say(f"All {trainer.done} steps of {recipe.name} are done; raise steps in the recipe to go on.")
+        with log or nullcontext():
+            _loop(trainer, ledger, folder, stopping, log)
 
 
 def _loop(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[], bool], log: RunLog | None) -> None:
     """Step, count, log and save until the budget is spent or somebody asks to stop. Only rank 0 has a log."""
     settings, total = trainer.recipe.train, trainer.recipe.train.total_steps
+    if trainer.done >= total:
+        return
     cores = trainer.mesh.world * torch.get_num_threads()
     window = Window()
     before = saved_at = time.monotonic()
-    pace = None
+    recent: deque[tuple[float, int]] = deque(maxlen=20)
     while trainer.done < total:
         due = log is not None and time.monotonic() - saved_at >= settings.checkpoint_every_s > 0
         result = trainer.step(stop=stopping(), save=due)
 
         now = time.monotonic()
         took, before = now - before, now
-        pace = took if pace is None else 0.95 * pace + 0.05 * took
+        recent.append((took, result.tokens))
+        pace = sum(seconds for seconds, _ in recent) / len(recent)
         ledger.seconds += took
         ledger.core_seconds += took * cores
         ledger.tokens += result.tokens
@@ -320,7 +316,8 @@ def _loop(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[],
 
         step, last = trainer.done, trainer.done == total or result.stop
         if log is not None:
-            log.progress(step, result.loss, result.tokens / max(pace, 1e-9), (total - step) * pace)
+            speed = sum(tokens for _, tokens in recent) / (len(recent) * pace)
+            log.progress(step, result.loss, speed, (total - step) * pace)
         if step % settings.log_every == 0 or last:
             losses = trainer.take_sources()
             if log is not None:
@@ -351,15 +348,42 @@ def save(trainer: Trainer, ledger: Ledger, folder: Path, log: RunLog | None) -> 
     state, tensors = trainer.state(ledger)
     if log is not None:
         checkpoint.save(folder / "checkpoints", trainer.done, state, tensors, keep=trainer.recipe.train.keep)
-        _export(trainer, folder)
+        export(trainer.model, trainer.tokenizer, folder)
+        _tell_dropped(state["lanes"], trainer.recipe.data.widths[-1], log)
         ledger.write(folder / "ledger.json", trainer.recipe.cost.usd_per_core_hour)
         log.curves()
     trainer.mesh.wait()
 
 
+def _tell_dropped(lanes: dict[str, Any], widest: int, log: RunLog) -> None:
+    dropped = sum(lane["dropped"] for lane in lanes.values())
+    empty = sum(lane["empty"] for lane in lanes.values())
+    taken = sum(lane["cursor"] for lane in lanes.values())
+    if dropped:
+        log.warn_once(
+            f"{dropped} of {taken} documents were longer than the widest row ({widest} tokens) and were dropped; "
+            "a larger last entry of widths keeps them."
+        )
+    if empty:
+        log.warn_once(f"{empty} of {taken} documents had nothing to learn and were dropped; see their masks.")
+
+
 def find(path: Path, base: Path) -> Path:
     """A path of the recipe: relative to the working directory, or else to the recipe's folder."""
     return path if path.is_absolute() or path.exists() or not (base / path).exists() else base / path
+
+
+def _check_sizes(recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer) -> None:
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ConfigError(
+            f"The tokenizer has {tokenizer.vocab_size} ids and the model {config.vocab_size}; "
+            f"set vocab_size = {tokenizer.vocab_size} in the recipe's [model]."
+        )
+    if recipe.data.widths[-1] > config.max_position_embeddings:
+        raise ConfigError(
+            f"Rows of {recipe.data.widths[-1]} tokens are longer than the model's context of "
+            f"{config.max_position_embeddings}; lower widths, or raise max_position_embeddings in [model]."
+        )
 
 
 def _next(lane: Packer) -> Batch:
@@ -437,75 +461,8 @@ def _compare(old: dict[str, Any], new: dict[str, Any], warn: Callable[[str], Non
             warn(f"{section} has changed from {before} to {after}; going on with the new recipe.")
 
 
-def _export(trainer: Trainer, folder: Path) -> None:
-    """Replace `folder/model`."""
-    new, old = folder / ".model.new", folder / ".model.old"
-    shutil.rmtree(new, ignore_errors=True)
-    exported.save(trainer.model, new)
-    for name in TOKENIZER_FILES:
-        if (trainer.tokenizer.folder / name).is_file():
-            shutil.copyfile(trainer.tokenizer.folder / name, new / name)
-    shutil.rmtree(old, ignore_errors=True)
-    if (folder / "model").exists():
-        (folder / "model").rename(old)
-    new.rename(folder / "model")
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _describe(folder: Path, recipe_path: Path, trainer: Trainer, mesh: Mesh) -> None:
-    """Leave a copy of the recipe and a note of what it runs on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if recipe_path.resolve() != (folder / "recipe.toml").resolve():
-        shutil.copyfile(recipe_path, folder / "recipe.toml")
-    environment = {
-        "denken": denken.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": platform.platform(),
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "processes": mesh.world,
-        "threads": torch.get_num_threads(),
-        "parameters": sum(master.numel() for master in trainer.optimizer.masters.values()),
-    }
-    (folder / "environment.json").write_text(json.dumps(environment, indent=1) + "\n", encoding="utf-8")
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor()
-
-
 def _tokenizer_hash(tokenizer: Tokenizer) -> str:
     return hashlib.sha256((tokenizer.folder / "tokenizer.json").read_bytes()).hexdigest()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a request to stop; a second one acts as usual."""
-    asked = False
-    before: dict[int, Any] = {}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(number, before[number])
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, ask)
-    except ValueError:
-        pass  # not the main thread: whoever runs it there handles signals
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _silence(_: str) -> None:

@@ -32,6 +32,7 @@ class RunLog:
         self._path = folder / "metrics.jsonl"
         self._live: Live | None = None
         self._spoke = float("-inf")
+        self._warned: set[str] = set()
 
     def __enter__(self) -> RunLog:
         if self.console.is_terminal:
@@ -50,6 +51,13 @@ class RunLog:
 
     def warn(self, text: str) -> None:
         self.console.print(Text(f"Warning: {text}", style="yellow"), soft_wrap=True)
+
+    def warn_once(self, text: str) -> None:
+        """Warn unless a warning that begins alike (numbers aside) was given before."""
+        kind = "".join(character for character in text if not character.isdigit())
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self.warn(text)
 
     def cut_back(self, step: int) -> None:
         """Drop records after `step`, and a line that a crash cut short."""
