@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -74,7 +73,7 @@ def plot(results: Sequence[Result], path: Path, title: str = "") -> None:
     above = [estimate.high - estimate.value for estimate in solved]
     axes.barh(places, [estimate.value for estimate in solved], color="#4c78a8", label="ours, solved (95 % interval)")
     axes.errorbar([e.value for e in solved], places, xerr=[below, above], fmt="none", ecolor="#222222", capsize=3)
-    for (model, name), mark in zip(BESIDE, ("D", "o"), strict=True):
+    for (model, name), mark, colour in zip(BESIDE, ("D", "o"), ("#b2182b", "#f4a582"), strict=True):
         scores = [(place, published(result.task, model)) for place, result in zip(places, results, strict=True)]
         known = [(place, score.mean) for place, score in scores if score]
         axes.scatter(
@@ -88,9 +87,9 @@ def plot(results: Sequence[Result], path: Path, title: str = "") -> None:
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     FigureCanvasAgg(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".png", delete=False) as file:
-        figure.savefig(file, format="png", dpi=140)
-    os.replace(file.name, path)
+    unfinished = path.with_name(path.name + ".part")
+    figure.savefig(unfinished, format="png", dpi=140)
+    os.replace(unfinished, path)
 
 
 def _header(results: Sequence[Result]) -> list[str]:
