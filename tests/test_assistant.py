@@ -146,6 +146,13 @@ def test_unknown_names_say_what_is_near(model_folder, tmp_path, monkeypatch):
         load("bundeld")
     with pytest.raises(UnknownNameError, match="tiny-random"):
         load(model_folder.parent / "tiny-randon")
+    run = tmp_path / "runs" / "first"
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "config.json").write_text("{}")
+    with pytest.raises(UnknownNameError, match=r"runs/first/model'"):
+        load(run)
+    with pytest.raises(UnknownNameError, match=r"runs/first/model'"):
+        load("runs/frist/model")
     with pytest.raises(UnknownNameError, match=r"no config\.json"):
         load(tmp_path)
     with pytest.raises(UnknownNameError, match="folder with config"):

@@ -32,10 +32,9 @@ if TYPE_CHECKING:
     from denken.engine.stream import Stream
 
 BUNDLED = Path(__file__).parent / "bundled"
-# No vocabulary in use has a token of more characters than this.
-LONGEST_TOKEN = 512
 # Less room than this behind the prompt cannot hold an answer.
 LEAST_ROOM = 8
+SMALL_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +171,7 @@ class Assistant:
         self.name, self.tokenizer, self.context, self.created = name, tokenizer, context, created
         self.defaults = defaults or SamplingParams()
         self._stream = stream
+        self._longest_token = max(len(tokenizer.token_bytes(id_)) for id_ in range(tokenizer.vocab_size))
         self._started = False
         self._lock = threading.Lock()
 
@@ -255,8 +255,9 @@ class Assistant:
             )
         if not last.content.strip():
             raise RequestError("The question is empty; write what you want to know.")
+        # What cannot fit however it is cut is refused before time is spent on cutting it.
         characters = sum(len(message.content) for message in messages)
-        if characters > self.context * LONGEST_TOKEN:
+        if characters > self.context * self._longest_token:
             raise ContextFull(
                 f"The conversation has {characters} characters, and {self.name} takes {self.context} tokens, "
                 "far fewer than that comes to; shorten it or begin a new one."
@@ -281,7 +282,10 @@ def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) 
     if threads is not None:
         torch.set_num_threads(threads)
     tokenizer = Tokenizer.load(folder)
-    model = load_weights(folder)
+    weights = sorted(folder.glob("*.safetensors"))
+    # One token at a time, a processor is faster in float32 than in bfloat16, where memory is no concern.
+    small = sum(path.stat().st_size for path in weights) < SMALL_BYTES
+    model = load_weights(folder, dtype=torch.float32 if small else None)
     model.eval()
     generation = _read_json(folder / "generation_config.json")
     engine = Engine(
@@ -290,7 +294,6 @@ def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) 
         end_of_thinking=end_of_thinking(tokenizer),
         tokenizer=tokenizer,
     )
-    weights = sorted(folder.glob("*.safetensors"))
     return Assistant(
         "bundled" if folder == BUNDLED else folder.resolve().name,
         tokenizer,
@@ -306,20 +309,22 @@ def _find(name_or_folder: str | Path) -> Path:
     if str(name_or_folder) == "bundled":
         if not (BUNDLED / "config.json").is_file():
             raise UnknownNameError(
-                "This copy of denken has no bundled model; train one with `denken train recipes/01_pretrain`, "
+                "This copy of denken has no bundled model; train one with `denken train recipes/bundled`, "
                 "then name its folder."
             )
         return BUNDLED
     folder = Path(name_or_folder).expanduser()
     if (folder / "config.json").is_file():
         return folder
+    if (folder / "model" / "config.json").is_file():
+        raise UnknownNameError(f"{str(folder)!r} is a training run; its model is {str(folder / 'model')!r}.")
     if folder.is_dir():
         raise UnknownNameError(
             f"{str(folder)!r} holds no model: there is no config.json in it. "
             "Give a folder with config.json, *.safetensors and tokenizer.json, or 'bundled'."
         )
     neighbours = [str(path.parent) for path in folder.parent.glob("*/config.json")] if folder.parent.is_dir() else []
-    known = ["bundled", *neighbours, *(str(path.parent) for path in Path("runs").glob("*/config.json"))]
+    known = ["bundled", *neighbours, *(str(path.parent) for path in Path("runs").glob("*/model/config.json"))]
     near = difflib.get_close_matches(str(name_or_folder), known, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(repr(name) for name in near)}? Otherwise give" if near else "give"
     raise UnknownNameError(

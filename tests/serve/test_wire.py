@@ -98,7 +98,7 @@ def test_a_quiet_stream_sends_comments(server, speaker, monkeypatch):
     speaker.pause = 0.2
     response = httpx.post(f"http://127.0.0.1:{server}/v1/chat/completions", json=BODY | {"stream": True})
     assert "\n: keep-alive\n" in response.text
-    assert response.text.endswith("data: [DONE]\n\n")
+    assert "data: [DONE]\n\n" in response.text
 
 
 def test_a_taken_port_names_a_free_one():

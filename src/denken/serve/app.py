@@ -18,6 +18,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from denken.errors import DenkenError, RequestError
@@ -87,7 +88,8 @@ def create_app(
             response = error_response(503, f"{places.most} replies are being made; try again soon.", code="overloaded")
             response.headers["Retry-After"] = "2"
             return response
-        reply = completions.open_reply(speaker, body)
+        # A long conversation takes a while to encode; others are served meanwhile.
+        reply = await run_in_threadpool(completions.open_reply, speaker, body)
         if body.stream:
             return sse.response(_held(places, completions.chunks(speaker, body, reply)))
         with places.one():
