@@ -76,9 +76,8 @@ def plot(results: Sequence[Result], path: Path, title: str = "") -> None:
     for (model, name), mark, colour in zip(BESIDE, ("D", "o"), ("#b2182b", "#f4a582"), strict=True):
         scores = [(place, published(result.task, model)) for place, result in zip(places, results, strict=True)]
         known = [(place, score.mean) for place, score in scores if score]
-        axes.scatter(
-            [mean for _, mean in known], [place for place, _ in known], marker=mark, s=28, zorder=3, label=name
-        )
+        means, rows = [mean for _, mean in known], [place for place, _ in known]
+        axes.scatter(means, rows, marker=mark, color=colour, edgecolors="white", s=34, zorder=3, label=name)
     axes.set_yticks(list(places), [result.task for result in results])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.02)
