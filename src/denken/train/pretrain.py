@@ -169,8 +169,8 @@ class Trainer:
     def losses(self, batch: Batch) -> Tensor:
         """The loss of every target of a batch; also added up per source."""
         hidden_BTD = self.hidden(batch.ids_BT, batch.positions_BT, packed(batch.segments_BT))
-        hidden_ND, targets_N, index_N = select_targets(hidden_BTD, batch.targets_BT)
-        losses_N = cross_entropy(self.model.logits(hidden_ND), targets_N)
+        hidden_ND, targets_N, index_N = select_targets(hidden_BTD, batch.targets_BT, multiple=256)
+        losses_N = cross_entropy(self.model.logits(hidden_ND), targets_N)[: len(index_N)]
         sources_N = batch.sources_BT.flatten()[index_N]
         losses_S, targets_S = sums_by_source(losses_N.detach(), sources_N, len(batch.sources))
         for source, loss, targets in zip(batch.sources, losses_S.tolist(), targets_S.tolist(), strict=True):
