@@ -46,7 +46,8 @@ def lcm(problem: Problem) -> Demonstration:
 def base_conversion(problem: Problem) -> Demonstration:
     """Horner's rule into decimal, then repeated division by the target base; the remainders are read upwards."""
     source, target = problem.metadata["source_base"], problem.metadata["target_base"]
-    digits = [DIGITS.index(c) for c in problem.metadata["source_repr"].lower()]
+    # The library writes 0 in most bases as nothing at all.
+    digits = [DIGITS.index(c) for c in problem.metadata["source_repr"].lower()] or [0]
     lines, value = [], digits[0]
     if source != 10:
         for digit in digits[1:]:
@@ -54,7 +55,7 @@ def base_conversion(problem: Problem) -> Demonstration:
             value = value * source + digit
         lines.append(f"={value}")
     else:
-        value = int(problem.metadata["source_repr"])
+        value = int(problem.metadata["source_repr"] or 0)
     if target != 10:
         left = value
         while left:
