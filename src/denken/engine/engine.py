@@ -109,7 +109,7 @@ class Engine:
         return request.request
 
     def check(self, prompt_ids: Sequence[int], params: SamplingParams) -> int:
-        """The most ids that can be generated; RequestError for a prompt that can never be served. Any thread may ask."""
+        """The most ids that can be generated; RequestError for what can never be served. Any thread may ask."""
         length, context, cache = len(prompt_ids), self.context, self._blocks.count * self._blocks.size
         vocabulary = self._model.config.vocab_size
         if length == 0:
@@ -204,7 +204,7 @@ class Engine:
             left = set(parts)
             while left:
                 for output in self.step():
-                    (parts[output.request] if output.request in parts else others).append(output)
+                    parts.get(output.request, others).append(output)
                     if output.finish_reason is not None:
                         left.discard(output.request)
         except BaseException:

@@ -1,0 +1,240 @@
+"""An engine with a thread of its own: requests come from any thread or event loop, ids go back as they are sampled.
+
+Whoever stops listening (breaks out of the loop, closes the iterator, is cancelled) aborts their request. If a step
+fails, everyone who waits is told so and the thread goes on with the next request; if the thread itself ends, everyone
+is told that too. Nobody is left waiting. Text, HTTP and quotas are others' matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from dataclasses import dataclass
+
+from denken.engine.engine import Engine
+from denken.engine.sequence import Output
+from denken.errors import DenkenError
+from denken.types import SamplingParams
+
+log = logging.getLogger("denken.engine")
+
+
+class OverloadedError(DenkenError, RuntimeError):
+    """So many requests wait already that another would only wait in vain; it may be tried again later."""
+
+
+class EngineError(DenkenError, RuntimeError):
+    """The engine failed, or was shut down, while a request was under way."""
+
+
+@dataclass(eq=False, slots=True)
+class _Listener:
+    """One request, and where its outputs go. request: its number once the engine has taken it."""
+
+    prompt_ids: list[int]
+    params: SamplingParams
+    thinking: bool
+    deliver: Callable[[Output | DenkenError], object]
+    request: int | None = None
+    done: bool = False
+
+
+class Stream:
+    """Steps an engine in a thread. max_waiting: how many requests may wait beside those that can run.
+
+    From `start` (or `with`) to `close` the engine belongs to this thread alone; after `close` it can be used directly.
+    """
+
+    def __init__(self, engine: Engine, *, max_waiting: int = 256) -> None:
+        self.engine = engine
+        self.max_waiting = max_waiting
+        self._orders: queue.SimpleQueue[_Listener | None] = queue.SimpleQueue()
+        # Guards the two below: who is listening, and whether anyone may still be added.
+        self._lock = threading.Lock()
+        self._listeners: set[_Listener] = set()
+        self._open = False
+        self._why_closed = "The engine is not running; start its stream before sending requests."
+        self._by_request: dict[int, _Listener] = {}
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> Stream:
+        if self._thread is not None:
+            raise EngineError("This stream was started before; make a new Stream for the engine.")
+        self._open = True
+        self._thread = threading.Thread(target=self._work, name="denken-engine", daemon=True)
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Ends the thread after the step under way; requests that are not finished get an EngineError."""
+        if self._thread is not None:
+            self._orders.put(None)
+            self._thread.join()
+
+    def __enter__(self) -> Stream:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests are taken."""
+        return self._open
+
+    async def generate(
+        self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True
+    ) -> AsyncGenerator[Output, None]:
+        """The request's outputs as they come; the last one has a finish_reason.
+
+        Raises on the first iteration RequestError (see `Engine.check`) or OverloadedError, on any EngineError.
+        To abort at a certain moment rather than when Python collects the iterator, use `contextlib.aclosing`.
+        """
+        loop = asyncio.get_running_loop()
+        outputs: asyncio.Queue[Output | DenkenError] = asyncio.Queue()
+
+        def deliver(item: Output | DenkenError) -> None:
+            loop.call_soon_threadsafe(outputs.put_nowait, item)
+
+        listener = self._submit(_Listener(list(prompt_ids), params, thinking, deliver))
+        try:
+            while True:
+                output = _checked(await outputs.get())
+                yield output
+                if output.finish_reason is not None:
+                    return
+        finally:
+            self._leave(listener)
+
+    def generate_sync(
+        self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True
+    ) -> Generator[Output, None, None]:
+        """As `generate`, for threads without an event loop."""
+        outputs: queue.SimpleQueue[Output | DenkenError] = queue.SimpleQueue()
+        listener = self._submit(_Listener(list(prompt_ids), params, thinking, outputs.put))
+        try:
+            while True:
+                output = _checked(outputs.get())
+                yield output
+                if output.finish_reason is not None:
+                    return
+        finally:
+            self._leave(listener)
+
+    def _submit(self, listener: _Listener) -> _Listener:
+        self.engine.check(listener.prompt_ids, listener.params)
+        with self._lock:
+            if not self._open:
+                raise EngineError(self._why_closed)
+            if len(self._listeners) >= self.engine.max_sequences + self.max_waiting:
+                raise OverloadedError(
+                    f"{len(self._listeners)} requests run or wait, which is all this engine takes; try again later."
+                )
+            self._listeners.add(listener)
+            self._orders.put(listener)
+        return listener
+
+    def _leave(self, listener: _Listener) -> None:
+        """Tells the thread that nobody listens any more; it sees to the rest before its next step."""
+        if not listener.done:
+            listener.done = True
+            self._orders.put(listener)
+
+    def _work(self) -> None:
+        reason = "The engine was shut down; send the request again when it is back."
+        try:
+            while self._take_orders():
+                if self.engine.has_work:
+                    self._step()
+        except BaseException as error:
+            log.exception("The engine's thread ends")
+            reason = f"The engine's thread ended ({type(error).__name__}: {error}); restart the server."
+        finally:
+            with self._lock:
+                self._open, self._why_closed = False, reason
+            self._fail_all(reason)
+
+    def _take_orders(self) -> bool:
+        """Lets requests in and out; waits for one if there is nothing else to do. False: the thread is to end."""
+        wait = not self.engine.has_work
+        while True:
+            try:
+                listener = self._orders.get(block=wait)
+            except queue.Empty:
+                return True
+            if listener is None:
+                return False
+            if listener.done:
+                self._drop(listener)
+            else:
+                self._add(listener)
+            wait = wait and not self.engine.has_work
+
+    def _add(self, listener: _Listener) -> None:
+        try:
+            listener.request = self.engine.add(listener.prompt_ids, listener.params, thinking=listener.thinking)
+        except DenkenError as error:
+            self._end(listener, error)
+        else:
+            self._by_request[listener.request] = listener
+
+    def _step(self) -> None:
+        try:
+            outputs = self.engine.step()
+        except Exception as error:
+            log.exception("A step of the engine failed; its requests are given up")
+            self._fail_all(f"The engine failed during this request ({type(error).__name__}: {error}); send it again.")
+            return
+        for output in outputs:
+            listener = self._by_request.get(output.request)
+            if listener is None or listener.done:
+                continue
+            if output.finish_reason is not None:
+                self._end(listener, output)
+            elif not _deliver(listener, output):
+                self._drop(listener)
+
+    def _end(self, listener: _Listener, last: Output | DenkenError) -> None:
+        """Hands over the last item of a request and forgets it."""
+        self._forget(listener)
+        if not listener.done:
+            listener.done = True
+            _deliver(listener, last)
+
+    def _drop(self, listener: _Listener) -> None:
+        if listener.request is not None:
+            self.engine.abort(listener.request)
+        listener.done = True
+        self._forget(listener)
+
+    def _forget(self, listener: _Listener) -> None:
+        if listener.request is not None:
+            self._by_request.pop(listener.request, None)
+        with self._lock:
+            self._listeners.discard(listener)
+
+    def _fail_all(self, reason: str) -> None:
+        with self._lock:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            if listener.request is not None:
+                self.engine.abort(listener.request)
+            self._end(listener, EngineError(reason))
+
+
+def _checked(item: Output | DenkenError) -> Output:
+    if isinstance(item, DenkenError):
+        raise item
+    return item
+
+
+def _deliver(listener: _Listener, item: Output | DenkenError) -> bool:
+    """False if the listener's event loop is gone."""
+    try:
+        listener.deliver(item)
+    except RuntimeError:
+        return False
+    return True
