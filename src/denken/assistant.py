@@ -295,13 +295,21 @@ def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) 
         tokenizer=tokenizer,
     )
     return Assistant(
-        "bundled" if folder == BUNDLED else folder.resolve().name,
+        _name(folder),
         tokenizer,
         Stream(engine),
         context=model.config.max_position_embeddings,
         defaults=_defaults(generation, folder),
         created=int(weights[0].stat().st_mtime) if weights else 0,
     )
+
+
+def _name(folder: Path) -> str:
+    """What a model is called: its folder's name, or its run's where training put it into a folder `model`."""
+    if folder == BUNDLED:
+        return "bundled"
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == "model" else folder.name
 
 
 def _find(name_or_folder: str | Path) -> Path:

@@ -175,7 +175,13 @@ class Turn {
   }
 }
 
-class ServerError extends Error {}
+/** The server said no, or broke off; `final` where asking the same once more would end alike. */
+class ServerError extends Error {
+  constructor(message, final = false) {
+    super(message);
+    this.final = final;
+  }
+}
 
 /** The records of a stream of server-sent events; comments and blank lines are passed over. */
 async function* records(body) {
@@ -202,7 +208,7 @@ async function refusal(response) {
   } catch {
     // Not from this server; the status says what there is to say.
   }
-  if (error.code === "context_length_exceeded") return new ServerError(history.length > 1 ? say.full : say.tooLong);
+  if (error.code === "context_length_exceeded") return new ServerError(history.length > 1 ? say.full : say.tooLong, true);
   if (response.status === 503) return new ServerError(say.busy);
   return new ServerError(say.refused(error.message ?? response.status));
 }
@@ -254,7 +260,11 @@ async function answer() {
     turn.end();
     keep = mine.signal.aborted && Boolean(turn.answer.all);
     if (mine.signal.aborted) turn.note(say.stopped, false, again);
-    else turn.note(error instanceof ServerError ? error.message : say.lost, true, again);
+    else turn.note(error instanceof ServerError ? error.message : say.lost, true, error.final ? null : again);
+    if (error.final && !question.value) {
+      question.value = history.at(-1).content; // to be shortened, or asked in a new chat
+      fitHeight();
+    }
   }
   if (running !== mine) return; // a new chat has begun meanwhile
   running = null;
