@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from denken.model.attention import CacheLayout, Causal, Packed
-from denken.model.config import ModelConfig, RopeScaling
+from denken.model.config import ModelConfig
+from denken.model.rope import RopeScaling
 from denken.model.transformer import Transformer
 
 SMALL = {

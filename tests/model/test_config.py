@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from denken.errors import ConfigError
-from denken.model.config import ModelConfig, RopeScaling
+from denken.model.config import ModelConfig
+from denken.model.rope import RopeScaling
 from denken.model.transformer import Transformer
 
 PUBLISHED = Path(__file__).parents[2] / ".." / "shared" / "data" / "family"
@@ -137,10 +138,17 @@ def test_yarn_without_a_factor_takes_it_from_the_lengths() -> None:
         ({"rope_scaling": {"type": "llama3", "factor": 2}}, "'low_freq_factor'"),
         ({"rope_scaling": {"type": "llama3", "factor": 2, "low_freq_factor": 4, "high_freq_factor": 1}}, "below"),
         ({"rope_scaling": "linear"}, "object or null"),
+        ({"rope_scaling": {"type": ["linear"], "factor": 2}}, "RoPE type"),
+        ({"rope_scaling": {"type": "linear", "factor": 1e999}}, "number"),
+        ({"rope_theta": 10**400}, "number"),
+        ({"rope_theta": 1}, "above 1"),
+        ({"layer_types": 7}, "list"),
+        ({"initializer_range": -0.1}, "initializer_range"),
+        ({"model_type": ["llama"]}, "model_type"),
         (DEEPSEEK | {"scoring_func": "softmax"}, "sigmoid"),
         (DEEPSEEK | {"topk_method": "greedy"}, "noaux_tc"),
         (DEEPSEEK | {"n_group": 3}, "multiple of n_group"),
-        (DEEPSEEK | {"n_group": 8}, "at least two|has two"),
+        (DEEPSEEK | {"n_group": 8}, "at least two"),
         (DEEPSEEK | {"topk_group": 5}, "topk_group"),
         (DEEPSEEK | {"num_experts_per_tok": 5}, "num_experts_per_tok"),
         (DEEPSEEK | {"kv_lora_rank": 0}, "kv_lora_rank"),

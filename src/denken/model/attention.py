@@ -9,6 +9,7 @@ below; the engine brings its own, which reads and writes its cache. The modules 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denken.model.config import ModelConfig
-from denken.model.layers import Linear, RMSNorm, latent_scale, rotate
+from denken.model.layers import Linear, RMSNorm
+from denken.model.rope import mscale, rotate
 
 Angles = tuple[Tensor, Tensor]
 
@@ -147,7 +149,8 @@ class GroupedAttention(nn.Module):
             query_BTHD, key_BTKD = self.q_norm(query_BTHD), self.k_norm(key_BTKD)
         query_BTHD, key_BTKD = rotate(query_BTHD, *angles), rotate(key_BTKD, *angles)
         out_BTHD = attend(self.layer, query_BTHD, key_BTKD, value_BTKD, self.scale)
-        return self.o_proj(out_BTHD.flatten(2))
+        out_BTM: Tensor = self.o_proj(out_BTHD.flatten(2))
+        return out_BTM
 
 
 class LatentAttention(nn.Module):
@@ -192,7 +195,9 @@ class LatentAttention(nn.Module):
         query_BTHR = rotate(query_BTHR, *angles, interleaved=self.interleaved)
         key_BT1R = rotate(key_BTR[:, :, None], *angles, interleaved=self.interleaved)
         form = self._absorbed if attend.latent else self._expanded
-        return self.o_proj(form(query_BTHN, query_BTHR, latent_BTC, key_BT1R, attend).flatten(2))
+        out_BTHE = form(query_BTHN, query_BTHR, latent_BTC, key_BT1R, attend)
+        out_BTM: Tensor = self.o_proj(out_BTHE.flatten(2))
+        return out_BTM
 
     def _expanded(
         self, query_BTHN: Tensor, query_BTHR: Tensor, latent_BTC: Tensor, key_BT1R: Tensor, attend: Attend
@@ -206,10 +211,19 @@ class LatentAttention(nn.Module):
     def _absorbed(
         self, query_BTHN: Tensor, query_BTHR: Tensor, latent_BTC: Tensor, key_BT1R: Tensor, attend: Attend
     ) -> Tensor:
-        up_HXC = self.kv_b_proj.weight.unflatten(0, (self.heads, -1))
-        key_up_HNC, value_up_HEC = up_HXC.split((self.plain, self.value), dim=1)
+        up_HXC = self.kv_b_proj.weight.view(self.heads, -1, self.latent)
+        key_up_HNC, value_up_HEC = up_HXC[:, : self.plain], up_HXC[:, self.plain :]
         query_BTHC = torch.einsum("bthn,hnc->bthc", query_BTHN, key_up_HNC)
         query_BTHD = torch.cat((query_BTHC, query_BTHR), dim=-1)
         key_BT1D = torch.cat((latent_BTC[:, :, None], key_BT1R), dim=-1)
         out_BTHC = attend(self.layer, query_BTHD, key_BT1D, None, self.scale)
         return torch.einsum("bthc,hec->bthe", out_BTHC, value_up_HEC)
+
+
+def latent_scale(config: ModelConfig) -> float:
+    """The factor on MLA's scores: one over the root of the head's size, times DeepSeek's yarn temperature squared."""
+    scale = 1 / math.sqrt(config.qk_nope_head_dim + config.qk_rope_head_dim)
+    scaling = config.rope_scaling
+    if scaling is None or not scaling.mscale_all_dim:
+        return scale
+    return scale * mscale(scaling.factor, scaling.mscale_all_dim) ** 2

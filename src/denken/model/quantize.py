@@ -36,7 +36,7 @@ def quantise(weight_OI: Tensor, block: tuple[int, int] = BLOCK) -> tuple[Tensor,
     """A weight (O, I) to fp8 and its blocks' scales (P, Q) in fp32; each block's largest value becomes fp8's."""
     rows, columns = weight_OI.shape
     padded = F.pad(weight_OI.float(), (0, -columns % block[1], 0, -rows % block[0]))
-    blocks_PRQC = padded.unflatten(1, (-1, block[1])).unflatten(0, (-1, block[0]))
+    blocks_PRQC = padded.view(-1, block[0], padded.shape[1] // block[1], block[1])
     largest_PQ = blocks_PRQC.abs().amax(dim=(1, 3))
     scale_PQ = torch.where(largest_PQ > 0, largest_PQ / torch.finfo(FP8).max, torch.ones_like(largest_PQ))
     scaled = (blocks_PRQC / scale_PQ[:, None, :, None]).flatten(2, 3).flatten(0, 1)[:rows, :columns]

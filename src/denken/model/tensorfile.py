@@ -177,6 +177,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(raw)) + raw)
         for name in order:
-            file.write(memoryview(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy()))
+            numbers: Any = tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy()
+            file.write(numbers)
         file.flush()
         os.fsync(file.fileno())

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from denken.model.attention import Angles, Attend, CacheLayout, Causal, GroupedAttention, LatentAttention
 from denken.model.config import ModelConfig
-from denken.model.layers import MLP, Linear, RMSNorm, Rotary
+from denken.model.layers import MLP, Embedding, Linear, RMSNorm
 from denken.model.moe import MixtureOfExperts, Router
+from denken.model.rope import Rotary
 
 
 class Block(nn.Module):
@@ -36,7 +37,8 @@ class Block(nn.Module):
 
     def forward(self, hidden_BTM: Tensor, angles: Angles, attend: Attend) -> Tensor:
         hidden_BTM = hidden_BTM + self.self_attn(self.input_layernorm(hidden_BTM), angles, attend)
-        return hidden_BTM + self.mlp(self.post_attention_layernorm(hidden_BTM))
+        hidden_BTM = hidden_BTM + self.mlp(self.post_attention_layernorm(hidden_BTM))
+        return hidden_BTM
 
 
 class Transformer(nn.Module):
@@ -51,17 +53,15 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        # Drawing numbers on the meta device would import torch's symbolic shapes, a second of every start.
-        embedding = torch.empty(config.vocab_size, config.hidden_size)
         self.model = nn.ModuleDict(
             {
-                "embed_tokens": nn.Embedding.from_pretrained(embedding, freeze=False),
+                "embed_tokens": Embedding(config.vocab_size, config.hidden_size),
                 "layers": nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers)),
                 "norm": RMSNorm(config.hidden_size, config.rms_norm_eps),
             }
         )
         self.lm_head = None if config.tie_word_embeddings else Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.rotary = Rotary(config)
+        self.rotary = Rotary(config.head_dim, config.rope_theta, config.rope_scaling, config.max_position_embeddings)
         if not self.head_weight.is_meta:
             self._initialise()
 
@@ -79,10 +79,11 @@ class Transformer(nn.Module):
             positions_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device)[None]
         attend = attend or Causal()
         angles = self.rotary(positions_BT)
-        hidden_BTM = self.model["embed_tokens"](ids_BT)
+        hidden_BTM: Tensor = self.model["embed_tokens"](ids_BT)
         for block in self.blocks:
             hidden_BTM = block(hidden_BTM, angles, attend)
-        return self.model["norm"](hidden_BTM)
+        hidden_BTM = self.model["norm"](hidden_BTM)
+        return hidden_BTM
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., M) to (..., V), in the hidden state's precision: ask only for the rows that are needed."""
