@@ -106,7 +106,7 @@ class Trainer:
         self.optimizer = Optimizer(
             self.model, recipe.optim, dtype=DTYPES[settings.dtype], stats=len(STATS), rank=mesh.rank, world=mesh.world
         )
-        self.hidden: Callable[..., Tensor] = torch.compile(self.model.hidden) if settings.compile else self.model.hidden
+        self.hidden: Callable[..., Tensor] = torch.compile(self.model.hidden, dynamic=False) if settings.compile else self.model.hidden
         share = settings.batch_tokens // self.lane_count
         self.micro_tokens = min(settings.micro_tokens, share)
         self.micro_batches = max(1, round(share / self.micro_tokens))
