@@ -1,0 +1,1 @@
+"""What runs it: many requests at once through one model. Knows ids; knows nothing of text, HTTP or training."""

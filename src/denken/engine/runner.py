@@ -81,12 +81,15 @@ class Paged:
         self.stride = stride
         self.slots_N = slots_N
         device = slots_N.device
-        lengths_S = torch.tensor([chunk.start + 1 for chunk in decodes], dtype=torch.long, device=device)
+        lengths = [chunk.start + 1 for chunk in decodes]
+        lengths_S = torch.tensor(lengths, dtype=torch.long, device=device)
         self.decodes = len(decodes)
-        self.longest = int(lengths_S.max()) if decodes else 0
+        self.longest = max(lengths, default=0)
         self.row_slots_S = torch.arange(len(decodes), device=device) * stride + lengths_S - 1
-        beyond_SL = torch.arange(self.longest, device=device) >= lengths_S[:, None]
-        self.mask_S11L = _mask(beyond_SL, dtype)[:, None, None] if beyond_SL.any() else None
+        self.mask_S11L = None
+        if min(lengths, default=0) < self.longest:
+            beyond_SL = torch.arange(self.longest, device=device) >= lengths_S[:, None]
+            self.mask_S11L = _mask(beyond_SL, dtype)[:, None, None]
         self.tables = [torch.tensor(chunk.sequence.blocks, device=device) for chunk in others]
         self.masks = [self._chunk_mask(chunk, dtype, device) for chunk in others]
 
@@ -144,21 +147,20 @@ class Paged:
     def _chunk(
         self, query_THD: Tensor, key_LKD: Tensor, value_LKE: Tensor, mask_TL: Tensor | None, scale: float
     ) -> Tensor:
-        heads = key_LKD.shape[1]
-        query_KGTD = query_THD.transpose(0, 1).unflatten(0, (heads, -1))
-        key_K1LD, value_K1LE = key_LKD.transpose(0, 1)[:, None], value_LKE.transpose(0, 1)[:, None]
+        query_HTD = query_THD.transpose(0, 1)
         if self.latent:
-            out_KGTE = _weigh(query_KGTD, key_K1LD, value_K1LE, mask_TL, scale)
-        else:
-            groups = query_KGTD.shape[1]
-            out_KGTE = F.scaled_dot_product_attention(
-                query_KGTD,
-                key_K1LD.expand(-1, groups, -1, -1),
-                value_K1LE.expand(-1, groups, -1, -1),
-                attn_mask=mask_TL,
-                is_causal=mask_TL is None and query_KGTD.shape[2] > 1,
-                scale=scale,
-            )
+            # Keys of two dimensions: one product for all heads, rather than one copy of the keys for each.
+            return _weigh(query_HTD, key_LKD[:, 0], value_LKE[:, 0], mask_TL, scale).transpose(0, 1)
+        query_KGTD = query_HTD.unflatten(0, (key_LKD.shape[1], -1))
+        groups = query_KGTD.shape[1]
+        out_KGTE = F.scaled_dot_product_attention(
+            query_KGTD,
+            key_LKD.transpose(0, 1)[:, None].expand(-1, groups, -1, -1),
+            value_LKE.transpose(0, 1)[:, None].expand(-1, groups, -1, -1),
+            attn_mask=mask_TL,
+            is_causal=mask_TL is None and query_KGTD.shape[2] > 1,
+            scale=scale,
+        )
         return out_KGTE.flatten(0, 1).transpose(0, 1)
 
     def _chunk_mask(self, chunk: Chunk, dtype: torch.dtype, device: torch.device) -> Tensor | None:
@@ -234,7 +236,7 @@ def _mask(beyond: Tensor, dtype: torch.dtype) -> Tensor:
 def _weigh(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """Softmax attention spelt out: torch's own has no fast form where values are narrower than keys.
 
-    query (.., G, T, D), key (.., 1, L, D), value (.., 1, L, E); scores in fp32.
+    query (..., T, D), key (..., L, D), value (..., L, E); scores in fp32.
     """
     scores = torch.matmul(query, key.transpose(-1, -2)).float() * scale
     if mask is not None:
