@@ -88,6 +88,19 @@ def test_experts_run_over_exactly_their_tokens() -> None:
     torch.testing.assert_close(experts(hidden).flatten(0, 1), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_every_precision_runs(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    experts = MixtureOfExperts(config())
+    for parameter in experts.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    hidden = torch.randn(1, 4, 6).to(dtype)
+    exact = experts.double()(hidden.double())
+    found = experts.to(dtype)(hidden)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), exact, rtol=0.05, atol=0.05)
+
+
 def test_the_router_learns_through_its_weights() -> None:
     torch.manual_seed(0)
     experts = MixtureOfExperts(config())

@@ -80,11 +80,13 @@ class MixtureOfExperts(nn.Module):
         token = order // chosen_NS.shape[1]
         counts = chosen_NS.flatten().bincount(minlength=len(self.experts)).tolist()
         weight_1 = weights_NS.flatten()[order, None]
-        out_NM = torch.zeros_like(tokens_NM, dtype=torch.float32)
+        out_NM = torch.zeros_like(tokens_NM, dtype=torch.promote_types(tokens_NM.dtype, torch.float32))
         start = 0
         for expert, count in zip(self.experts, counts, strict=True):
             if count:
                 rows = slice(start, start + count)
-                out_NM = out_NM.index_add(0, token[rows], expert(tokens_NM[token[rows]]) * weight_1[rows])
+                out_NM = out_NM.index_add(
+                    0, token[rows], (expert(tokens_NM[token[rows]]) * weight_1[rows]).to(out_NM.dtype)
+                )
                 start += count
         return out_NM.to(tokens_NM.dtype)
