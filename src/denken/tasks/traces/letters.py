@@ -34,12 +34,14 @@ def word_sequence_reversal(problem: Problem) -> Demonstration:
 
 
 def palindrome_generation(problem: Problem) -> Demonstration:
-    """How often each letter is there; half of each goes to the left, an odd one to the middle."""
-    counts = Counter(problem.metadata["letters"])
-    half = "".join(letter * (count // 2) for letter, count in counts.items())
+    """Every letter with how often it has come so far; those that complete a pair make the left half, in that order."""
+    counts, marks, half = Counter[str](), [], ""
+    for letter in problem.metadata["letters"]:
+        counts[letter] += 1
+        marks.append(f"{letter}{counts[letter]}")
+        half += letter if counts[letter] % 2 == 0 else ""
     middle = "".join(letter for letter, count in counts.items() if count % 2)
-    tally = "".join(f"{letter}{count}" for letter, count in counts.items())
-    return Demonstration(f"{tally}\n{half}|{middle}", half + middle + half[::-1])
+    return Demonstration(f"{''.join(marks)}\n{half}|{middle}", half + middle + half[::-1])
 
 
 def isomorphic_strings(problem: Problem) -> Demonstration:
