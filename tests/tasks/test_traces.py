@@ -7,11 +7,11 @@ import pytest
 
 from denken.tasks import get
 from denken.tasks.base import Traced
-from denken.tasks.traces import WRITERS
+from denken.tasks.traces import ASKED_PLAINLY, WRITERS
 from denken.tasks.traces.digits import add, divide, multiply
 from denken.tasks.verify.arithmetic import evaluate
 
-DATA_SETS = sorted(set(WRITERS) - {"division"})  # division is asked in ordinary words only
+DATA_SETS = sorted(set(WRITERS) - ASKED_PLAINLY)
 EQUATION = re.compile(r"(?<![\d*+/r-])(\d+(?:[-+*]\d+)+)=(-?\d+)(?![-\d*+/(])")
 QUOTIENT = re.compile(r"(\d+)/(\d+)=(\d+)(?:\[(\d+)\])?r(\d+)")
 

@@ -2,7 +2,7 @@
 
 A writer is a pure function `Problem -> Demonstration`. It never looks at anything a model could not know, except where
 it says so, and each number or word it writes follows from a few that stand in sight: that is what a small network can
-learn. `WRITERS` maps the data set's name to its writer.
+learn. `WRITERS` maps the data set's name to its writer (`ASKED_PLAINLY`: skills that only ordinary questions need).
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "number_filtering": sorting.number_filtering,
     "number_sorting": sorting.number_sorting,
     "palindrome_generation": letters.palindrome_generation,
+    "primality": division.primality,
     "prime_factorization": division.prime_factorization,
     "products": arithmetic.products,
     "spell_backward": letters.spell_backward,
+    "word_length": letters.word_length,
     "word_sequence_reversal": letters.word_sequence_reversal,
     "word_sorting": sorting.word_sorting,
 }
+
+ASKED_PLAINLY = frozenset({"division", "primality", "word_length"})

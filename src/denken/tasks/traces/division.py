@@ -77,6 +77,17 @@ def prime_factorization(problem: Problem) -> Demonstration:
     return Demonstration("\n".join(lines), problem.answer)
 
 
+def primality(problem: Problem) -> Demonstration:
+    """Trial division up to the first divisor, or until the square of the next prime is larger than the number."""
+    number, prime, lines = problem.metadata["number"], 2, []
+    while prime * prime <= number:
+        lines.append(f"{number}/{prime}={number // prime}r{number % prime}")
+        if number % prime == 0:
+            return Demonstration("\n".join(lines), problem.answer)
+        prime = _next_prime(prime)
+    return Demonstration("\n".join([*lines, f"{number}<{prime}*{prime}"]), problem.answer)
+
+
 def _next_prime(prime: int) -> int:
     candidate = prime + 1
     while any(candidate % d == 0 for d in range(2, candidate)):

@@ -27,6 +27,12 @@ def spell_backward(problem: Problem) -> Demonstration:
     return Demonstration(f"{forward}\n{backward}", problem.answer)
 
 
+def word_length(problem: Problem) -> Demonstration:
+    """Every letter with its number; the last number is the answer."""
+    word = problem.metadata["word"]
+    return Demonstration("".join(f"{letter}{i}" for i, letter in enumerate(word, 1)), problem.answer)
+
+
 def word_sequence_reversal(problem: Problem) -> Demonstration:
     """The words, numbered."""
     words = problem.metadata["words"]
