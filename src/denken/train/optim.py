@@ -7,7 +7,7 @@ is one reduction. What gradients mean (which loss, averaged over what) is left t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 
 import torch
 from torch import Tensor, nn
@@ -113,11 +113,41 @@ class Muon:
                 tensor.mul_(1 - lr * self.weight_decay).add_(update, alpha=-lr * scale)
 
 
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2, with a schedule from outside).
+
+    Our own, because importing PyTorch's takes longer than importing the rest of PyTorch; a test holds them equal.
+    """
+
+    def __init__(self, named: Mapping[str, Tensor], *, betas: tuple[float, float], weight_decay: float) -> None:
+        self.named = dict(named)
+        self.betas = betas
+        self.weight_decay = weight_decay
+        self.steps = 0
+        self.means = {name: torch.zeros_like(tensor) for name, tensor in self.named.items()}
+        self.squares = {name: torch.zeros_like(tensor) for name, tensor in self.named.items()}
+
+    @torch.no_grad()
+    def step(self, gradients: Mapping[str, Tensor], lr: float, *, epsilon: float = 1e-8) -> None:
+        self.steps += 1
+        beta1, beta2 = self.betas
+        tensors, means, squares = (list(of.values()) for of in (self.named, self.means, self.squares))
+        grads = [gradients[name] for name in self.named]
+        torch._foreach_lerp_(means, grads, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+        scales = torch._foreach_sqrt(squares)
+        torch._foreach_div_(scales, (1 - beta2**self.steps) ** 0.5)
+        torch._foreach_add_(scales, epsilon)
+        torch._foreach_mul_(tensors, 1 - lr * self.weight_decay)
+        torch._foreach_addcdiv_(tensors, means, scales, -lr / (1 - beta1**self.steps))
+
+
 class Optimizer:
     """Moves a network's weights; keeps fp32 masters where the network computes in another type.
 
-    The loop does, once a step: `collect()` after each backward, then `average()` and `step()`. `stats` is a tail of the
-    gradient buffer that travels with the exchange: the loop puts sums into it.
+    The loop calls `collect()` after each backward, sums `buffer` over processes, divides `gradient` and calls `step()`.
+    `stats` is a tail of the buffer that travels along: the loop puts sums into it.
     """
 
     def __init__(
@@ -147,28 +177,23 @@ class Optimizer:
             else:
                 parameter.grad = self.gradients[name]
 
-        matrices = {
-            name: tensor
-            for name, tensor in self.masters.items()
-            if optim.name == "muon" and is_hidden_matrix(name, tensor)
-        }
-        self.muon = Muon(matrices, momentum=optim.momentum, weight_decay=optim.weight_decay, rank=rank, world=world)
-        rest = [name for name in self.masters if name not in matrices]
-        hidden = [name for name in rest if is_hidden_matrix(name, self.masters[name]) or "lm_head" in name]
-        other = [name for name in rest if name not in hidden]
-        self._adam_names = hidden + other
-        self._adam_lr = optim.adam_lr or (0.003 if optim.name == "muon" else optim.lr)
-        groups = []
-        for members, decay, lr in (
-            (hidden, optim.weight_decay, optim.lr if optim.name == "adamw" else self._adam_lr),
-            (other, 0.0, self._adam_lr),
-        ):
-            if members:
-                leaves = [self.masters[name] for name in members]
-                groups.append({"params": leaves, "weight_decay": decay, "peak": lr})
-        self.adamw = torch.optim.AdamW(groups, lr=1.0, betas=optim.betas, eps=1e-8, fused=True) if groups else None
-        for name in self._adam_names:
-            self.masters[name].grad = self.gradients[name]
+        hidden = {name for name, master in self.masters.items() if is_hidden_matrix(name, master)}
+        by_muon = hidden if optim.name == "muon" else set()
+        # Embeddings, norms and biases are not decayed: a token that is rarely seen should not fade.
+        decayed = (hidden | {name for name in self.masters if "lm_head" in name}) - by_muon
+        self.muon = Muon(
+            self._pick(by_muon), momentum=optim.momentum, weight_decay=optim.weight_decay, rank=rank, world=world
+        )
+        self.adamw = [
+            AdamW(self._pick(decayed), betas=optim.betas, weight_decay=optim.weight_decay),
+            AdamW(self._pick(self.masters.keys() - by_muon - decayed), betas=optim.betas, weight_decay=0.0),
+        ]
+        other_lr = optim.adam_lr or (0.003 if optim.name == "muon" else optim.lr)
+        self.adamw_lr = [optim.lr if optim.name == "adamw" else other_lr, other_lr]
+
+    def _pick(self, names: Set[str]) -> dict[str, Tensor]:
+        """Masters in the network's order."""
+        return {name: master for name, master in self.masters.items() if name in names}
 
     @torch.no_grad()
     def collect(self) -> None:
@@ -187,10 +212,9 @@ class Optimizer:
             self.gradient.mul_(self.optim.grad_clip / norm)
         if self.muon.named:
             self.muon.step(self.gradients, self.optim.lr * factor, exchange)
-        if self.adamw is not None:
-            for group in self.adamw.param_groups:
-                group["lr"] = group["peak"] * factor
-            self.adamw.step()
+        for adamw, lr in zip(self.adamw, self.adamw_lr, strict=True):
+            if adamw.named:
+                adamw.step(self.gradients, lr * factor)
         self.publish()
         self.buffer.zero_()
         return norm
@@ -205,10 +229,11 @@ class Optimizer:
     def state(self) -> dict[str, Tensor]:
         """Momenta by name, for a checkpoint; `restore` takes them back."""
         tensors = {f"muon.{name}": buffer for name, buffer in self.muon.buffers.items()}
-        if self.adamw is not None:
-            for name in self._adam_names:
-                for key, value in self.adamw.state.get(self.masters[name], {}).items():
-                    tensors[f"adamw.{name}.{key}"] = value
+        for adamw in self.adamw:
+            for name in adamw.named:
+                tensors[f"adamw.{name}.step"] = torch.tensor(float(adamw.steps))
+                tensors[f"adamw.{name}.exp_avg"] = adamw.means[name]
+                tensors[f"adamw.{name}.exp_avg_sq"] = adamw.squares[name]
         return tensors
 
     @torch.no_grad()
@@ -217,14 +242,12 @@ class Optimizer:
         for name, buffer in self.muon.buffers.items():
             if f"muon.{name}" in tensors:
                 buffer.copy_(_same_shape(name, tensors[f"muon.{name}"], buffer))
-        for name in self._adam_names:
-            if self.adamw is not None and f"adamw.{name}.step" in tensors:
-                master = self.masters[name]
-                self.adamw.state[master] = {
-                    "step": tensors[f"adamw.{name}.step"].clone(),
-                    "exp_avg": _same_shape(name, tensors[f"adamw.{name}.exp_avg"], master).clone(),
-                    "exp_avg_sq": _same_shape(name, tensors[f"adamw.{name}.exp_avg_sq"], master).clone(),
-                }
+        for adamw in self.adamw:
+            for name in adamw.named:
+                if f"adamw.{name}.step" in tensors:
+                    adamw.steps = int(tensors[f"adamw.{name}.step"])
+                    for key, into in (("exp_avg", adamw.means[name]), ("exp_avg_sq", adamw.squares[name])):
+                        into.copy_(_same_shape(name, tensors[f"adamw.{name}.{key}"], into))
 
 
 def _same_shape(name: str, tensor: Tensor, like: Tensor) -> Tensor:

@@ -106,7 +106,11 @@ class Trainer:
         self.optimizer = Optimizer(
             self.model, recipe.optim, dtype=DTYPES[settings.dtype], stats=len(STATS), rank=mesh.rank, world=mesh.world
         )
-        self.hidden: Callable[..., Tensor] = torch.compile(self.model.hidden, dynamic=False) if settings.compile else self.model.hidden
+        self.hidden: Callable[..., Tensor] = self.model.hidden
+        if settings.compile:
+            # One program a width; beyond this limit the compiler would quietly give up.
+            torch._dynamo.config.recompile_limit = max(8, 2 * len(recipe.data.widths))
+            self.hidden = torch.compile(self.model.hidden, dynamic=False)
         share = settings.batch_tokens // self.lane_count
         self.micro_tokens = min(settings.micro_tokens, share)
         self.micro_batches = max(1, round(share / self.micro_tokens))
@@ -168,7 +172,9 @@ class Trainer:
 
     def losses(self, batch: Batch) -> Tensor:
         """The loss of every target of a batch; also added up per source."""
-        hidden_BTD = self.hidden(batch.ids_BT, batch.positions_BT, packed(batch.segments_BT))
+        # The rows of a look at unseen documents vary in number: not worth a compiled program each.
+        hidden = self.hidden if torch.is_grad_enabled() else self.model.hidden
+        hidden_BTD = hidden(batch.ids_BT, batch.positions_BT, packed(batch.segments_BT))
         hidden_ND, targets_N, index_N = select_targets(hidden_BTD, batch.targets_BT, multiple=256)
         losses_N = cross_entropy(self.model.logits(hidden_ND), targets_N)[: len(index_N)]
         sources_N = batch.sources_BT.flatten()[index_N]
@@ -328,7 +334,7 @@ def _loop(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[],
             if log is not None:
                 log.record({"step": step, "eval_loss": loss, "eval_losses": losses})
         if result.save or last or (settings.checkpoint_every and step % settings.checkpoint_every == 0):
-            save(trainer, ledger, folder, log)
+            save(trainer, ledger, folder, log, final=last)
             saved_at = time.monotonic()
         if result.stop and step < total:
             if log is not None:
@@ -343,7 +349,7 @@ def _loop(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[],
         )
 
 
-def save(trainer: Trainer, ledger: Ledger, folder: Path, log: RunLog | None) -> None:
+def save(trainer: Trainer, ledger: Ledger, folder: Path, log: RunLog | None, *, final: bool) -> None:
     """A checkpoint, the weights as a Hugging Face folder, the ledger and the curves. Every process must call it."""
     state, tensors = trainer.state(ledger)
     if log is not None:
@@ -351,7 +357,7 @@ def save(trainer: Trainer, ledger: Ledger, folder: Path, log: RunLog | None) -> 
         export(trainer.model, trainer.tokenizer, folder)
         _tell_dropped(state["lanes"], trainer.recipe.data.widths[-1], log)
         ledger.write(folder / "ledger.json", trainer.recipe.cost.usd_per_core_hour)
-        log.curves()
+        log.curves(final=final)
     trainer.mesh.wait()
 
 

@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 PLAIN_LINE_EVERY_S = 30.0
+CURVES_EVERY_S = 60.0
 
 
 class RunLog:
@@ -32,6 +33,7 @@ class RunLog:
         self._path = folder / "metrics.jsonl"
         self._live: Live | None = None
         self._spoke = float("-inf")
+        self._drew = time.monotonic()
         self._warned: set[str] = set()
 
     def __enter__(self) -> RunLog:
@@ -85,8 +87,11 @@ class RunLog:
             self._spoke = time.monotonic()
             self.console.print(Text(line), soft_wrap=True)
 
-    def curves(self) -> None:
-        """Draw curves.png anew from metrics.jsonl."""
+    def curves(self, *, final: bool = False) -> None:
+        """Draw curves.png anew from metrics.jsonl; unless final, at most once a minute."""
+        if not final and time.monotonic() - self._drew < CURVES_EVERY_S:
+            return
+        self._drew = time.monotonic()
         draw_curves(read_metrics(self._path), self.folder / "curves.png")
 
 
