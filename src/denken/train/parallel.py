@@ -70,9 +70,9 @@ def _together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise PeerGone(
-            f"Another process of this run is gone ({str(error).splitlines()[0]}). If it says nothing above, it was "
-            "killed, perhaps for want of memory. The same command goes on from the last checkpoint."
-        ) from None
+            "Another process of this run is gone. If it says nothing above, it was killed, perhaps for want of memory. "
+            "The same command goes on from the last checkpoint."
+        ) from error
 
 
 def launch(body: Callable[..., None], processes: int, threads: int | None, *arguments: Any) -> None:
