@@ -128,6 +128,19 @@ def divide(a: int, b: int) -> tuple[str, int, int]:
     return f"{a}/{b}[{','.join(looks)}]={quotient}r{remainder}", quotient, remainder
 
 
+def remainder(a: int, b: int) -> tuple[str, int]:
+    """What is left of a after taking b as often as it goes, a >= b > 0: the work, and the remainder.
+
+    Below a hundred, and where the quotient has more than one digit, as `divide` writes it; else the quotient, its
+    product and the difference each have a line: `958/873=1`, `958-873[8-3=5,15-7=8,9-8-1=0]=85`.
+    """
+    quotient, left = divmod(a, b)
+    if a < 100 or b < 10 or quotient > 9:
+        return divide(a, b)[0], left
+    lines = [f"{a}/{b}={quotient}", *([_times_digit(b, quotient).text] if quotient > 1 else []), add(a, left - a).text]
+    return "\n".join(lines), left
+
+
 def _look(a: int, b: int) -> str:
     quotient, remainder = divmod(a, b)
     return f"{quotient}[{quotient * b}]r{remainder}" if quotient > 1 and b > 9 else f"{quotient}r{remainder}"

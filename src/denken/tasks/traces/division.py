@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from denken.tasks.base import Demonstration
-from denken.tasks.traces.digits import divide, multiply
+from denken.tasks.traces.digits import divide, multiply, remainder
 from denken.types import Problem
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -14,9 +14,9 @@ def _euclid(a: int, b: int) -> tuple[list[str], int]:
     a, b = max(a, b), min(a, b)
     lines = []
     while b > 1:
-        line, _, remainder = divide(a, b)
+        line, left = remainder(a, b)
         lines.append(line)
-        a, b = b, remainder
+        a, b = b, left
     return lines, (a if b == 0 else 1)
 
 
@@ -51,7 +51,7 @@ def base_conversion(problem: Problem) -> Demonstration:
     lines, value = [], digits[0]
     if source != 10:
         for digit in digits[1:]:
-            lines.append(f"{value}*{source}+{digit}={value * source + digit}")
+            lines.append(_horner(value, source, digit))
             value = value * source + digit
         lines.append(f"={value}")
     else:
@@ -59,9 +59,18 @@ def base_conversion(problem: Problem) -> Demonstration:
     if target != 10:
         left = value
         while left:
-            lines.append(f"{left}/{target}={left // target}r{left % target}")
+            line = f"{left}/{target}={left // target}r{left % target}"
+            lines.append(divide(left, target)[0] if target > 10 else line)
             left //= target
     return Demonstration("\n".join(lines or [str(value)]), problem.answer)
+
+
+def _horner(value: int, base: int, digit: int) -> str:
+    """One step of Horner's rule; above ten the base is taken as ten and the rest: `47*13=470+141=611+11=622`."""
+    if base < 10:
+        return f"{value}*{base}+{digit}={value * base + digit}"
+    parts = f"{value * 10}+{value * (base - 10)}={value * base}"
+    return f"{value}*{base}={parts}+{digit}={value * base + digit}"
 
 
 def prime_factorization(problem: Problem) -> Demonstration:

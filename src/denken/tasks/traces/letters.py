@@ -51,17 +51,18 @@ def palindrome_generation(problem: Problem) -> Demonstration:
 
 
 def isomorphic_strings(problem: Problem) -> Demonstration:
-    """Letter by letter what becomes what, up to the first pair that contradicts an earlier one."""
+    """Letter by letter what becomes what; a letter met before recalls its pair, and another pair ends it with `!`."""
     forward: dict[str, str] = {}
     backward: dict[str, str] = {}
     pairs = []
     for left, right in zip(*problem.metadata["words"], strict=True):
-        pairs.append(f"{left}>{right}")
-        if forward.get(left, right) != right:
-            pairs.append(f"!{left}>{forward[left]}")
-            break
-        if backward.get(right, left) != left:
-            pairs.append(f"!{backward[right]}>{right}")
+        earlier = forward.get(left, right), backward.get(right, left)
+        recalled = (
+            f"({left}>{earlier[0]})" if left in forward else f"({earlier[1]}>{right})" if right in backward else ""
+        )
+        contradicts = earlier != (right, left)
+        pairs.append(f"{left}>{right}{recalled}{'!' if contradicts else ''}")
+        if contradicts:
             break
         forward[left], backward[right] = right, left
     return Demonstration(",".join(pairs), problem.answer)

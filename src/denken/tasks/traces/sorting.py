@@ -32,16 +32,18 @@ def number_sorting(problem: Problem) -> Demonstration:
 
 
 def number_filtering(problem: Problem) -> Demonstration:
-    """Every number beside the bound's sign of comparison: y is kept, n is dropped."""
-    operation, bound = problem.metadata["operation"], problem.metadata["filter_value"]
-    kept = {"keep_larger": ">", "remove_smaller": ">", "keep_smaller": "<", "remove_larger": "<"}[operation]
+    """What is asked, which side of the bound is kept, then every number's side and whether it stays (y) or not (n)."""
+    verb, _, size = problem.metadata["operation"].partition("_")
+    bound = problem.metadata["filter_value"]
+    asked = ">" if size == "larger" else "<"
+    kept = asked if verb == "keep" else "<" if asked == ">" else ">"
     marks = []
     for number in problem.metadata["original_numbers"]:
-        larger = float(number) > float(bound)
-        equal = float(number) == float(bound)
-        keeps = (equal and operation.startswith("remove")) or (not equal and larger == (kept == ">"))
-        marks.append(f"{number}{'y' if keeps else 'n'}")
-    return Demonstration(f"{kept}{bound}\n" + "\n".join(marks), problem.answer)
+        value, limit = float(number), float(bound)
+        side = ">" if value > limit else "<" if value < limit else "="
+        stays = side == kept or (side == "=" and verb == "remove")
+        marks.append(f"{number}{side}{'y' if stays else 'n'}")
+    return Demonstration(f"{verb} {asked}, {kept}{bound}\n" + "\n".join(marks), problem.answer)
 
 
 def word_sorting(problem: Problem) -> Demonstration:
