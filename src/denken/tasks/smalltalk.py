@@ -1,9 +1,10 @@
 """What a small model should say when it is not asked to work: greetings, who it is, thanks, and "I do not know".
 
 A model of a few million parameters knows nothing of the world. Questions that lie outside its skills are therefore
-taught as such, in English and German, with an answer that says so and what it can do instead. The questions are
-built from patterns and topics, and some are simply other data sets' questions, so that the refusal is learnt as the
-answer to what is unfamiliar, not as the answer to a list. Lines and replies are in `smalltalk.toml`.
+taught as such, in English and German, with an answer that says so and what it can do instead. They are built from
+patterns and topics, some are about numbers and out of reach all the same, and some are other data sets' questions: the
+refusal is to be learnt as the answer to what is unfamiliar, not as the answer to a list. Lines and replies are in
+`smalltalk.toml`.
 """
 
 from __future__ import annotations
@@ -65,6 +66,10 @@ def _outside(rng: Random, language: str) -> str:
     table, german = lines()["outside"][language], language == "de"
     if rng.random() < 0.15 and not german:
         return _other_data_set(rng)
+    if rng.random() < 0.3:
+        numbers = [rng.randint(0, 10 ** rng.randint(1, 3)) for _ in range(2)]
+        near: str = rng.choice(lines()["near"][language])
+        return near.format(a=numbers[0], b=numbers[1])
     if rng.random() < 0.35:
         topic = rng.choice(GERMAN if german else ENGLISH)
     elif rng.random() < 0.2:
