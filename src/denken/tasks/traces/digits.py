@@ -19,8 +19,8 @@ from typing import NamedTuple
 class Step(NamedTuple):
     """One or more lines of work, and the number that they come to.
 
-    The last line ends in that number, but for its sign where a product or quotient is negative: then the sign stands
-    in the first line, before the work on the unsigned numbers.
+    The last line ends in that number, but for its sign where a negative product or quotient takes more than one line:
+    then the sign stands in the first line, before the work on the unsigned numbers.
     """
 
     text: str
@@ -91,6 +91,8 @@ def multiply(a: int, b: int) -> Step:
     x, y, value = abs(a), abs(b), a * b
     if (a < 0 or b < 0) and value != 0:
         work = multiply(x, y).text.removeprefix(f"{x}*{y}")
+        if "\n" not in work:
+            work = work.removesuffix(str(abs(value))) + str(value)
         return Step(f"{a}*{b}={'-' if value < 0 else ''}({x}*{y}){work}", value)
     if value == 0:
         return Step(f"{a}*{b}=0", 0)
