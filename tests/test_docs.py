@@ -46,7 +46,7 @@ TABLES = {  # what a table in docs/train.md lists -> the records that its keys a
 SECTIONS = {"model", "tokenizer", "data", "optim", "train", "cost"}
 
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-by_every_page = pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.name)
+by_every_page = pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def text_of(page: Path) -> str:
