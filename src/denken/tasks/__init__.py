@@ -3,7 +3,7 @@
 >>> from denken import tasks
 >>> task = tasks.get("chain_sum")
 >>> task.problem(11).prompt
-'State the final answer to the following arithmetic problem: 86 + 98 + 45 + 65 ='
+'State the final answer to the following arithmetic problem: 8402 - 9320 + 4111 + 4025 - 9387 ='
 """
 
 from denken.tasks.base import (
