@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from denken.tasks.base import Demonstration
+from denken.tasks.traces.digits import add
 from denken.types import Problem
 
 # English names (singular, as reasoning-gym's leg_counting uses them) -> German singular, German plural, legs.
@@ -58,7 +59,7 @@ def leg_counting(problem: Problem) -> Demonstration:
         more = count * LEGS[name]
         line = f"{name} {count}*{LEGS[name]}={more}"
         if lines:
-            line += f",{total}+{more}={total + more}"
+            line += f",{add(total, more).text}"
         total += more
         lines.append(line)
     return Demonstration("\n".join(lines), problem.answer)
