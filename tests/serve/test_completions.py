@@ -193,6 +193,21 @@ def test_messages_of_another_kind_are_refused(client, message):
 
 
 @pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (5, "messages.0.content"),
+        ([{"type": "text"}], "messages.0.content.0.text"),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": {}}], "messages.0.content.1.text"),
+    ],
+)
+def test_what_is_wrong_is_named_as_it_was_sent(ask, content, place):
+    refused = error(ask(content), 400)
+    assert refused["param"] == place
+    assert refused["message"].startswith(f"{place}: ")
+    assert error(ask(stop=5), 400)["param"] == "stop"
+
+
+@pytest.mark.parametrize(
     ("body", "kind"),
     [
         (b"", "application/json"),

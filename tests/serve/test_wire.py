@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from denken.errors import ConfigError
 from denken.serve import sse
+from denken.serve.app import create_app
 from denken.serve.listen import listen, url
 from denken.serve.speaker import Piece
 
@@ -75,6 +77,22 @@ def test_more_than_the_places_are_told_to_wait(server, speaker, wait_until):
         connection.close()
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_requests_that_come_at_once_share_the_places(speaker, stream):
+    speaker.pause = 0.02
+    app = create_app(speaker, max_replies=2)
+
+    async def ask(client: httpx.AsyncClient) -> int:
+        return (await client.post("/v1/chat/completions", json=BODY | {"stream": stream})).status_code
+
+    async def crowd() -> tuple[list[int], int]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return sorted(await asyncio.gather(*(ask(client) for _ in range(6)))), await ask(client)
+
+    assert asyncio.run(crowd()) == ([200, 200, 503, 503, 503, 503], 200)
+
+
 def test_everyone_gets_their_own_text(server, speaker):
     speaker.pause = 0.005
     barrier = threading.Barrier(16)
@@ -116,5 +134,6 @@ def test_beyond_this_machine_only_on_demand():
             listen(host, 0)
     with listen("0.0.0.0", 0, without_keys=True) as opened:
         assert opened.getsockname()[1] > 0
-    with pytest.raises(ConfigError, match="no address"):
-        listen("no.such.host.invalid", 0, without_keys=True)
+    for host in ("no.such.host.invalid", "..", "x" * 100):
+        with pytest.raises(ConfigError, match="no address"):
+            listen(host, 0, without_keys=True)

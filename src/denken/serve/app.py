@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import AsyncGenerator, Collection, Coroutine, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Collection, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources import files
 from typing import Any
 
@@ -70,7 +70,7 @@ def create_app(
     app.add_middleware(
         Guard,
         hosts=LOOPBACK | {_as_in_url(host), *allow_hosts},
-        any_address=host in ("", "0.0.0.0", "::") or not is_loopback(host),
+        any_address=not is_loopback(host),
     )
     _add_errors(app)
     _add_page(app)
@@ -88,11 +88,12 @@ def create_app(
             response = error_response(503, f"{places.most} replies are being made; try again soon.", code="overloaded")
             response.headers["Retry-After"] = "2"
             return response
-        # A long conversation takes a while to encode; others are served meanwhile.
-        reply = await run_in_threadpool(completions.open_reply, speaker, body)
-        if body.stream:
-            return sse.response(_held(places, completions.chunks(speaker, body, reply)))
-        with places.one():
+        with ExitStack() as place:
+            place.enter_context(places.one())  # before anything is waited for, so that nobody else takes it meanwhile
+            # A long conversation takes a while to encode; others are served meanwhile.
+            reply = await run_in_threadpool(completions.open_reply, speaker, body)
+            if body.stream:
+                return sse.Stream(completions.chunks(speaker, body, reply), place.pop_all())
             return JSONResponse(await _unless_hung_up(request, completions.whole(speaker, body, reply)))
 
     async def models() -> dict[str, Any]:
@@ -127,13 +128,6 @@ def error_response(status: int, message: str, *, param: str | None = None, code:
 
 def _as_in_url(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-async def _held(places: Places, records: AsyncGenerator[Record, None]) -> AsyncGenerator[Record, None]:
-    with places.one():
-        async with aclosing(records):
-            async for record in records:
-                yield record
 
 
 async def _unless_hung_up(request: Request, answer: Coroutine[Any, Any, Record]) -> Record:
@@ -182,8 +176,10 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:]) or None
+        # Where several kinds of value were possible, the one that was meant is the one that went furthest.
+        first = max(error.errors(), key=lambda one: len(one["loc"]))
+        # The names of the kinds themselves, such as list[...], are no part of what was sent.
+        place = ".".join(str(part) for part in first["loc"][1:] if "[" not in str(part)) or None
         if first["type"] == "json_invalid":
             return error_response(400, "The body is not valid JSON.", code="json_invalid")
         if first["type"] in ("missing", "model_attributes_type") and place is None:

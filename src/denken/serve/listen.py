@@ -29,7 +29,7 @@ def listen(host: str, port: int, *, without_keys: bool = False) -> socket.socket
         family, kind, protocol, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ConfigError(f"{host!r} is no address of this machine ({error}); try --host 127.0.0.1.") from error
     listener = socket.socket(family, kind, protocol)
     try:

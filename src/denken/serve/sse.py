@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
 
 from denken.errors import DenkenError
 
@@ -45,12 +46,22 @@ async def events(records: AsyncGenerator[Mapping[str, Any], None]) -> AsyncItera
     yield b"data: [DONE]\n\n"
 
 
-def response(records: AsyncGenerator[Mapping[str, Any], None]) -> EventSourceResponse:
-    """Streams the records; a client that hangs up closes them. Comments keep a quiet connection alive."""
-    return EventSourceResponse(
-        events(records),
-        sep="\n",
-        ping=KEEP_ALIVE_SECONDS,
-        ping_message_factory=lambda: ServerSentEvent(comment="keep-alive", sep="\n"),
-        send_timeout=SEND_SECONDS,
-    )
+class Stream(EventSourceResponse):
+    """Streams the records; a client that hangs up closes them. Comments keep a quiet connection alive.
+
+    held: left when the response is over, however it ends, even where nothing of it was ever sent.
+    """
+
+    def __init__(self, records: AsyncGenerator[Mapping[str, Any], None], held: AbstractContextManager[Any]):
+        super().__init__(
+            events(records),
+            sep="\n",
+            ping=KEEP_ALIVE_SECONDS,
+            ping_message_factory=lambda: ServerSentEvent(comment="keep-alive", sep="\n"),
+            send_timeout=SEND_SECONDS,
+        )
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
