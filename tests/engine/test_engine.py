@@ -223,6 +223,11 @@ def test_abort_frees_blocks_before_the_next_step(models: dict[str, Transformer])
     assert subject.step() == []
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_with_nothing_to_do_does_nothing(models: dict[str, Transformer], family: str) -> None:
+    assert engine(models[family]).step() == []
+
+
 def test_new_weights_are_used_at_once_and_nothing_old_is_reused() -> None:
     old, new = tiny_model(seed=1), tiny_model(seed=2)
     question = prompts(1, seed=2)[0] * 2

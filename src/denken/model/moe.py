@@ -46,7 +46,7 @@ class Router(nn.Module):
             scores_NX = scores_NX + self.e_score_correction_bias.float()
         groups = self.config.n_group
         if groups > 1:
-            scores_NGX = scores_NX.view(len(scores_NX), groups, -1)
+            scores_NGX = scores_NX.unflatten(1, (groups, -1))
             group_scores_NG = scores_NGX.topk(2, dim=-1).values.sum(dim=-1)
             best_NG = group_scores_NG.topk(self.config.topk_group, dim=-1).indices
             outside_NG = torch.ones_like(group_scores_NG, dtype=torch.bool).scatter_(1, best_NG, False)
