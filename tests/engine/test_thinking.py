@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from small_models import ScriptedModel, tiny_model
 
@@ -12,6 +14,7 @@ from denken.tokenizer import Tokenizer
 from denken.types import Completion, SamplingParams
 
 EOS, THOUGHT, ANSWER = 1, 50, 60
+END = "<｜end▁of▁sentence｜>"
 CLOSING = (2, 10, 11)
 GREEDY = SamplingParams(temperature=0)
 
@@ -152,6 +155,79 @@ def test_a_call_sees_whether_the_prompt_left_a_thought_open(tokenizer: Tokenizer
     assert closed.ids == never.ids == (65,) * 12
 
 
+Scripted = Callable[..., list[str]]
+
+
+@pytest.fixture
+def scripted(tokenizer: Tokenizer) -> Scripted:
+    """Runs a script of control names and letters, and spells what came of it in the same way. "-" stands where the
+    engine puts ids of its own."""
+
+    def run_names(script: list[str], *, thinking: bool = True, **params: int) -> list[str]:
+        ids = [tokenizer.control(name) if tokenizer.has_control(name) else ord(name) for name in script]
+        subject = Engine(
+            ScriptedModel([0, *ids], vocab_size=tokenizer.vocab_size, context=60),  # type: ignore[arg-type]
+            eos_ids=[tokenizer.control(END)],
+            end_of_thinking=[tokenizer.control("</think>"), ord(".")],
+            tokenizer=tokenizer,
+        )
+        subject.add([65], SamplingParams(temperature=0, **params), thinking=thinking)
+        said = [id_ for _ in range(60) if subject.has_work for output in subject.step() for id_ in output.ids]
+        return [tokenizer.decode([id_], skip_control=False) for id_ in said]
+
+    return run_names
+
+
+def test_after_a_forced_close_no_other_thought_opens_before_an_answer(scripted: Scripted) -> None:
+    """What the model wants there may not come; all else is equally likely to it, and the first id is taken."""
+    for wanted in ("<think>", "</think>", END):
+        said = scripted(["t", "t", "-", "-", wanted, "a", END], thinking_budget=2)
+        assert said == ["t", "t", "</think>", ".", "\x00", "a", END], wanted
+
+
+def test_a_thought_within_an_answer_is_held_to_the_same_budget(scripted: Scripted) -> None:
+    within = scripted(["t", "</think>", "a", "<think>", "t", "t", "-", "-", "b", END], thinking_budget=6)
+    assert within == ["t", "</think>", "a", "<think>", "t", "t", "</think>", ".", "b", END]
+    beyond = scripted(["t", "</think>", "a", "<think>", "-", "-", "b", END], thinking_budget=3)
+    assert beyond == ["t", "</think>", "a", "<think>", "</think>", ".", "b", END]
+    unanswered = scripted(["t", "</think>", "<think>", END, "-", "b", END])
+    assert unanswered == ["t", "</think>", "<think>", "</think>", ".", "b", END]
+
+
+def test_a_thought_that_the_prompt_did_not_open_is_bounded_too(scripted: Scripted) -> None:
+    said = scripted(["<think>", *"ttttt", "-", "-", "b", END], thinking=False, thinking_budget=3)
+    assert said[:5] == ["<think>", "t", "t", "</think>", "."]
+    endless = scripted(["<think>", *"t" * 50], thinking=False, max_tokens=20)
+    assert endless.index("</think>") == thought_limit(20, 2, None) == 13
+    assert len(endless) == 20
+
+
+def test_where_a_late_thought_leaves_no_room_nothing_is_forced(scripted: Scripted) -> None:
+    assert scripted(["t", "</think>", *"aaa", "<think>", "t", "t"], max_tokens=8)[5:] == ["<think>", "t", "t"]
+
+
+def test_stop_strings_are_looked_for_in_every_answer_and_in_no_thought(tokenizer: Tokenizer) -> None:
+    script = [*b"t;", tokenizer.control("</think>"), *b"a", tokenizer.control("<think>"), *b";"]
+    script += [tokenizer.control("</think>"), *b"b;c"]
+    subject = Engine(
+        ScriptedModel([0, *script], vocab_size=tokenizer.vocab_size, context=60),  # type: ignore[arg-type]
+        eos_ids=[tokenizer.control(END)],
+        end_of_thinking=[tokenizer.control("</think>")],
+        tokenizer=tokenizer,
+    )
+    subject.add([65], SamplingParams(temperature=0, stop=(";",)))
+    outputs = [output for _ in range(60) if subject.has_work for output in subject.step()]
+    assert [id_ for output in outputs for id_ in output.ids] == script[:-1]
+    assert (outputs[-1].finish_reason, outputs[-1].surplus) == ("stop", 1)
+
+
+@pytest.mark.parametrize("wrong", [{"eos_ids": [1, 101]}, {"eos_ids": [-1]}, {"end_of_thinking": [2, 500]}])
+def test_ids_that_the_model_has_not_are_refused(wrong: dict[str, list[int]]) -> None:
+    with pytest.raises(ConfigError, match="from 0 to 100"):
+        Engine(tiny_model(), **({"eos_ids": [EOS]} | wrong))  # type: ignore[arg-type]
+
+
 def test_closing_ids_without_a_control_id_are_refused(tokenizer: Tokenizer) -> None:
+    model = ScriptedModel([], vocab_size=tokenizer.vocab_size)
     with pytest.raises(ConfigError, match="none of which is a control id"):
-        Engine(tiny_model(), eos_ids=[EOS], end_of_thinking=tokenizer.encode("\n\n"), tokenizer=tokenizer)
+        Engine(model, eos_ids=[EOS], end_of_thinking=tokenizer.encode("\n\n"), tokenizer=tokenizer)  # type: ignore[arg-type]

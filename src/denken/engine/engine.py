@@ -1,7 +1,7 @@
 """What runs the model for many at once: `step` is the whole of it, everything else lets requests in and out.
 
 One thread owns an engine; `stream.py` gives it a thread of its own and takes requests from others.
-The engine knows ids only. A tokenizer is needed for stop strings and to see an open thought in a prompt.
+The engine knows ids only. A tokenizer is needed for stop strings and to see where a thought is opened.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from denken.chat.template import THINK, open_thought
 from denken.engine.cache import Blocks
 from denken.engine.runner import Runner
 from denken.engine.sampler import Choice, sample
@@ -33,6 +34,7 @@ class Engine:
     eos_ids: the ids that end a text. end_of_thinking: the ids that close a thought when its budget is used up (see
         sequence.py for the rule), such as those of "\\n</think>\\n\\n"; the first control id among them is the one
         that a thought's end is recognised by (without a tokenizer: the first id). Empty: thoughts are not bounded.
+    tokenizer: the model's own, for stop strings and to recognise `<think>`.
     cache_tokens: ids whose keys and values are kept, in blocks of block_size; the rows of `rows.py` may take as much
         memory again, as they fill.
     max_batch_tokens: ids that go through the network in one step. max_sequences: requests that run at a time.
@@ -59,13 +61,20 @@ class Engine:
                 f"cache_tokens={cache_tokens}, block_size={block_size}, max_batch_tokens={max_batch_tokens} and "
                 f"max_sequences={max_sequences} must be at least 1, and the cache must hold at least one block."
             )
+        vocabulary = model.config.vocab_size
+        outside = sorted(id for id in {*eos_ids, *end_of_thinking} if not 0 <= id < vocabulary)
+        if outside:
+            raise ConfigError(
+                f"eos_ids or end_of_thinking hold {outside}, and the model's ids run from 0 to {vocabulary - 1}; "
+                "take the tokenizer and generation_config.json of this very model."
+            )
         count = cache_tokens // block_size
         self.policy_version = 0
         self.max_sequences = max_sequences
         self._model = model
         self._tokenizer = tokenizer
-        self._endings = Endings(frozenset(eos_ids), tuple(end_of_thinking), _closer(end_of_thinking, tokenizer))
-        self._eos = sorted(eos_ids)
+        self._endings = _endings(eos_ids, end_of_thinking, tokenizer)
+        self._no_answer = sorted(self._endings.no_answer)
         self._blocks = Blocks(count, block_size, reuse=prefix_reuse)
         self._scheduler = Scheduler(self._blocks, max_batch_tokens, max_sequences)
         self._runner = Runner(model, next(model.parameters()), count, block_size)
@@ -199,7 +208,8 @@ class Engine:
         others: list[Output] = []
         try:
             for prompt, own in zip(prompts, each, strict=True):
-                request = self.add(prompt, own, thinking=self._in_thought(prompt))
+                in_thought = self._tokenizer is not None and open_thought(prompt, self._tokenizer)
+                request = self.add(prompt, own, thinking=in_thought)
                 parts[request], versions[request] = [], self.policy_version
             left = set(parts)
             while left:
@@ -219,7 +229,7 @@ class Engine:
         sequences = [chunk.sequence for chunk in chunks if chunk.last]
         for row, sequence in enumerate(sequences):
             if sequence.owes_answer:
-                logits_RV[row, self._eos] = -torch.inf
+                logits_RV[row, self._no_answer] = -torch.inf
         return sample(logits_RV, [s.params for s in sequences], [s.noise for s in sequences])
 
     def _commit(self, chunks: list[Chunk], choices: list[Choice]) -> list[Output]:
@@ -237,30 +247,20 @@ class Engine:
                 self._scheduler.remove(sequence)
         return outputs
 
-    def _in_thought(self, prompt: Sequence[int]) -> bool:
-        """Whether the last thought that the prompt opens is still open at its end."""
-        if self._tokenizer is None or not self._tokenizer.has_control("<think>"):
-            return False
-        opener = self._tokenizer.control("<think>")
-        for id in reversed(prompt):
-            if id in (opener, self._endings.closer):
-                return id == opener
-        return False
 
-
-def _closer(end_of_thinking: Sequence[int], tokenizer: Tokenizer | None) -> int | None:
+def _endings(eos_ids: Collection[int], end_of_thinking: Sequence[int], tokenizer: Tokenizer | None) -> Endings:
     if not end_of_thinking:
-        return None
+        return Endings(frozenset(eos_ids))
     if tokenizer is None:
-        return end_of_thinking[0]
-    control = set(tokenizer.control_ids.values())
-    for id in end_of_thinking:
-        if id in control:
-            return id
-    raise ConfigError(
-        f"end_of_thinking is {list(end_of_thinking)}, none of which is a control id of the tokenizer; "
-        "give the ids of the closing tag, such as those of </think>, with what is to follow it."
-    )
+        return Endings(frozenset(eos_ids), tuple(end_of_thinking), end_of_thinking[0])
+    closer = next((id for id in end_of_thinking if tokenizer.is_control(id)), None)
+    if closer is None:
+        raise ConfigError(
+            f"end_of_thinking is {list(end_of_thinking)}, none of which is a control id of the tokenizer; "
+            "give the ids of the closing tag, such as those of </think>, with what is to follow it."
+        )
+    opener = tokenizer.control(THINK) if tokenizer.has_control(THINK) else None
+    return Endings(frozenset(eos_ids), tuple(end_of_thinking), closer, opener)
 
 
 def _join(outputs: list[Output], policy_version: int) -> Completion:

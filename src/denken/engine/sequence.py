@@ -7,8 +7,10 @@ A thought always leaves room for an answer. With `limit` the most ids this reque
 context and cache leave), and `closing` the ids that end a thought, a thought takes at most
 `min(thinking_budget, limit - len(closing) - reserve)` ids, where `reserve = max(1, min(256, limit // 4))`. At that
 point, and when the model wants to end the text inside its thought, the closing ids are appended instead: they count
-as generated, have a log-probability of 0.0, and the next id, which must begin the answer, may not end the text.
-Only where `limit` cannot hold the closing ids and one more is the thought left to run into it.
+as generated, have a log-probability of 0.0, and the next id, which must begin the answer, may neither end the text nor
+open or close a thought. A thought that the model opens by itself, in its answer or where the prompt left none open, is
+held to the same place in the text, and closed at once behind it.
+Only where `limit` cannot hold the closing ids and one more is a thought left to run into it.
 """
 
 from __future__ import annotations
@@ -49,11 +51,21 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Endings:
-    """The ids that end things. closer: the one id among `closing` by which a thought's end is recognised."""
+    """The ids that end things.
+
+    closer: the one id among `closing` by which a thought's end is recognised.
+    opener: the id that opens another thought; None where nobody knows. Both are None where thoughts are not bounded.
+    """
 
     eos_ids: frozenset[int]
     closing: tuple[int, ...] = ()
     closer: int | None = None
+    opener: int | None = None
+
+    @property
+    def no_answer(self) -> frozenset[int]:
+        """The ids with which no answer begins."""
+        return self.eos_ids | {id for id in (self.closer, self.opener) if id is not None}
 
 
 def thought_limit(limit: int, closing: int, budget: int | None) -> int | None:
@@ -115,7 +127,7 @@ class StopWatch:
 class Sequence:
     """A request's state. `ids` is the prompt and everything generated; the first `computed` of them are cached.
 
-    limit: the most ids to generate. thinking: whether the prompt left a thought open.
+    limit: the most ids to generate. thinking: whether the prompt left a thought open; then, whether one is open.
     blocks, chain, known: the block table, the content number of its last known full block, and how many are known
         (see cache.py). preempted: whether it ever gave its blocks back to be computed again.
     """
@@ -141,16 +153,15 @@ class Sequence:
     top_logprobs: list[TopLogprobs] = field(default_factory=list)
     surplus: int = 0
     _released: int = 0
-    _thought_limit: int | None = None
+    _thought_limit: int | None = field(init=False)
     _answer_begins: int = -1
     _watch: StopWatch | None = None
 
     def __post_init__(self) -> None:
         self.prompt = len(self.ids)
+        self._thought_limit = thought_limit(self.limit, len(self.endings.closing), self.params.thinking_budget)
         if self.thinking and self.endings.closer is not None:
-            self._thought_limit = thought_limit(self.limit, len(self.endings.closing), self.params.thinking_budget)
-            if self._thought_limit == 0:
-                self._close_thought()
+            self._bound_thought()
         else:
             self.thinking = False
             self._watch_answer(after_thought=False)
@@ -166,7 +177,7 @@ class Sequence:
 
     @property
     def owes_answer(self) -> bool:
-        """The thought was closed by force just now: the next id may not end the text."""
+        """The thought was closed by force just now: the next id must not be one of `Endings.no_answer`."""
         return self._answer_begins == len(self.ids)
 
     @property
@@ -178,20 +189,19 @@ class Sequence:
     def append(self, id: int, logprob: float, top: TopLogprobs = ()) -> None:
         """Takes a sampled id and draws the consequences."""
         ends = id in self.endings.eos_ids
-        if self.thinking and ends and self._thought_limit is not None:
+        if self.thinking and ends and self._can_close:
             self._close_thought()
         else:
             self._push(id, logprob, top)
-            if self.thinking:
-                if id == self.endings.closer:
-                    self.thinking = False
-                    self._watch_answer(after_thought=True)
-                elif self.generated == self._thought_limit:
-                    self._close_thought()
-            elif self._watch is not None and not ends and (surplus := self._watch.push(id)) is not None:
-                self.finish_reason, self.surplus = "stop", surplus
             if ends:
                 self.finish_reason = "stop"
+            elif self.thinking and id == self.endings.closer:
+                self.thinking = False
+                self._watch_answer(after_thought=True)
+            elif self.thinking or id == self.endings.opener:
+                self._bound_thought()
+            elif self._watch is not None and (surplus := self._watch.push(id)) is not None:
+                self.finish_reason, self.surplus = "stop", surplus
         if self.finish_reason is None and self.generated >= self.limit:
             self.finish_reason = "length"
 
@@ -217,6 +227,17 @@ class Sequence:
         self.logprobs.append(logprob)
         if self.params.top_logprobs is not None:
             self.top_logprobs.append(top)
+
+    @property
+    def _can_close(self) -> bool:
+        """Whether the closing ids fit, and an id of the answer."""
+        return self.limit - self.generated > len(self.endings.closing)
+
+    def _bound_thought(self) -> None:
+        """The text goes on, or begins, as a thought: it is closed where it has gone as far as it may."""
+        self.thinking, self._watch = True, None
+        if self._thought_limit is not None and self.generated >= self._thought_limit and self._can_close:
+            self._close_thought()
 
     def _close_thought(self) -> None:
         for id in self.endings.closing:
