@@ -140,6 +140,22 @@ def test_a_control_token_of_one_byte_is_refused(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("id_", "name", "words"),
+    [
+        (-3, "<a>", "from -3 to"),
+        (10**12, "<a>", "to 1000000000000"),
+        (300, "<\ud800>", "no text"),
+        (300, "", "no text"),
+    ],
+)
+def test_control_tokens_that_cannot_be_are_refused(tmp_path: Path, id_: int, name: str, words: str) -> None:
+    path = write_tokenizer(tmp_path) / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"added_tokens": [{"id": id_, "content": name}]}))
+    with pytest.raises(CheckpointError, match=words):
+        Tokenizer.load(tmp_path)
+
+
 def test_a_missing_file_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no tokenizer\.json in .*Give the folder"):
         Tokenizer.load(tmp_path / "nowhere")

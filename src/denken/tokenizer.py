@@ -28,6 +28,8 @@ from tokenizers import Tokenizer as BytePairEncoder
 from denken.errors import CheckpointError, ConfigError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# Far above every published vocabulary; a file beyond it is damaged or hostile, and loops over its ids would not end.
+_MOST_IDS = 1 << 24
 
 
 class Tokenizer:
@@ -55,6 +57,11 @@ class Tokenizer:
         }
         self.control_ids: Mapping[str, int] = MappingProxyType(dict(control_ids))
         self.vocab_size = max(self._bytes) + 1
+        if min(self._bytes) < 0 or self.vocab_size > _MOST_IDS:
+            raise CheckpointError(
+                f"The ids of the vocabulary in {folder} run from {min(self._bytes)} to {self.vocab_size - 1}; they "
+                f"must lie from 0 to {_MOST_IDS - 1}. Copy its files again from where the model was published."
+            )
         self.folder = folder
 
     @classmethod
@@ -197,8 +204,8 @@ def _control_ids(spec: Mapping[str, Any], settings: Mapping[str, Any], vocab: Ma
     listed += [(token["content"], id_) for id_, token in (settings.get("added_tokens_decoder") or {}).items()]
     control_ids: dict[str, int] = {}
     for name, id_ in listed:
-        if not isinstance(name, str) or not name:
-            raise CheckpointError("An added token of the tokenizer has no text. Copy its files again.")
+        if not isinstance(name, str) or not name or _SURROGATE.search(name):
+            raise CheckpointError(f"{name!r}, an added token of the tokenizer, is no text. Copy its files again.")
         if control_ids.setdefault(name, int(id_)) != int(id_):
             raise CheckpointError(
                 f"tokenizer.json and tokenizer_config.json give {name} different ids ({control_ids[name]} and {id_}). "

@@ -66,9 +66,9 @@ class SamplingParams:
 class Completion:
     """What the engine generated for one prompt.
 
-    ids: the generated ids, the closing end-of-sentence id included where one was sampled.
-    logprobs: one natural logarithm an id, under the distribution the id was drawn from
-        (after temperature, top-k, top-p and min-p); 0.0 for an id that was forced.
+    ids: the generated ids, the closing end-of-sentence id and a stop string's included where there was one.
+    logprobs: one natural logarithm an id, under the distribution the id was drawn from (after temperature,
+        top-k, top-p and min-p; at temperature 0, which draws nothing, the model's own); 0.0 for an id that was forced.
     policy_version: which weights produced it (one higher after every update).
     cached_tokens: how many of the prompt's ids came from the prefix cache.
     """

@@ -16,7 +16,6 @@ from denken.types import Completion, SamplingParams
 EOS, THOUGHT, ANSWER = 1, 50, 60
 END = "<｜end▁of▁sentence｜>"
 CLOSING = (2, 10, 11)
-GREEDY = SamplingParams(temperature=0)
 
 
 def run(script: list[int], *, thinking: bool = True, closing: tuple[int, ...] = CLOSING, **params: int) -> Completion:

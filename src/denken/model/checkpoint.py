@@ -68,7 +68,10 @@ def skipped_tensors(folder: Path) -> tuple[str, ...]:
 def save(
     model: Transformer, folder: Path, *, dtype: torch.dtype | None = None, max_shard_bytes: int = 5_000_000_000
 ) -> None:
-    """Writes config.json and the weights; a reader finds the old model or the new one, whole.
+    """Writes config.json and the weights. No file is replaced before all are on the disk, and none is ever half there.
+
+    Not one step: cut short just while files change places, new weights can stand beside the old config.json. `load`
+    refuses shards of two saves; whoever must never lose a model saves into a new folder, as the trainer does.
 
     dtype: the precision on disk; None keeps the model's. `torch.float8_e4m3fn` writes the layers' matrices in fp8 with
     128 x 128 block scales, as DeepSeek does, and the rest in bf16.
