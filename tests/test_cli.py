@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,7 +119,13 @@ def test_what_does_not_exist_is_one_sentence_and_code_2(run, arguments, words):
 
 
 def test_usage_errors_are_code_2(run):
-    for arguments in (("ask", "Hi", "--nonsense"), ("think",), ("serve", "--port", "99999"), ("eval", "bundled")):
+    for arguments in (
+        ("ask", "Hi", "--nonsense"),
+        ("ask", "Hi", "--threads", "100000"),
+        ("think",),
+        ("serve", "--port", "99999"),
+        ("eval", "bundled"),
+    ):
         code, _, err = run(*arguments)
         assert code == 2
         assert err
@@ -170,7 +177,7 @@ def test_terminals_get_no_control_characters():
 def test_version_and_tasks(run):
     assert run("version")[1].strip() == denken.__version__
     names = run("tasks")[1].split()
-    assert "countdown" in names
+    assert {"countdown", "plain:sums", "smalltalk:outside"} <= set(names)
 
 
 def test_eval_writes_its_figures(run, model_folder, tmp_path):
@@ -183,6 +190,27 @@ def test_eval_writes_its_figures(run, model_folder, tmp_path):
     assert result["problems"] == 2
     assert run("eval", str(model_folder), "countdwn")[0] == 2
     assert run("eval", str(model_folder), "plain:sums", "--greedy", "--temperature", "1")[0] == 2
+
+
+def test_eval_does_not_take_older_weights_answers_for_those_of_newer_ones(run, model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    options = ["--problems", "1", "--max-tokens", "8", "--out", str(tmp_path / "out"), "--threads", "1"]
+    assert run("eval", str(folder), "plain:sums", *options)[0] == 0
+    assert run("eval", str(folder), "plain:sums", *options)[0] == 0
+    os.utime(folder / "model.safetensors", (1e9, 1e9))
+    code, _, err = run("eval", str(folder), "plain:sums", *options)
+    assert code == 2
+    assert "weights of 2001-09-09 01:46:40 UTC" in err
+
+
+def test_eval_says_before_it_begins_that_it_cannot_write(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    for option, place in (("--json", tmp_path), ("--json", tmp_path / "file" / "x"), ("--out", tmp_path / "file")):
+        code, _, err = run("eval", "no-such-model", "plain:sums", option, str(place))
+        assert code == 2
+        assert "cannot be written" in err
+        assert str(place) in err.replace("\n", "")
+    assert "no-such-model" in run("eval", "no-such-model", "plain:sums", "--json", str(tmp_path / "new" / "x.json"))[2]
 
 
 def test_help_is_quick():

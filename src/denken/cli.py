@@ -13,12 +13,13 @@ import unicodedata
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from denken.errors import DenkenError, RequestError
+from denken.errors import ConfigError, DenkenError, RequestError
 
 if TYPE_CHECKING:
     from denken.assistant import Assistant, Reply
@@ -40,7 +41,7 @@ Temperature = Annotated[
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same answer again.")]
 Budget = Annotated[int | None, typer.Option(help="The most tokens of thought; then the answer follows.")]
 MaxTokens = Annotated[int | None, typer.Option(help="The most tokens of thought and answer together.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads for the network.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads for the network.")]
 
 
 def main() -> None:
@@ -158,7 +159,9 @@ def evaluate_model(
 
     if greedy and temperature:
         raise RequestError("--greedy and --temperature contradict each other; give one of them.")
+    _check_writable(json_file, out / "answers.jsonl" if out else None)
     with load(model, threads=threads) as assistant:
+        made = datetime.fromtimestamp(assistant.created, UTC)
         results = evaluate(
             assistant.engine,
             assistant.tokenizer,
@@ -168,7 +171,8 @@ def evaluate_model(
             params=_sampling(assistant, 0.0 if greedy else temperature, seed, budget, max_tokens),
             thinking=not no_thinking,
             transcripts=out / "answers.jsonl" if out else None,
-            label=assistant.name,
+            # A run that trains on keeps its name, but what its older weights answered is not the newer ones' answer.
+            label=f"{assistant.name}, weights of {made:%Y-%m-%d %H:%M:%S} UTC",
         )
     # A table that goes to a file is not cut to a terminal's width.
     Console(width=None if sys.stdout.isatty() else 160).print(report.table(results, title=assistant.name))
@@ -264,6 +268,16 @@ def _sampling(
         "max_tokens": max_tokens,
     }
     return replace(assistant.defaults, **{name: value for name, value in given.items() if value is not None})
+
+
+def _check_writable(*files: Path | None) -> None:
+    """Before hours of work, not after: ConfigError for a file that cannot be made or added to."""
+    for file in filter(None, files):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.open("a").close()
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be written ({error.strerror}); name another place.") from error
 
 
 def _converse(assistant: Assistant, params: SamplingParams, *, thinking: bool) -> None:

@@ -13,9 +13,9 @@ import pytest
 from reasoning_gym.factory import DATASETS, create_dataset
 
 from denken.errors import ConfigError, UnknownNameError
-from denken.tasks import BENCHMARK_SEED, EVALUATION_SEEDS_FROM, get, names, training_seed_allowed
+from denken.tasks import BENCHMARK_SEED, EVALUATION_SEEDS_FROM, get, training_seed_allowed
 from denken.tasks.base import Task, Traced
-from denken.tasks.gym import EXCLUDED, GymTask
+from denken.tasks.gym import EXCLUDED, GymTask, names
 from denken.tasks.traces import WRITERS
 from denken.types import Problem
 

@@ -11,7 +11,7 @@ A data set that `denken.tasks.traces` knows how to solve in writing comes back a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,20 @@ def get(name: str, config: Mapping[str, Any] | None = None) -> Task:
     if (kind == "jsonl" and colon) or name.endswith(".jsonl"):
         from denken.tasks.dataset import JsonlTask
 
-        return JsonlTask(Path(rest if colon else name), **dict(config or {}))
+        _check_settings(name, config, ("check", "name"))
+        return JsonlTask(Path(rest if kind == "jsonl" and colon else name), **dict(config or {}))
     from denken.tasks.gym import GymTask, TracedGymTask
     from denken.tasks.traces import WRITERS
 
     if kind == "plain" and colon:
         from denken.tasks.plain import PlainTask
 
+        _check_settings(name, config, ())
         return PlainTask(rest)
     if kind == "smalltalk" and colon:
         from denken.tasks.smalltalk import SmalltalkTask
 
+        _check_settings(name, config, ())
         return SmalltalkTask(rest)
     if colon and kind != "gym":
         raise ConfigError(f"{name!r} names no kind of task; write gym:NAME, plain:KIND, smalltalk:KIND or jsonl:PATH.")
@@ -47,14 +50,23 @@ def get(name: str, config: Mapping[str, Any] | None = None) -> Task:
 
 
 def names() -> list[str]:
-    """Every name that `get` takes without a path."""
-    from denken.tasks import gym
+    """Every name that `get` takes, but for prefixes that may be left out and your own files."""
+    from denken.tasks import gym, plain
 
-    return gym.names()
+    return [*gym.names(), *(f"plain:{kind}" for kind in plain.KINDS), "smalltalk:talk", "smalltalk:outside"]
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """An error that names the nearest match, or where to find the list."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "`denken.tasks.names()` lists them."
-    return UnknownNameError(f"There is no {what} {name!r}; {hint}")
+    """An error that names the nearest match, or what there is, or where a long list of it is."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    listed = f"choose one of {', '.join(known)}." if len(known) <= 20 else "`denken tasks` lists them."
+    return UnknownNameError(f"There is no {what} {name!r}; {f'did you mean {near[0]!r}?' if near else listed}")
+
+
+def _check_settings(name: str, config: Mapping[str, Any] | None, known: Sequence[str]) -> None:
+    """ConfigError for a setting that a task outside reasoning-gym does not have."""
+    for setting in config or {}:
+        if setting not in known:
+            what = f"it has {' and '.join(known)}" if known else "it has none"
+            raise ConfigError(f"{name} has no setting {setting!r}; {what}.")
