@@ -124,7 +124,7 @@ class Paged:
         """All rows at once. The heads of a group stand where tokens usually do: they share their keys."""
 
         def rows(tensor: Tensor) -> Tensor:
-            whole = tensor[: self.decodes * self.stride].unflatten(0, (self.decodes, self.stride))
+            whole: Tensor = tensor[: self.decodes * self.stride].unflatten(0, (self.decodes, self.stride))
             return whole[:, : self.longest].transpose(1, 2)
 
         key_SKLD = rows(self.store.row_keys[layer])
