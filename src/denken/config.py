@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -109,7 +109,7 @@ class TrainSection(Section):
     dtype: Literal["bf16", "fp32"] = "bf16"
     processes: int = Field(default=1, ge=1)
     lanes: int | None = Field(default=None, ge=1)
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     compile: bool = False
     checkpoint_every_s: float = Field(default=300, ge=0)
     checkpoint_every: int | None = Field(default=None, ge=1)
@@ -161,31 +161,41 @@ class Recipe(Section):
             raise ConfigError(
                 f"The recipe {path} cannot be read ({error.strerror}); give the path of a recipe.toml."
             ) from None
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"The recipe {path} is not UTF-8 text ({error}); give the path of a recipe.toml."
+            ) from None
         try:
-            return parse(cls, tomllib.loads(text), where=str(path))
-        except tomllib.TOMLDecodeError as error:
+            values = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from None
+        return parse(cls, values, where=str(path))
 
 
-def parse(model: type[Model], values: dict[str, Any], *, where: str) -> Model:
-    """Validate `values` as `model`; what is wrong becomes one ConfigError in whole sentences."""
+def parse(model: type[Model], values: dict[str, Any], *, where: str, beside: Collection[str] = ()) -> Model:
+    """Validate `values` as `model`; what is wrong becomes one ConfigError in whole sentences.
+
+    beside: keys that stand in the same table and were read by somebody else, for the near miss.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        sentences = [_sentence(model, detail["type"], detail["loc"], detail["msg"]) for detail in error.errors()]
+        sentences = [_sentence(model, each["type"], each["loc"], each["msg"], beside) for each in error.errors()]
         raise ConfigError(f"{where}: " + " ".join(sentences)) from None
 
 
-def _sentence(model: type[BaseModel], kind: str, location: tuple[int | str, ...], message: str) -> str:
+def _sentence(
+    model: type[BaseModel], kind: str, location: tuple[int | str, ...], message: str, beside: Collection[str]
+) -> str:
     key = ".".join(str(part) for part in location)
     if kind == "extra_forbidden":
-        known = sorted(_table(model, location[:-1]).model_fields)
+        known = sorted({*_table(model, location[:-1]).model_fields, *(beside if len(location) == 1 else ())})
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}."
         return f"There is no key {key!r}; {hint}"
     if kind == "missing":
         return f"The key {key!r} is missing; add it."
-    message = message.removeprefix("Value error, ").rstrip(".")
+    message = message.removeprefix("Value error, ").rstrip(".").replace("a valid tuple", "a list")
     return f"{key or 'the recipe'}: {message[:1].lower()}{message[1:]}."
 
 
@@ -194,8 +204,8 @@ def _table(model: type[BaseModel], location: tuple[int | str, ...]) -> type[Base
     for part in location:
         field = model.model_fields.get(str(part))
         annotation = field.annotation if field else None
-        options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-        for option in options:
+        # A record, one of several kinds of value, or a list of records; an index in that list names no field.
+        for option in (annotation, *get_args(annotation)):
             if isinstance(option, type) and issubclass(option, BaseModel):
                 model = option
     return model

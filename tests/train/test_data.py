@@ -69,7 +69,10 @@ def test_evaluation_seeds_are_never_drawn(tokenizer: Tokenizer, monkeypatch: pyt
     ("data", "message"),
     [
         ({"sources": []}, "sources"),
-        ({"sources": [{"task": "chain_sum", "wieght": 1}]}, "wieght"),
+        ({"sources": [{"task": "chain_sum", "wieght": 1}]}, r"'sources\.0\.wieght'; did you mean 'weight'"),
+        ({"sources": [{"task": "chain_sum"}], "turn": 0.5}, "'turn'; did you mean 'turns'"),
+        ({"sources": [{"task": "chain_sum"}], "widht": 64}, "'widht'; did you mean 'widths'"),
+        ({"sources": [{"task": "plain:sums", "config": {"max_digits": 2}}]}, "plain:sums has no setting 'max_digits'"),
         ({"sources": [{"task": "chain_sum", "weight": -1}]}, "weight"),
         ({"sources": [{"task": "syllogism"}]}, "no trace writer"),
     ],

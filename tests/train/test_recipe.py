@@ -6,6 +6,7 @@ import pytest
 
 from denken.config import Recipe, parse
 from denken.errors import ConfigError
+from denken.train.shape import model_config
 
 GOOD = """
 name = "small"
@@ -20,6 +21,14 @@ tasks = ["a"]
 [train]
 steps = 10
 """
+SHAPE = {
+    "model_type": "qwen3",
+    "vocab_size": 300,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
 
 
 def load(tmp_path: Path, text: str) -> Recipe:
@@ -56,6 +65,9 @@ def test_tokens_are_a_budget_too(tmp_path: Path):
         ("steps = 10", 'steps = 10\ndtype = "fp8"', "train.dtype"),
         ('name = "small"', 'name = "../up"', "name: string should match"),
         ("steps = 10", "steps = ", "not valid TOML"),
+        ("steps = 10", f"steps = {'[' * 100_000}", "not valid TOML"),
+        ("width = 64", "widths = 64", "data.widths: input should be a list"),
+        ("steps = 10", "steps = 10\nthreads = 100_000", "train.threads: input should be less"),
     ],
 )
 def test_a_bad_recipe_is_named(tmp_path: Path, old: str, new: str, message: str):
@@ -68,6 +80,39 @@ def test_a_bad_recipe_is_named(tmp_path: Path, old: str, new: str, message: str)
 def test_a_recipe_that_is_not_there(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"cannot be read"):
         Recipe.load(tmp_path / "none.toml")
+
+
+def test_a_recipe_that_is_no_text(tmp_path: Path):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"\xff\xfen\x00")
+    with pytest.raises(ConfigError, match=r"recipe\.toml is not UTF-8"):
+        Recipe.load(path)
+
+
+def test_the_bundled_recipes_network_is_read():
+    recipe = Recipe.load(Path(__file__).parents[2] / "recipes" / "bundled" / "recipe.toml")
+    assert model_config(recipe.model).hidden_size == recipe.model["hidden_size"]
+
+
+def test_a_config_json_can_be_copied_into_a_recipe():
+    config = model_config(SHAPE)
+    assert model_config(config.to_hf()) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tie_word_embedding": True}, "no key 'tie_word_embedding'; did you mean 'tie_word_embeddings'"),
+        ({"zzz": True}, r"no key 'zzz'; a qwen3 has .*hidden_size"),
+        ({"kv_lora_rank": 8}, "no key 'kv_lora_rank'"),
+        ({"hidden_size": None, "hiden_size": 64}, "no 'hidden_size'.* Is 'hiden_size' meant to be 'hidden_size'"),
+        ({"model_type": "qwen4"}, "Did you mean 'qwen3'"),
+    ],
+)
+def test_a_key_of_the_network_that_nothing_reads_is_named(change: dict[str, object], message: str):
+    values = {key: value for key, value in (SHAPE | change).items() if value is not None}
+    with pytest.raises(ConfigError, match=message):
+        model_config(values)
 
 
 def test_a_recipe_comes_back_from_json(tmp_path: Path):

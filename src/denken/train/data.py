@@ -22,10 +22,11 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from denken.chat.message import Message
 from denken.chat.template import render
+from denken.config import DataSection, parse
 from denken.errors import ConfigError
 from denken.tasks import get
 from denken.tasks.base import EVALUATION_SEEDS_FROM, Traced, training_seed_allowed
@@ -71,12 +72,7 @@ def documents(
 
     Raises ConfigError at once for a mixture that cannot be used, UnknownNameError for a task that does not exist.
     """
-    try:
-        mixture = Mixture.model_validate(dict(data))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"The recipe's [data] table cannot be used: {where}: {first['msg']}.") from error
+    mixture = parse(Mixture, dict(data), where="The recipe's [data]", beside=DataSection.model_fields)
     drawer = _Drawer(mixture, tokenizer, seed)
     return (drawer.document(i) for i in count(start, stride))
 

@@ -116,7 +116,8 @@ class Muon:
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2, with a schedule from outside).
 
-    Our own, because importing PyTorch's takes longer than importing the rest of PyTorch; a test works one update out by hand.
+    Our own, because importing PyTorch's takes longer than importing the rest of PyTorch; a test works one update out by
+    hand.
     """
 
     def __init__(self, named: Mapping[str, Tensor], *, betas: tuple[float, float], weight_decay: float) -> None:

@@ -39,6 +39,7 @@ from denken.train.loss import cross_entropy, select_targets, sums_by_source
 from denken.train.optim import Optimizer, lr_factor
 from denken.train.parallel import Mesh, launch, stop_signals
 from denken.train.runlog import RunLog
+from denken.train.shape import model_config
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 EVALUATION_SEED = 900_000_000
@@ -97,7 +98,7 @@ class Trainer:
                 f"lanes = {self.lane_count} cannot be dealt to {mesh.world} processes; give a multiple of processes."
             )
         torch.manual_seed(recipe.seed)
-        self.config = ModelConfig.from_hf(recipe.model)
+        self.config = model_config(recipe.model)
         _check_sizes(recipe, self.config, tokenizer)
         self.model = Transformer(self.config)
         if settings.init_from is not None:
