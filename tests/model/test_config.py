@@ -140,6 +140,8 @@ def test_yarn_without_a_factor_takes_it_from_the_lengths() -> None:
         ({"rope_scaling": "linear"}, "object or null"),
         ({"rope_scaling": {"type": ["linear"], "factor": 2}}, "RoPE type"),
         ({"rope_scaling": {"type": "linear", "factor": 1e999}}, "number"),
+        ({"rope_scaling": {"type": "linear", "factor": 2, "mscale_all_dim": 1.0}}, "mscale_all_dim"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2}}}, "kinds of layers"),
         ({"rope_theta": 10**400}, "number"),
         ({"rope_theta": 1}, "above 1"),
         ({"layer_types": 7}, "list"),

@@ -257,6 +257,8 @@ def _read(fields: Fields) -> ModelConfig:
     # transformers 4 writes `rope_theta` and `rope_scaling`, transformers 5 both within `rope_parameters`.
     rope = fields.object("rope_scaling" if fields.data.get("rope_scaling") else "rope_parameters")
     rope.only("partial_rotary_factor", 1)
+    if any(isinstance(value, Mapping) for value in rope.data.values()):
+        raise ConfigError(f"{rope.where} differs between kinds of layers; denken supports one for all of them.")
     original = fields.integer("original_max_position_embeddings", 0)
     bos, pad = fields.integers("bos_token_id"), fields.integers("pad_token_id")
     common: dict[str, Any] = {

@@ -81,6 +81,8 @@ class RopeScaling:
             return None
         if kind not in ROPE_TYPES:
             raise ConfigError(unknown("RoPE type", kind, ROPE_TYPES))
+        if kind != "yarn":
+            fields.only("mscale_all_dim", 0)  # DeepSeek's code scales attention by it whatever the type
         found = {name: fields.number(name) for name in _FIELDS[kind] if fields.has(name)}
         found.pop("original_max_position_embeddings", None)
         if kind in ("yarn", "llama3"):
