@@ -121,6 +121,7 @@ def test_a_forced_close_is_the_same_as_a_prompt_that_holds_it(family: str) -> No
             for n in range(20, 24)
         }
         texts: dict[int, list[int]] = {request: [] for request in requests}
+        forced = 0
         while subject.has_work:
             for output in subject.step():
                 texts[output.request] += output.ids
@@ -129,10 +130,12 @@ def test_a_forced_close_is_the_same_as_a_prompt_that_holds_it(family: str) -> No
             closed = next(i for i in range(len(text)) if text[i] == CLOSING[0])
             if text[closed : closed + 3] != list(CLOSING):
                 continue
+            forced += 1
             answer = text[closed + 3 :]
             lone = Engine(model, eos_ids=[EOS] if answer[0] != EOS else [])
             lone.add([5, 6, n, *text[: closed + 3]], SamplingParams(temperature=0, max_tokens=1), thinking=False)
             assert lone.step()[0].ids[0] == answer[0]
+        assert forced > 1, "too few thoughts were closed by force for this test to mean anything"
 
 
 def test_a_call_sees_whether_the_prompt_left_a_thought_open(tokenizer: Tokenizer) -> None:
