@@ -18,6 +18,7 @@ def divisors(rng: Random, german: bool) -> Question:
         texts = (
             [
                 "Was ist der größte gemeinsame Teiler von {} und {}?",
+                "Was ist der ggT von {} und {}?",
                 "ggT von {} und {}",
                 "ggT({}, {})",
                 "Bestimme den ggT von {} und {}.",
@@ -25,6 +26,7 @@ def divisors(rng: Random, german: bool) -> Question:
             if german
             else [
                 "What is the greatest common divisor of {} and {}?",
+                "What is the gcd of {} and {}?",
                 "gcd of {} and {}",
                 "gcd({}, {})",
                 "Find the GCD of {} and {}.",
@@ -36,6 +38,7 @@ def divisors(rng: Random, german: bool) -> Question:
         texts = (
             [
                 "Was ist das kleinste gemeinsame Vielfache von {} und {}?",
+                "Was ist das kgV von {} und {}?",
                 "kgV von {} und {}",
                 "kgV({}, {})",
                 "Bestimme das kgV von {} und {}.",
@@ -43,6 +46,7 @@ def divisors(rng: Random, german: bool) -> Question:
             if german
             else [
                 "What is the least common multiple of {} and {}?",
+                "What is the lcm of {} and {}?",
                 "lcm of {} and {}",
                 "lcm({}, {})",
                 "Find the LCM of {} and {}.",
@@ -63,6 +67,8 @@ def bases(rng: Random, german: bool) -> Question:
         if german
         else {2: "binary", 8: "octal", 10: "decimal", 16: "hexadecimal"}
     )
+    if rng.random() < 0.3:
+        names = {**names, 16: "hex"}
     of, to = names[source], names[target]
     if source == 10:
         texts = (
@@ -135,6 +141,8 @@ def order_numbers(rng: Random, german: bool) -> Question:
             ["Sortiere absteigend: {}", "Sortiere diese Zahlen von groß nach klein: {}"]
             if descending
             else [
+                "Sortiere {}",
+                "Sortiere die Zahlen {}.",
                 "Sortiere: {}",
                 "Sortiere diese Zahlen: {}",
                 "Ordne diese Zahlen von klein nach groß: {}",
@@ -146,6 +154,8 @@ def order_numbers(rng: Random, german: bool) -> Question:
             ["Sort in descending order: {}", "Sort these numbers from largest to smallest: {}"]
             if descending
             else [
+                "Sort {}",
+                "Sort the numbers {}.",
                 "Sort: {}",
                 "Sort these numbers: {}",
                 "Put these numbers in order: {}",
@@ -170,13 +180,24 @@ def compare(rng: Random, german: bool) -> Question:
     answer, shown = (ordered[0].replace(".", ","), [n.replace(".", ",") for n in pair]) if comma else (ordered[0], pair)
     if german:
         texts = (
-            ["Was ist größer, {} oder {}?", "Welche Zahl ist größer: {} oder {}?"]
+            [
+                "Ist {} oder {} größer?",
+                "Was ist mehr: {} oder {}?",
+                "Was ist größer, {} oder {}?",
+                "Welche Zahl ist größer: {} oder {}?",
+            ]
             if larger
             else ["Was ist kleiner, {} oder {}?", "Welche Zahl ist kleiner: {} oder {}?"]
         )
     else:
         texts = (
-            ["Which is larger, {} or {}?", "Which number is bigger, {} or {}?", "What is greater: {} or {}?"]
+            [
+                "Which is bigger, {} or {}?",
+                "Is {} or {} larger?",
+                "Which is larger, {} or {}?",
+                "Which number is bigger, {} or {}?",
+                "What is greater: {} or {}?",
+            ]
             if larger
             else ["Which is smaller, {} or {}?", "Which number is less, {} or {}?"]
         )

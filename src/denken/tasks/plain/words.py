@@ -9,10 +9,18 @@ from denken.tasks.words import ENGLISH, GERMAN
 
 
 def _word(rng: Random, german: bool) -> str:
-    """A word of the language, or a string of letters that is none: spelling must not depend on knowing the word."""
-    if rng.random() < 0.5:
+    """A word of the language, or a string of letters that is none: spelling must not depend on knowing the word.
+
+    Some strings repeat a few letters over and over, and some are long: that is where copying goes wrong.
+    """
+    kind = rng.random()
+    if kind < 0.5:
         return rng.choice(GERMAN if german else ENGLISH)
-    return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(3, 10)))
+    alphabet = "abcdefghijklmnopqrstuvwxyz"
+    if kind < 0.7:
+        alphabet = "".join(rng.sample(alphabet, rng.randint(2, 5)))
+    word = "".join(rng.choice(alphabet) for _ in range(rng.randint(3, rng.choice((10, 10, 16)))))
+    return word.capitalize() if rng.random() < 0.2 else word
 
 
 def letters(rng: Random, german: bool) -> Question:
