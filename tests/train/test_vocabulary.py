@@ -23,6 +23,16 @@ def test_only_words_and_single_signs_become_pieces() -> None:
     assert set(pieces) == {"What", "Ġis", "Ġ+", "Ġ-", "Ġ("}
 
 
+def test_pieces_that_are_as_common_come_in_the_order_of_the_text() -> None:
+    """Whatever Python's hashes are, the same texts make the same ids."""
+    words = "one two three four five six seven eight nine ten".split()
+    assert common_pieces([[" ".join(words)], [" nine"]]) == [
+        "Ġnine",
+        "one",
+        *("Ġ" + w for w in words[1:] if w != "nine"),
+    ]
+
+
 def test_a_built_vocabulary_loads_and_round_trips(tmp_path: Path) -> None:
     build(["Ġis", "What", "ĊĊ"], tmp_path, context=64)
     tokenizer = Tokenizer.load(tmp_path)

@@ -51,14 +51,16 @@ def common_pieces(texts_by_source: Iterable[list[str]], *, share: float = 0.03, 
     must look the same whatever stands beside it.
     """
     split = pre_tokenizers.Split(Regex(LLAMA3_PIECES), behavior="isolated")
-    found = Counter[str]()
+    found: dict[str, float] = {}
     for texts in texts_by_source:
-        pieces = Counter(piece for text in texts for piece in {p for p, _ in split.pre_tokenize_str(text)})
+        # Each piece once a text, in the order of the text: a set would order equals differently in every process.
+        pieces = Counter(piece for text in texts for piece in dict.fromkeys(p for p, _ in split.pre_tokenize_str(text)))
         for piece, count in pieces.items():
             if count >= share * len(texts) and _is_word(piece) != _is_sign(piece):
-                found[piece] += count / len(texts)
+                found[piece] = found.get(piece, 0.0) + count / len(texts)
+    commonest = sorted(found, key=found.__getitem__, reverse=True)[:most]
     spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    return ["".join(p for p, _ in spell.pre_tokenize_str(piece)) for piece, _ in found.most_common(most)]
+    return ["".join(p for p, _ in spell.pre_tokenize_str(piece)) for piece in commonest]
 
 
 def _is_word(piece: str) -> bool:
