@@ -25,7 +25,7 @@ def test_only_words_and_single_signs_become_pieces() -> None:
 
 def test_pieces_that_are_as_common_come_in_the_order_of_the_text() -> None:
     """Whatever Python's hashes are, the same texts make the same ids."""
-    words = "one two three four five six seven eight nine ten".split()
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     assert common_pieces([[" ".join(words)], [" nine"]]) == [
         "Ġnine",
         "one",
