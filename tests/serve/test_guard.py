@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import pytest
@@ -96,18 +97,18 @@ def test_large_chunked_bodies_are_refused_on_the_wire(server, speaker):
     assert not speaker.asked
 
 
-def test_a_body_that_does_not_come_is_given_up(speaker, server, monkeypatch):
+def test_a_body_that_does_not_come_is_given_up(speaker):
     app = guard.Guard(create_app(speaker), body_seconds=0.1)
     sent = []
 
     async def receive():
-        await __import__("asyncio").sleep(5)
+        await asyncio.sleep(5)
 
     async def send(message):
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": [(b"host", b"localhost")]}
-    __import__("asyncio").run(app(scope, receive, send))
+    asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == 408
 
 
