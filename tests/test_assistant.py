@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from denken.assistant import Assistant, load
-from denken.chat.message import Message
+from denken.chat.message import Message, ToolCall
 from denken.engine.sequence import Output
 from denken.errors import CheckpointError, ConfigError, RequestError, UnknownNameError
 from denken.serve.speaker import ContextFull
@@ -41,6 +41,15 @@ def test_thinking_can_be_left_out(tokenizer):
     assistant = speaking(tokenizer, script(tokenizer, None, "42"))
     answer = assistant.ask("Hi", thinking=False)
     assert (answer.thought, answer.text, answer.thought_tokens) == ("", "42", 0)
+    assert assistant._stream.prompts[0][1] is False
+
+
+def test_after_a_tools_output_the_answer_is_no_thought(tokenizer):
+    assistant = speaking(tokenizer, script(tokenizer, None, "42"))
+    call = ToolCall("add", "{}")
+    asked = [Message("user", "Hi"), Message("assistant", "", tool_calls=(call,)), Message("tool", "42")]
+    answer = assistant.ask(asked)
+    assert (answer.thought, answer.text) == ("", "42")
     assert assistant._stream.prompts[0][1] is False
 
 

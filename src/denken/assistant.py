@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from denken.chat.message import Message
 from denken.chat.parser import Event, Parser
-from denken.chat.template import END_THINK, EOS, end_of_thinking, render
+from denken.chat.template import END_THINK, EOS, end_of_thinking, open_thought, render
 from denken.errors import CheckpointError, RequestError, UnknownNameError
 from denken.serve.speaker import ContextFull, Piece, TokenLogprob, Usage
 from denken.tokenizer import Tokenizer
@@ -232,7 +232,9 @@ class Assistant:
             if not self._started:
                 self._stream.start()
                 self._started = True
-        return Reply(self._stream, self.tokenizer, prompt, params or self.defaults, thinking)
+        # After a tool's output the turn goes on where no thought is open, whatever was asked for.
+        opened = open_thought(prompt, self.tokenizer)
+        return Reply(self._stream, self.tokenizer, prompt, params or self.defaults, opened)
 
     def close(self) -> None:
         """Stops the engine's thread; what is still being generated is aborted."""
