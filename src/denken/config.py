@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from denken.errors import ConfigError
+from denken.errors import ConfigError, UnknownNameError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -154,9 +154,20 @@ class Recipe(Section):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a recipe file. ConfigError names every key that is wrong, and the near miss of an unknown one."""
+        """Read a recipe file. ConfigError names every key that is wrong, and the near miss of an unknown one.
+
+        UnknownNameError where there is no such file names the nearest one beside it.
+        """
         try:
             text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            beside = {file.name: file for file in path.parent.glob("*.toml")}
+            beside |= {file.parent.name: file.parent for file in path.parent.glob("*/recipe.toml")}
+            near = difflib.get_close_matches(path.name, beside, n=1)
+            hint = (
+                f"did you mean {str(beside[near[0]])!r}?" if near else "give the path of a recipe.toml, or its folder."
+            )
+            raise UnknownNameError(f"There is no recipe {str(path)!r}; {hint}") from None
         except OSError as error:
             raise ConfigError(
                 f"The recipe {path} cannot be read ({error.strerror}); give the path of a recipe.toml."

@@ -273,6 +273,12 @@ def test_a_second_run_in_the_same_folder_is_refused(recipe: Path, tmp_path: Path
         train(recipe, run_dir=tmp_path / "run")
 
 
+def test_a_run_needs_a_folder_of_its_own(recipe: Path):
+    for place in (recipe, recipe / "run"):
+        with pytest.raises(ConfigError, match=r"recipe\.toml.* cannot be made"):
+            train(recipe, run_dir=place)
+
+
 def test_starting_over_needs_an_empty_folder(straight: Path, recipe: Path):
     with pytest.raises(ConfigError, match="already holds a run"):
         train(recipe, run_dir=straight, resume=False)

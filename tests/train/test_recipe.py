@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from denken.config import Recipe, parse
-from denken.errors import ConfigError
+from denken.errors import ConfigError, UnknownNameError
 from denken.train.shape import model_config
 
 GOOD = """
@@ -78,8 +78,16 @@ def test_a_bad_recipe_is_named(tmp_path: Path, old: str, new: str, message: str)
 
 
 def test_a_recipe_that_is_not_there(tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"cannot be read"):
+    with pytest.raises(UnknownNameError, match=r"no recipe '.*none\.toml'; give the path"):
         Recipe.load(tmp_path / "none.toml")
+    (tmp_path / "second").mkdir()
+    for file in ("first.toml", "second/recipe.toml"):
+        (tmp_path / file).write_text(GOOD)
+    for typed, meant in (("frist.toml", "first.toml"), ("secnod", "second")):
+        with pytest.raises(UnknownNameError, match=f"did you mean '.*{meant}'"):
+            Recipe.load(tmp_path / typed)
+    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\)"):
+        Recipe.load(tmp_path)
 
 
 def test_a_recipe_that_is_no_text(tmp_path: Path):

@@ -277,7 +277,10 @@ def _run(mesh: Mesh, recipe_path: str, run_folder: str, resume: bool) -> None:
     recipe = Recipe.load(path)
     if not resume and any((folder / "checkpoints").glob("step-*")):
         raise ConfigError(f"{folder} already holds a run; resume it, give the recipe another name, or move it away.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The run's folder {folder} cannot be made ({error.strerror}); name another.") from None
     with only_one(folder) if mesh.main else nullcontext(), stop_signals() as stopping:
         log = RunLog(folder, recipe.train.total_steps) if mesh.main else None
         warn = log.warn if log is not None else _silence
