@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -214,9 +213,11 @@ def test_eval_says_before_it_begins_that_it_cannot_write(run, tmp_path):
 
 
 def test_help_is_quick():
-    started = time.perf_counter()
+    before = os.times()
     done = subprocess.run([sys.executable, "-m", "denken", "--help"], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 5  # about 0.2 s on a machine at rest
+    after = os.times()
+    # About 0.3 s; processor time, since others may use the machine as well.
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 2
     for command in ("ask", "chat", "serve", "eval", "train", "tasks", "version"):
         assert f"\n  {command}" in done.stdout
 
