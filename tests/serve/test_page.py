@@ -48,3 +48,6 @@ def test_both_languages_say_everything():
         re.findall(r'data-(?:text|label|placeholder)="(\w+)"', read("index.html"))
     )
     assert used == english
+    examples = [set(re.findall(r'"([^"]+)"', line)) for line in re.findall(r"examples: \[(.*)\]", script)]
+    assert len(examples) == 2
+    assert not examples[0] & examples[1]

@@ -56,7 +56,7 @@ const TEXTS = {
     failed: (why) => `Die Antwort ist abgebrochen: ${why}`,
     answering: "Denkt nach",
     done: "Die Antwort ist fertig.",
-    examples: ["Was ist 17 mal 23?", "Spell this word backward: stream", "Sort: 9, -3, 27, 4"],
+    examples: ["Was ist 17 mal 23?", "Schreibe Stern rückwärts.", "Sortiere: 9, -3, 27, 4"],
   },
 };
 
