@@ -4,7 +4,7 @@ from pathlib import Path
 
 import denken
 from denken.tokenizer import Tokenizer
-from denken.train.vocabulary import CONTROL, build, common_pieces
+from denken.train.vocabulary import CONTROL, build, build_for, common_pieces
 
 BUNDLED = Path(denken.__file__).parent / "bundled"
 
@@ -39,3 +39,13 @@ def test_a_built_vocabulary_loads_and_round_trips(tmp_path: Path) -> None:
     text = "What is this?\n\nÄpfel 苹果 🍎"
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert set(CONTROL) <= set(tokenizer.control_ids)
+
+
+def test_a_recipe_gets_the_words_of_its_tasks(tmp_path: Path) -> None:
+    recipe = BUNDLED.parents[2] / "recipes" / "bundled" / "recipe.toml"
+    size = build_for(recipe, tmp_path, problems=40)
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.vocab_size == size > 256 + len(CONTROL)
+    assert len(tokenizer.encode(" Greatest")) == 1  # of gcd's question
+    assert len(tokenizer.encode(" Primfaktoren")) == 1  # of plain:primes
+    assert len(tokenizer.encode("Greatestest")) == 11

@@ -6,11 +6,14 @@ words that questions are phrased in become single ids, which makes prompts three
 
 The file is an ordinary Hugging Face `tokenizer.json`: byte-level BPE with no merges and `ignore_merges`, cut up by
 Llama 3's regular expression, so a piece of text is either a whole word of the vocabulary or its bytes.
+
+    python -m denken.train.vocabulary recipes/bundled/recipe.toml my_tokenizer    # for a recipe of your own
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +21,9 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
+from denken.config import Recipe
+from denken.errors import ConfigError
+from denken.tasks import get
 from denken.tasks.base import Task
 from denken.tasks.smalltalk import SmalltalkTask
 
@@ -107,3 +113,17 @@ def build(pieces: Iterable[str], folder: Path, *, context: int) -> None:
         "clean_up_tokenization_spaces": False,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
+
+
+def build_for(recipe_path: Path, folder: Path, *, problems: int = 600) -> int:
+    """Builds the vocabulary for a recipe's mixture of tasks; returns its size, which the recipe's [model] must name."""
+    recipe = Recipe.load(recipe_path)
+    tasks = [get(source["task"], source.get("config")) for source in recipe.data.sources["sources"]]
+    build(pieces_for(tasks, problems=problems), folder, context=recipe.model["max_position_embeddings"])
+    return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        raise ConfigError("Give a recipe and a folder: python -m denken.train.vocabulary RECIPE.toml FOLDER")
+    print(f"vocab_size = {build_for(Path(sys.argv[1]), Path(sys.argv[2]))}")
