@@ -13,7 +13,7 @@ import pytest
 from reasoning_gym.factory import DATASETS, create_dataset
 
 from denken.errors import ConfigError, UnknownNameError
-from denken.tasks import BENCHMARK_SEED, EVALUATION_SEEDS_FROM, get, training_seed_allowed
+from denken.tasks import BENCHMARK_SEED, EVALUATION_SEEDS_FROM, get, gym, training_seed_allowed
 from denken.tasks.base import Task, Traced
 from denken.tasks.gym import EXCLUDED, GymTask, names
 from denken.tasks.traces import WRITERS
@@ -186,3 +186,19 @@ def test_copying_the_integral_is_no_integration() -> None:
     judged = task.problem(3)
     score = task.score(judged, f"Integral({judged.metadata['integrand']}, {judged.metadata['variable']})")
     assert score.parts == {"correct": 0.0, "refused": 1.0}
+
+
+def test_a_seed_that_divides_by_zero_means_its_neighbours_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = gym.GymTask("basic_arithmetic").problem(6001)
+    draw = gym._library_item
+
+    def failing(name: str, key: str, seed: int) -> dict[str, object]:
+        if seed == 6000:
+            raise ZeroDivisionError
+        return draw(name, key, seed)
+
+    monkeypatch.setattr(gym, "_library_item", failing)
+    gym._remembered_item.cache_clear()
+    problem = gym.GymTask("basic_arithmetic").problem(6000)
+    assert (problem.prompt, problem.answer, problem.seed) == (expected.prompt, expected.answer, 6000)
+    gym._remembered_item.cache_clear()
