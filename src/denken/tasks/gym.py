@@ -213,7 +213,7 @@ def _data(name: str, key: str) -> Any:
 
 
 def _item(name: str, key: str, seed: int) -> dict[str, Any]:
-    """The library's item; where it fails by dividing by 0 (basic_arithmetic, once in 100,000 seeds) a neighbour's."""
+    """The library's item; where it fails by dividing by 0 (basic_arithmetic, on rare seeds) a neighbour's."""
     for neighbour in (seed, seed ^ 1, seed ^ 2, seed ^ 3):
         with contextlib.suppress(ZeroDivisionError):
             return _library_item(name, key, neighbour)
