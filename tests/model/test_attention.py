@@ -10,28 +10,11 @@ from denken.model.attention import CacheLayout, Causal, Packed
 from denken.model.config import ModelConfig
 from denken.model.rope import RopeScaling
 from denken.model.transformer import Transformer
+from small_configs import SMALL, SMALL_LATENT
 
-SMALL = {
-    "vocab_size": 61,
-    "hidden_size": 32,
-    "intermediate_size": 40,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "initializer_range": 0.2,
-}
 LATENT = ModelConfig(
     "deepseek_v3",
-    **SMALL,
-    q_lora_rank=12,
-    kv_lora_rank=10,
-    qk_nope_head_dim=6,
-    qk_rope_head_dim=4,
-    v_head_dim=7,
-    n_routed_experts=4,
-    n_shared_experts=1,
-    num_experts_per_tok=2,
-    moe_intermediate_size=8,
-    first_k_dense_replace=1,
+    **SMALL_LATENT,
     rope_scaling=RopeScaling("yarn", 4.0, original_max_position_embeddings=8, mscale=1.0, mscale_all_dim=0.8),
 )
 GROUPED = ModelConfig("qwen3", **SMALL, num_key_value_heads=2, tie_word_embeddings=True)

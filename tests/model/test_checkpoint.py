@@ -15,30 +15,13 @@ from denken.errors import CheckpointError, ConfigError
 from denken.model import checkpoint, quantize, tensorfile
 from denken.model.config import ModelConfig
 from denken.model.transformer import Transformer
+from small_configs import SMALL, SMALL_LATENT
 
-SMALL = {
-    "vocab_size": 61,
-    "hidden_size": 32,
-    "intermediate_size": 40,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "initializer_range": 0.2,
-}
 DENSE = ModelConfig("qwen3", **SMALL, num_key_value_heads=2, eos_token_id=(3, 4))
 TIED = ModelConfig("llama", **SMALL, tie_word_embeddings=True)
 LATENT = ModelConfig(
     "deepseek_v3",
-    **SMALL,
-    q_lora_rank=12,
-    kv_lora_rank=10,
-    qk_nope_head_dim=6,
-    qk_rope_head_dim=4,
-    v_head_dim=7,
-    n_routed_experts=4,
-    n_shared_experts=1,
-    num_experts_per_tok=2,
-    moe_intermediate_size=8,
-    first_k_dense_replace=1,
+    **SMALL_LATENT,
     num_nextn_predict_layers=1,
 )
 
