@@ -101,7 +101,7 @@ class _Drawer:
             raise ConfigError(f"No source of the mixture is open at document {index}; give one without `last`.")
         chosen = rng.choices(open_now, [sources[i].weight for i in open_now])[0]
         messages = []
-        if self.short and chosen in self.short and rng.random() < self.mixture.turns:
+        if chosen in self.short and rng.random() < self.mixture.turns:
             for _ in range(rng.choice((1, 1, 2))):
                 question, answer = self._turn(rng, rng.choice(self.short))
                 messages += [question, Message("assistant", answer.content)]

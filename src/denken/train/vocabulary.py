@@ -93,8 +93,11 @@ def pieces_for(tasks: Iterable[Task], *, problems: int = 600) -> list[str]:
     return ["ĊĊ", "]=", *common_pieces(texts)]
 
 
-def build(pieces: Iterable[str], folder: Path, *, context: int) -> None:
-    """Writes tokenizer.json and tokenizer_config.json: control ids first, then 256 bytes, then the pieces."""
+def build(pieces: Iterable[str], folder: Path, *, context: int) -> int:
+    """Writes tokenizer.json and tokenizer_config.json: control ids first, then 256 bytes, then the pieces.
+
+    Returns how many ids there are.
+    """
     vocabulary: dict[str, int] = {}
     for symbol in (*CONTROL, *sorted(pre_tokenizers.ByteLevel.alphabet()), *pieces):
         vocabulary.setdefault(symbol, len(vocabulary))
@@ -113,14 +116,14 @@ def build(pieces: Iterable[str], folder: Path, *, context: int) -> None:
         "clean_up_tokenization_spaces": False,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
+    return len(vocabulary)
 
 
 def build_for(recipe_path: Path, folder: Path, *, problems: int = 600) -> int:
     """Builds the vocabulary for a recipe's mixture of tasks; returns its size, which the recipe's [model] must name."""
     recipe = Recipe.load(recipe_path)
     tasks = [get(source["task"], source.get("config")) for source in recipe.data.sources["sources"]]
-    build(pieces_for(tasks, problems=problems), folder, context=recipe.model["max_position_embeddings"])
-    return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
+    return build(pieces_for(tasks, problems=problems), folder, context=recipe.model["max_position_embeddings"])
 
 
 if __name__ == "__main__":
