@@ -61,6 +61,11 @@ class SamplingParams:
         if len(self.stop) > 16 or any(not 0 < len(s) <= 256 for s in self.stop):
             raise RequestError("stop takes at most 16 strings of 1 to 256 characters each.")
 
+    @property
+    def cuts(self) -> bool:
+        """Whether top-k, top-p or min-p may leave ids that cannot be drawn; greedy decoding draws none."""
+        return self.temperature > 0 and (self.top_k > 0 or self.top_p < 1 or self.min_p > 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
@@ -71,6 +76,8 @@ class Completion:
         top-k, top-p and min-p; at temperature 0, which draws nothing, the model's own); 0.0 for an id that was forced.
     policy_version: which weights produced it (one higher after every update).
     cached_tokens: how many of the prompt's ids came from the prefix cache.
+    kept: how many ids could have been drawn at each place, the likeliest ones, after top-k, top-p and min-p; 1 for an
+        id that was forced. Empty where nothing was cut (`SamplingParams.cuts`): every id could have been drawn.
     """
 
     ids: tuple[int, ...]
@@ -78,6 +85,7 @@ class Completion:
     finish_reason: FinishReason = "stop"
     policy_version: int = 0
     cached_tokens: int = 0
+    kept: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,22 @@ def test_a_seed_gives_the_same_ids_in_any_company(models: dict[str, Transformer]
     assert len(set(ids(engine(models["qwen3"])([question] * 4, unseeded)))) > 1
 
 
+@torch.no_grad()
+def test_kept_ids_are_those_the_logprobs_were_taken_over(models: dict[str, Transformer]) -> None:
+    """Masking all but the `kept` likeliest logits and normalising again gives the reported log-probabilities."""
+    params = SamplingParams(temperature=0.9, top_p=0.8, top_k=20, seed=5, max_tokens=12)
+    questions = prompts(5)
+    for question, answer in zip(questions, engine(models["qwen3"])(questions, params), strict=True):
+        assert len(answer.kept) == len(answer.ids)
+        assert max(answer.kept) <= 20
+        logprobs = reference(models["qwen3"], question, answer.ids, temperature=0.9)
+        for row, id_, logprob, kept in zip(logprobs, answer.ids, answer.logprobs, answer.kept, strict=True):
+            left = row.masked_fill(row < row.sort(descending=True).values[kept - 1], -torch.inf).log_softmax(-1)
+            assert float(left[id_]) == pytest.approx(logprob, abs=1e-4)
+    for plain in (GREEDY, SamplingParams(temperature=0.9, top_p=1.0, max_tokens=4)):
+        assert engine(models["qwen3"])(questions, plain)[0].kept == ()
+
+
 def test_top_logprobs_lie_beside_each_id(models: dict[str, Transformer]) -> None:
     subject = engine(models["qwen3"])
     request = subject.add([5, 6, 7], dataclasses.replace(GREEDY, top_logprobs=3))

@@ -53,6 +53,8 @@ def test_each_choice_and_its_logprob_follow_the_definition(size: int, spread: fl
         expected = distribution(logits[row].tolist(), params)
         assert choice.id in expected, params
         assert choice.logprob == pytest.approx(math.log(expected[choice.id]), abs=2e-4), params
+        # Sums in another order may put the border of a nucleus one id further.
+        assert choice.kept == (pytest.approx(len(expected), abs=1) if params.cuts else 0), params
 
 
 @pytest.mark.parametrize("params", CUTS, ids=repr)
@@ -82,6 +84,21 @@ def test_greedy_takes_the_largest_and_reports_log_softmax() -> None:
     assert choice.id == 1
     assert choice.logprob == pytest.approx(logprobs[1])
     assert choice.top == ((1, pytest.approx(logprobs[1])), (2, pytest.approx(logprobs[2])))
+
+
+def test_kept_counts_what_was_left_and_only_where_something_was_cut() -> None:
+    logits = torch.tensor([[2.0, 4.0, 3.0, 0.0, -3.0]])
+    left = {
+        SamplingParams(temperature=1, top_p=1): 0,
+        SamplingParams(temperature=0, top_p=0.5, top_k=2): 0,
+        SamplingParams(temperature=1, top_p=1, top_k=3): 3,
+        SamplingParams(temperature=1, top_p=1, top_k=50): 5,
+        SamplingParams(temperature=1, top_p=0.7): 2,
+        SamplingParams(temperature=1, top_p=1, min_p=0.1): 3,
+        SamplingParams(temperature=1, top_p=0.7, top_k=1): 1,
+    }
+    choices = sample(logits.expand(len(left), -1), list(left), [0.1] * len(left))
+    assert [choice.kept for choice in choices] == list(left.values())
 
 
 def test_alternatives_that_were_cut_away_are_not_reported() -> None:

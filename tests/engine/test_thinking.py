@@ -49,6 +49,18 @@ def test_at_the_budget_the_closing_ids_are_forced_and_the_answer_follows() -> No
     assert completion.finish_reason == "stop"
 
 
+def test_forced_ids_have_kept_one_and_a_logprob_of_zero() -> None:
+    model = ScriptedModel([0, 0, 0, *[THOUGHT] * 8, ANSWER, EOS], context=120)
+    subject = Engine(model, eos_ids=[EOS], end_of_thinking=CLOSING)  # type: ignore[arg-type]
+    subject.add([5, 6, 7], SamplingParams(temperature=1, top_p=1, top_k=4, seed=1, thinking_budget=5, max_tokens=12))
+    outputs = []
+    while subject.has_work:
+        outputs += subject.step()
+    kept = [kept for output in outputs for kept in output.kept]
+    assert kept[:8] == [4] * 5 + [1] * 3
+    assert [lp for output in outputs for lp in output.logprobs][5:8] == [0.0] * 3
+
+
 def test_a_budget_of_nothing_answers_at_once() -> None:
     completion = run([THOUGHT] * 3 + [ANSWER, EOS], thinking_budget=0)
     assert completion.ids == (*CLOSING, ANSWER, EOS)

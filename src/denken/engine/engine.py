@@ -238,7 +238,7 @@ class Engine:
             chunk.sequence.computed += chunk.count
         for chunk, choice in zip([chunk for chunk in chunks if chunk.last], choices, strict=True):
             sequence = chunk.sequence
-            sequence.append(choice.id, choice.logprob, choice.top)
+            sequence.append(choice.id, choice.logprob, choice.top, choice.kept)
             output = sequence.release()
             if output is not None:
                 outputs.append(output)
@@ -272,4 +272,5 @@ def _join(outputs: list[Output], policy_version: int) -> Completion:
         finish_reason,
         policy_version,
         outputs[-1].cached_tokens,
+        tuple(kept for output in outputs for kept in output.kept),
     )

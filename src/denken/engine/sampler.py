@@ -28,11 +28,15 @@ WIDTHS = (64, 1024)
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The id drawn for a row, its log-probability, and as many of the likeliest alternatives as were asked for."""
+    """The id drawn for a row, its log-probability, and as many of the likeliest alternatives as were asked for.
+
+    kept: how many ids could have been drawn; 0 where the parameters cut none.
+    """
 
     id: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+    kept: int = 0
 
 
 def sample(logits_RV: Tensor, params: Sequence[SamplingParams], noise: Sequence[float]) -> list[Choice]:
@@ -53,18 +57,18 @@ def _greedy(logits_RV: Tensor, params: list[SamplingParams], noise: list[float])
     best_R, ids_R = logits_RV.max(dim=-1)
     total_R = logits_RV.logsumexp(dim=-1)
     logprobs_RV = logits_RV - total_R[:, None] if _most(params) else logits_RV
-    return _choices(ids_R, best_R - total_R, *_top(logprobs_RV, _most(params)), params)
+    return _choices(ids_R, best_R - total_R, *_top(logprobs_RV, _most(params)), None, params)
 
 
 def _whole(logits_RV: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:
     """Rows without top-k and top-p: nothing needs to be sorted."""
-    logprobs_RV = _at_temperature(logits_RV, params)
+    logprobs_RV, kept_R = _at_temperature(logits_RV, params), None
     floor_R1 = _column([math.log(p.min_p) if p.min_p > 0 else -math.inf for p in params], logits_RV)
     if any(p.min_p > 0 for p in params):
         logprobs_RV = logprobs_RV.masked_fill(logprobs_RV < logprobs_RV.amax(-1, keepdim=True) + floor_R1, -math.inf)
-        logprobs_RV = logprobs_RV.log_softmax(dim=-1)
+        logprobs_RV, kept_R = logprobs_RV.log_softmax(dim=-1), _left(logprobs_RV)
     ids_R = _draw(logprobs_RV, noise)
-    return _choices(ids_R, _at(logprobs_RV, ids_R), *_top(logprobs_RV, _most(params)), params)
+    return _choices(ids_R, _at(logprobs_RV, ids_R), *_top(logprobs_RV, _most(params)), kept_R, params)
 
 
 def _cut(logits_RV: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:
@@ -118,7 +122,8 @@ def _cut_sorted(logprobs_RW: Tensor, ids_RW: Tensor, params: list[SamplingParams
     ranks_R = _draw(logprobs_RW, noise)
     most = _most(params)
     ids_R = _at(ids_RW, ranks_R)
-    return _choices(ids_R, _at(logprobs_RW, ranks_R), logprobs_RW[:, :most], ids_RW[:, :most], params)
+    top_logprobs, top_ids = logprobs_RW[:, :most], ids_RW[:, :most]
+    return _choices(ids_R, _at(logprobs_RW, ranks_R), top_logprobs, top_ids, _left(logprobs_RW), params)
 
 
 def _kind(params: SamplingParams) -> Callable[[Tensor, list[SamplingParams], list[float]], list[Choice]]:
@@ -146,16 +151,29 @@ def _top(logprobs_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _choices(
-    ids_R: Tensor, logprobs_R: Tensor, top_logprobs: Tensor, top_ids: Tensor, params: list[SamplingParams]
+    ids_R: Tensor,
+    logprobs_R: Tensor,
+    top_logprobs: Tensor,
+    top_ids: Tensor,
+    kept_R: Tensor | None,
+    params: list[SamplingParams],
 ) -> list[Choice]:
     """Tensors to plain numbers; alternatives that were cut away are not reported."""
+    kept = [0] * len(params)
+    if kept_R is not None:
+        kept = [count if p.cuts else 0 for count, p in zip(kept_R.tolist(), params, strict=True)]
     tops: list[tuple[tuple[int, float], ...]] = [()] * len(params)
     if top_ids.shape[1]:
         tops = [
             tuple((i, v) for i, v in zip(ids[: p.top_logprobs or 0], values, strict=False) if v > -math.inf)
             for ids, values, p in zip(top_ids.tolist(), top_logprobs.tolist(), params, strict=True)
         ]
-    return [Choice(*row) for row in zip(ids_R.tolist(), logprobs_R.tolist(), tops, strict=True)]
+    return [Choice(*row) for row in zip(ids_R.tolist(), logprobs_R.tolist(), tops, kept, strict=True)]
+
+
+def _left(logprobs_RV: Tensor) -> Tensor:
+    """How many columns of each row have not been cut away (R,)."""
+    return (logprobs_RV > -math.inf).sum(dim=-1)
 
 
 def _most(params: list[SamplingParams]) -> int:

@@ -36,6 +36,7 @@ class Output:
     finish_reason: None while the request runs.
     cached_tokens: how many of the prompt's ids came from the prefix cache.
     top_logprobs: for each id the likeliest (id, logprob) pairs; empty unless they were asked for.
+    kept: for each id how many could have been drawn in its place; empty where nothing is cut.
     surplus: how many characters at the end of the text decoded so far are a stop string and what came with it. They
         lie within the text of these ids; whoever decodes cuts them off. 0 unless a stop string was found.
     """
@@ -47,6 +48,7 @@ class Output:
     cached_tokens: int = 0
     top_logprobs: tuple[TopLogprobs, ...] = ()
     surplus: int = 0
+    kept: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ class Sequence:
     prompt: int = field(init=False)
     logprobs: list[float] = field(default_factory=list)
     top_logprobs: list[TopLogprobs] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
     surplus: int = 0
     _released: int = 0
     _thought_limit: int | None = field(init=False)
@@ -186,13 +189,13 @@ class Sequence:
         digest = hashlib.blake2b(f"{self.seed}:{len(self.ids)}".encode(), digest_size=4).digest()
         return int.from_bytes(digest, "little") / 2**32
 
-    def append(self, id: int, logprob: float, top: TopLogprobs = ()) -> None:
-        """Takes a sampled id and draws the consequences."""
+    def append(self, id: int, logprob: float, top: TopLogprobs = (), kept: int = 0) -> None:
+        """Takes a sampled id, one of `kept` that could have been drawn, and draws the consequences."""
         ends = id in self.endings.eos_ids
         if self.thinking and ends and self._can_close:
             self._close_thought()
         else:
-            self._push(id, logprob, top)
+            self._push(id, logprob, top, kept)
             if ends:
                 self.finish_reason = "stop"
             elif self.thinking and id == self.endings.closer:
@@ -220,13 +223,16 @@ class Sequence:
             self.cached_tokens,
             tuple(self.top_logprobs[start:end]),
             self.surplus,
+            tuple(self.kept[start:end]),
         )
 
-    def _push(self, id: int, logprob: float, top: TopLogprobs) -> None:
+    def _push(self, id: int, logprob: float, top: TopLogprobs, kept: int) -> None:
         self.ids.append(id)
         self.logprobs.append(logprob)
         if self.params.top_logprobs is not None:
             self.top_logprobs.append(top)
+        if self.params.cuts:
+            self.kept.append(kept)
 
     @property
     def _can_close(self) -> bool:
@@ -241,7 +247,7 @@ class Sequence:
 
     def _close_thought(self) -> None:
         for id in self.endings.closing:
-            self._push(id, 0.0, ((id, 0.0),))
+            self._push(id, 0.0, ((id, 0.0),), 1)
         self.thinking = False
         self._answer_begins = len(self.ids)
         self._watch_answer(after_thought=True)
