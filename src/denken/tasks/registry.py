@@ -2,6 +2,7 @@
 
     countdown, gym:countdown    a data set of reasoning-gym (`denken.tasks.gym`)
     plain:sums                  questions in ordinary words, English and German (`denken.tasks.plain`)
+    game:countdown              games with numbers (`denken.tasks.games`)
     smalltalk:talk              greetings, and what lies outside (`denken.tasks.smalltalk`)
     jsonl:questions.jsonl       your own questions (`denken.tasks.dataset`); a path that ends in .jsonl works too
 
@@ -11,6 +12,7 @@ A data set that `denken.tasks.traces` knows how to solve in writing comes back a
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,17 +45,31 @@ def get(name: str, config: Mapping[str, Any] | None = None) -> Task:
 
         _check_settings(name, config, ())
         return SmalltalkTask(rest)
+    if kind == "game" and colon:
+        from denken.tasks.games import GAMES
+
+        if rest not in GAMES:
+            raise unknown_name("game", rest, GAMES)
+        game = GAMES[rest]
+        _check_settings(name, config, list(inspect.signature(game).parameters))
+        return game(**dict(config or {}))
     if colon and kind != "gym":
-        raise ConfigError(f"{name!r} names no kind of task; write gym:NAME, plain:KIND, smalltalk:KIND or jsonl:PATH.")
+        raise ConfigError(f"{name!r} names no kind of task; write gym:NAME, game:NAME, plain:KIND, smalltalk:KIND or jsonl:PATH.")
     plain = rest if colon else name
     return TracedGymTask(plain, WRITERS[plain], config) if plain in WRITERS else GymTask(plain, config)
 
 
 def names() -> list[str]:
     """Every name that `get` takes, but for prefixes that may be left out and your own files."""
-    from denken.tasks import gym, plain
+    from denken.tasks import games, gym, plain
 
-    return [*gym.names(), *(f"plain:{kind}" for kind in plain.KINDS), "smalltalk:talk", "smalltalk:outside"]
+    return [
+        *gym.names(),
+        *(f"game:{game}" for game in games.GAMES),
+        *(f"plain:{kind}" for kind in plain.KINDS),
+        "smalltalk:talk",
+        "smalltalk:outside",
+    ]
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownNameError:
