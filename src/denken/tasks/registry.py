@@ -54,7 +54,9 @@ def get(name: str, config: Mapping[str, Any] | None = None) -> Task:
         _check_settings(name, config, list(inspect.signature(game).parameters))
         return game(**dict(config or {}))
     if colon and kind != "gym":
-        raise ConfigError(f"{name!r} names no kind of task; write gym:NAME, game:NAME, plain:KIND, smalltalk:KIND or jsonl:PATH.")
+        raise ConfigError(
+            f"{name!r} names no kind of task; write gym:NAME, game:NAME, plain:KIND, smalltalk:KIND or jsonl:PATH."
+        )
     plain = rest if colon else name
     return TracedGymTask(plain, WRITERS[plain], config) if plain in WRITERS else GymTask(plain, config)
 

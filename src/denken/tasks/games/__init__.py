@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-
 from denken.tasks.base import Traced
 from denken.tasks.games.countdown import Countdown
 from denken.tasks.games.expressions import Expressions
