@@ -98,7 +98,10 @@ class TrainSection(Section):
     processes: how many processes share a step. lanes: into how many streams the documents are dealt (a multiple of
         processes; None: as many as processes); a run keeps its loss curve under any processes that divide its lanes.
     threads: torch's threads a process; None: 1 with several processes, else torch's own choice.
-    init_from: a folder of weights to start from (Hugging Face format) instead of random ones.
+    init_from: weights to start from instead of random ones: a folder (Hugging Face's format, a run, a checkpoint),
+        "run:NAME" for the run of that name beside this one, or "bundled" for the model that comes with denken.
+    init_layers: which of its layers to take, in order, for a network with fewer: [0, 2, 4] starts a student of three
+        layers from every second one of six, as DistilBERT does (arXiv 1910.01108, section 3).
     eval_every: steps between looks at documents of another seed; 0 never looks. eval_documents: how many each time.
     """
 
@@ -117,12 +120,15 @@ class TrainSection(Section):
     log_every: int = Field(default=10, ge=1)
     eval_every: int = Field(default=0, ge=0)
     eval_documents: int = Field(default=64, ge=1)
-    init_from: Path | None = None
+    init_from: str | None = Field(default=None, min_length=1)
+    init_layers: tuple[int, ...] | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
         if (self.steps is None) == (self.tokens is None):
             raise ValueError("give either steps or tokens (the budget of the run), one of the two")
+        if self.init_layers is not None and self.init_from is None:
+            raise ValueError("init_layers are layers of init_from; give init_from too")
         return self
 
     @property
@@ -134,6 +140,100 @@ class TrainSection(Section):
         return max(1, -(-self.tokens // self.batch_tokens))
 
 
+class RewardSection(Section):
+    """What a rollout is paid for: the weights of the parts, of which the reward is the weighted mean.
+
+    accuracy: the task's own score. format: one closed thought, then an answer. language: the share of the thought's
+    words that are in the language asked for. length: short among the correct ones of its group.
+    """
+
+    accuracy: float = Field(default=1.0, ge=0)
+    format: float = Field(default=0.0, ge=0)
+    language: float = Field(default=0.0, ge=0)
+    length: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not any(self.model_dump().values()):
+            raise ValueError("all weights are 0, so nothing would be rewarded; give one above 0")
+        return self
+
+
+class RLTask(Section):
+    """One task whose answers are rewarded, how often it is drawn, and its own settings."""
+
+    task: str
+    weight: float = Field(default=1.0, gt=0)
+    config: dict[str, Any] = {}
+
+
+# What a published algorithm sets differently from GRPO; every key can be given in the recipe all the same.
+_ALGORITHM_DEFAULTS: dict[str, dict[str, Any]] = {
+    "grpo": {},
+    "dr_grpo": {"kl": 0.0},
+    "dapo": {"kl": 0.0, "clip_high": 0.28, "dynamic_sampling": True},
+    "gspo": {"kl": 0.0, "clip_low": 3e-4, "clip_high": 4e-4},
+    "cispo": {"kl": 0.0, "clip_low": 1.0, "clip_high": 4.0},
+}
+
+
+class RLSection(Section):
+    """Learning from scored samples: GRPO and its relatives (`denken.train.loss` names the papers).
+
+    algorithm: sets the defaults of the keys below; each can be given all the same. dr_grpo, dapo, gspo, cispo: kl = 0;
+        dapo: clip_high = 0.28, dynamic_sampling, overlong = a fifth of max_tokens; gspo: clip_low = 3e-4, clip_high =
+        4e-4; cispo: clip_low = 1, clip_high = 4.
+    problems, group: questions a step over all processes, and samples of each.
+    max_tokens: the most tokens of a sample. temperature, top_p, top_k: how it is drawn; top_k = 0 is off.
+    thinking: whether prompts open a thought.
+    clip_low, clip_high: the ratio to the policy that sampled counts from 1 - clip_low to 1 + clip_high.
+    kl: the weight of the divergence from a reference, which is the policy of `reference_every` steps ago at most
+        (0: of the start). 0 does without a reference.
+    minibatches: updates a step.
+    dynamic_sampling: groups whose rewards are all equal are replaced by others.
+    overlong: over how many tokens before max_tokens a punishment grows to 1; 0 is off.
+    importance_cap: the largest weight of truncated importance sampling; 0 is off.
+    eval_problems: questions of each task at every look (`eval_every` in [train]), answered greedily.
+    """
+
+    algorithm: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
+    problems: int = Field(default=16, ge=1)
+    group: int = Field(default=8, ge=2)
+    max_tokens: int = Field(default=384, ge=1)
+    temperature: float = Field(default=1.0, gt=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    thinking: bool = True
+    clip_low: float = Field(default=0.2, gt=0)
+    clip_high: float = Field(default=0.2, gt=0)
+    kl: float = Field(default=0.001, ge=0)
+    reference_every: int = Field(default=400, ge=0)
+    minibatches: int = Field(default=1, ge=1)
+    dynamic_sampling: bool = False
+    overlong: int = Field(default=0, ge=0)
+    importance_cap: float = Field(default=0.0, ge=0)
+    eval_problems: int = Field(default=32, ge=1)
+    tasks: tuple[RLTask, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_algorithm(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        defaults = _ALGORITHM_DEFAULTS.get(str(values.get("algorithm")), {})
+        if values.get("algorithm") == "dapo" and isinstance(values.get("max_tokens", 384), int):
+            defaults = defaults | {"overlong": values.get("max_tokens", 384) // 5}
+        return defaults | values
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.minibatches > self.problems:
+            raise ValueError(f"{self.problems} problems cannot make {self.minibatches} minibatches; lower minibatches")
+        if self.overlong > self.max_tokens:
+            raise ValueError("overlong is more than max_tokens; lower it")
+        return self
+
+
 class CostSection(Section):
     """What a core costs for an hour, in US dollars: the ledger multiplies."""
 
@@ -141,16 +241,36 @@ class CostSection(Section):
 
 
 class Recipe(Section):
-    """One training run, described completely."""
+    """One training run, described completely.
+
+    model, tokenizer: where they are left out, those of `train.init_from` (`denken.train.folder.complete` reads them).
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(default=1, ge=0)
-    model: dict[str, Any]
-    tokenizer: TokenizerSection
-    data: DataSection
+    model: dict[str, Any] = {}
+    tokenizer: TokenizerSection | None = None
+    data: DataSection = DataSection()
+    rl: RLSection | None = None
+    reward: RewardSection = RewardSection()
     optim: OptimSection = OptimSection()
     train: TrainSection
     cost: CostSection = CostSection()
+
+    @model_validator(mode="after")
+    def _network(self) -> Self:
+        for table, given in (("model", self.model), ("tokenizer", self.tokenizer)):
+            if not given and self.train.init_from is None:
+                raise ValueError(f"there is no [{table}]; add it, or take both from init_from in [train]")
+        return self
+
+    @model_validator(mode="after")
+    def _kind(self) -> Self:
+        if (self.data != DataSection()) == (self.rl is not None):
+            raise ValueError("give either [data], to learn from texts, or [rl], to learn from rewards, one of the two")
+        if self.rl is None and self.reward != RewardSection():
+            raise ValueError("[reward] belongs to [rl]; add [rl], or leave it out")
+        return self
 
     @classmethod
     def load(cls, path: Path) -> Self:

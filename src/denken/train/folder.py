@@ -1,27 +1,36 @@
-"""A run's folder: who holds it, what it ran on, and the model in it as it stands.
+"""A run's folder: who holds it, what it ran on, the model in it as it stands, and the weights it starts from.
 
 What the other files there hold is `checkpoint`'s, `runlog`'s and `ledger`'s business.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import platform
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 import denken
-from denken.errors import ConfigError
-from denken.model.checkpoint import save
+from denken.config import Recipe, TokenizerSection
+from denken.errors import CheckpointError, ConfigError, UnknownNameError
+from denken.model import checkpoint as exported
 from denken.model.transformer import Transformer
 from denken.tokenizer import Tokenizer
+from denken.train import checkpoint
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+RUN = "run:"
+BUNDLED = Path(denken.__file__).parent / "bundled"
+_LAYER = re.compile(r"(.*\blayers\.)(\d+)(\..*)")
 
 
 @contextmanager
@@ -64,7 +73,7 @@ def export(model: Transformer, tokenizer: Tokenizer, folder: Path) -> None:
     """Replace `folder/model` by these weights, with the tokenizer's files beside them."""
     new, old = folder / ".model.new", folder / ".model.old"
     shutil.rmtree(new, ignore_errors=True)
-    save(model, new)
+    exported.save(model, new)
     for name in TOKENIZER_FILES:
         if (tokenizer.folder / name).is_file():
             shutil.copyfile(tokenizer.folder / name, new / name)
@@ -83,3 +92,137 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.processor()
+
+
+def find(path: Path, base: Path) -> Path:
+    """A path of the recipe: relative to the working directory, or else to the recipe's folder."""
+    return path if path.is_absolute() or path.exists() or not (base / path).exists() else base / path
+
+
+def resolve(spec: str, base: Path, run_folder: Path) -> Path:
+    """What a recipe names: "run:NAME/..." lies in the run beside this one, all else is a path as in `find`.
+
+    spec: of "run:NAME/rest" the result is `run_folder.parent / NAME / rest`; "run:self" is this run.
+    UnknownNameError where there is nothing, with the nearest run.
+    """
+    if not spec.startswith(RUN):
+        path = find(Path(spec).expanduser(), base)
+        if not path.exists():
+            raise UnknownNameError(
+                f"The recipe names {spec!r}, and there is no such file or folder; give a path from the working "
+                f'directory or from {base}, or "run:NAME" for what another run has made.'
+            )
+        return path
+    name, _, rest = spec.removeprefix(RUN).partition("/")
+    runs = run_folder.absolute().parent
+    folder = run_folder if name == "self" else runs / name
+    path = folder / rest if rest else folder
+    if not name or name in (".", "..") or not path.exists():
+        what = f"{folder} holds no {rest}" if rest and folder.is_dir() else f"there is no run {name!r} in {runs}"
+        known = sorted(each.name for each in runs.iterdir() if each.is_dir()) if runs.is_dir() else []
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {RUN + near[0]!r}?" if near and near[0] != name else "train that recipe first."
+        raise UnknownNameError(f"The recipe names {spec!r}, but {what}; {hint}")
+    return path
+
+
+def resolve_weights(spec: str, base: Path, run_folder: Path) -> Path:
+    """The folder of weights that a recipe means: "bundled", "run:NAME" or a path.
+
+    It may be in Hugging Face's format, a run's folder or a checkpoint (`start_from` reads all three, `model_folder`
+    the first two). UnknownNameError where it does not exist.
+    """
+    if spec == "bundled" and not Path(spec).exists():
+        return BUNDLED
+    return resolve(spec, base, run_folder)
+
+
+def model_folder(folder: Path) -> Path:
+    """The folder in Hugging Face's format: this one, or a run's `model`. CheckpointError where there is neither."""
+    places = [folder, folder / "model"]
+    if (folder / "manifest.json").is_file():  # a checkpoint's run is two folders up
+        places.append(folder.parent.parent / "model")
+    for place in places:
+        if (place / "config.json").is_file():
+            return place
+    raise CheckpointError(
+        f"{folder} holds no model: there is no config.json in it or in its folder `model`. Give a folder in Hugging "
+        "Face's format, or a run that has saved once."
+    )
+
+
+def start_of(recipe: Recipe, base: Path, run_folder: Path) -> Path | None:
+    """The folder that the recipe's `init_from` means; None for random weights."""
+    spec = recipe.train.init_from
+    return None if spec is None else resolve_weights(spec, base, run_folder)
+
+
+def complete(recipe: Recipe, base: Path, run_folder: Path) -> Recipe:
+    """The recipe with the [model] and the [tokenizer] of its `init_from`, where it leaves them out.
+
+    With `init_layers` the network has as many layers as these.
+    """
+    start = start_of(recipe, base, run_folder)
+    if start is None or (recipe.model and recipe.tokenizer):
+        return recipe
+    given: dict[str, Any] = {}
+    if not recipe.model:
+        given["model"] = exported.read_config(model_folder(start)).to_hf()
+        if recipe.train.init_layers is not None:
+            given["model"]["num_hidden_layers"] = len(recipe.train.init_layers)
+    if recipe.tokenizer is None:
+        given["tokenizer"] = TokenizerSection(path=model_folder(start))
+    return recipe.model_copy(update=given)
+
+
+def load_tokenizer(recipe: Recipe, base: Path) -> Tokenizer:
+    """The tokenizer of a complete recipe."""
+    assert recipe.tokenizer is not None, "complete the recipe first"
+    return Tokenizer.load(find(recipe.tokenizer.path, base))
+
+
+def start_from(model: nn.Module, folder: Path, layers: Sequence[int] | None = None) -> None:
+    """Weights of a Hugging Face folder, of a checkpoint, or of a run's newest checkpoint, into a fresh network.
+
+    layers: layer i of the network gets the weights of layer `layers[i]` there; None takes them as they are.
+    """
+    if any((folder / "checkpoints").glob("step-*")):
+        newest = checkpoint.load_latest(folder / "checkpoints", lambda _: None)
+        tensors = newest.tensors["weights"] if newest is not None else {}
+    elif (folder / "manifest.json").is_file():
+        tensors = checkpoint.load(folder).tensors["weights"]
+    else:
+        there = exported.load(model_folder(folder), dtype=torch.float32)
+        tensors = {name: parameter.detach() for name, parameter in there.named_parameters()}
+    if layers is not None:
+        tensors = _chosen(tensors, layers, str(folder))
+    copy_weights({name: p.detach() for name, p in model.named_parameters()}, tensors, str(folder))
+
+
+def _chosen(tensors: Mapping[str, Tensor], layers: Sequence[int], where: str) -> dict[str, Tensor]:
+    """The tensors with layer `layers[i]` under the name of layer i, the other layers left out."""
+    found = {name: match for name in tensors if (match := _LAYER.fullmatch(name))}
+    count = 1 + max((int(match[2]) for match in found.values()), default=-1)
+    wrong = [layer for layer in layers if not 0 <= layer < count]
+    if wrong:
+        raise ConfigError(f"init_layers names layer {wrong[0]}, and {where} has layers 0 to {count - 1}.")
+    chosen = {name: tensor for name, tensor in tensors.items() if name not in found}
+    for name, match in found.items():
+        for new, old in enumerate(layers):
+            if old == int(match[2]):
+                chosen[f"{match[1]}{new}{match[3]}"] = tensors[name]
+    return chosen
+
+
+@torch.no_grad()
+def copy_weights(into: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> None:
+    """Fill a network's tensors from others of the same names. CheckpointError names one that is absent or of another
+    shape."""
+    for name, weight in into.items():
+        if name not in tensors or tensors[name].shape != weight.shape:
+            there = tuple(tensors[name].shape) if name in tensors else "nothing"
+            raise CheckpointError(
+                f"{where} holds {there} for {name}, the recipe's [model] wants {tuple(weight.shape)}; "
+                "make the recipe's [model] the same as theirs."
+            )
+        weight.copy_(tensors[name])

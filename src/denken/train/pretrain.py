@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from denken.config import Recipe
-from denken.errors import CheckpointError, ConfigError, DenkenError
-from denken.model import checkpoint as exported
+from denken.errors import ConfigError, DenkenError
 from denken.model.config import ModelConfig
 from denken.model.transformer import Transformer
 from denken.tokenizer import Tokenizer
@@ -33,7 +32,16 @@ from denken.train import checkpoint
 from denken.train.attend import packed
 from denken.train.batch import Batch, Packer
 from denken.train.data import documents
-from denken.train.folder import describe, export, only_one
+from denken.train.folder import (
+    complete,
+    copy_weights,
+    describe,
+    export,
+    load_tokenizer,
+    only_one,
+    start_from,
+    start_of,
+)
 from denken.train.ledger import Ledger, Price
 from denken.train.loss import cross_entropy, select_targets, sums_by_source
 from denken.train.optim import Optimizer, lr_factor
@@ -89,7 +97,8 @@ class Window:
 class Trainer:
     """The network, its optimiser and its lanes of documents, in one process of a `Mesh`."""
 
-    def __init__(self, recipe: Recipe, mesh: Mesh, tokenizer: Tokenizer, base: Path) -> None:
+    def __init__(self, recipe: Recipe, mesh: Mesh, tokenizer: Tokenizer, start: Path | None = None) -> None:
+        """recipe: complete, with its [model]. start: the folder that `init_from` means."""
         self.recipe, self.mesh, self.tokenizer = recipe, mesh, tokenizer
         settings = recipe.train
         self.lane_count = settings.lanes or mesh.world
@@ -101,8 +110,8 @@ class Trainer:
         self.config = model_config(recipe.model)
         _check_sizes(recipe, self.config, tokenizer)
         self.model = Transformer(self.config)
-        if settings.init_from is not None:
-            _start_from(self.model, find(settings.init_from, base))
+        if start is not None:
+            start_from(self.model, start, settings.init_layers)
         self.price = Price.of(self.model.named_parameters(), recipe.model)
         self.optimizer = Optimizer(
             self.model, recipe.optim, dtype=DTYPES[settings.dtype], stats=len(STATS), rank=mesh.rank, world=mesh.world
@@ -249,7 +258,7 @@ class Trainer:
             warn(
                 "the tokenizer has changed since the checkpoint; documents that were waiting to be packed are dropped."
             )
-        _copy_weights(self.optimizer.masters, saved.tensors["weights"], str(saved.folder))
+        copy_weights(self.optimizer.masters, saved.tensors["weights"], str(saved.folder))
         self.optimizer.publish()
         self.optimizer.restore(saved.tensors["optimizer"])
         self.done = saved.state["step"]
@@ -274,7 +283,7 @@ class Trainer:
 def _run(mesh: Mesh, recipe_path: str, run_folder: str, resume: bool) -> None:
     """One process of a run, from reading the recipe to the last checkpoint."""
     path, folder = Path(recipe_path), Path(run_folder)
-    recipe = Recipe.load(path)
+    recipe = complete(Recipe.load(path), path.parent, folder)
     if not resume and any((folder / "checkpoints").glob("step-*")):
         raise ConfigError(f"{folder} already holds a run; resume it, give the recipe another name, or move it away.")
     try:
@@ -284,7 +293,7 @@ def _run(mesh: Mesh, recipe_path: str, run_folder: str, resume: bool) -> None:
     with only_one(folder) if mesh.main else nullcontext(), stop_signals() as stopping:
         log = RunLog(folder, recipe.train.total_steps) if mesh.main else None
         warn = log.warn if log is not None else _silence
-        trainer = Trainer(recipe, mesh, Tokenizer.load(find(recipe.tokenizer.path, path.parent)), path.parent)
+        trainer = Trainer(recipe, mesh, load_tokenizer(recipe, path.parent), start_of(recipe, path.parent, folder))
         saved = checkpoint.load_latest(folder / "checkpoints", warn)
         ledger = trainer.restore(saved, warn) if saved is not None else Ledger()
         if log is not None:
@@ -378,11 +387,6 @@ def _tell_dropped(lanes: dict[str, Any], widest: int, log: RunLog) -> None:
         log.warn_once(f"{empty} of {taken} documents had nothing to learn and were dropped; see their masks.")
 
 
-def find(path: Path, base: Path) -> Path:
-    """A path of the recipe: relative to the working directory, or else to the recipe's folder."""
-    return path if path.is_absolute() or path.exists() or not (base / path).exists() else base / path
-
-
 def _check_sizes(recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer) -> None:
     if tokenizer.vocab_size > config.vocab_size:
         raise ConfigError(
@@ -426,30 +430,6 @@ def _metrics(step: int, window: Window, result: StepResult, losses: dict[str, fl
     }
 
 
-def _start_from(model: nn.Module, folder: Path) -> None:
-    """Weights of a Hugging Face folder, of a checkpoint, or of a run's newest checkpoint, into a fresh network."""
-    if (folder / "checkpoints").is_dir():
-        newest = checkpoint.load_latest(folder / "checkpoints", _silence)
-        tensors = newest.tensors["weights"] if newest is not None else {}
-    elif (folder / "manifest.json").is_file():
-        tensors = checkpoint.load(folder).tensors["weights"]
-    else:
-        tensors = {name: p.detach() for name, p in exported.load(folder, dtype=torch.float32).named_parameters()}
-    _copy_weights({name: p.detach() for name, p in model.named_parameters()}, tensors, str(folder))
-
-
-@torch.no_grad()
-def _copy_weights(into: dict[str, Tensor], tensors: dict[str, Tensor], where: str) -> None:
-    for name, weight in into.items():
-        if name not in tensors or tensors[name].shape != weight.shape:
-            there = tuple(tensors[name].shape) if name in tensors else "nothing"
-            raise CheckpointError(
-                f"{where} holds {there} for {name}, the recipe's [model] wants {tuple(weight.shape)}; "
-                "make the recipe's [model] the same as theirs."
-            )
-        weight.copy_(tensors[name])
-
-
 def _compare(old: dict[str, Any], new: dict[str, Any], warn: Callable[[str], None]) -> None:
     """Say what the recipe changed since the checkpoint. ConfigError if the network itself changed."""
     if old["model"] != new["model"]:
@@ -464,9 +444,11 @@ def _compare(old: dict[str, Any], new: dict[str, Any], warn: Callable[[str], Non
         before, after = old[section], new[section]
         if before == after:
             continue
-        if isinstance(before, dict):
+        if isinstance(before, dict) and isinstance(after, dict):
+            # A key that this version added says nothing while it is left out.
             keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
-            warn(f"[{section}] has changed since the checkpoint: {', '.join(keys)}; going on with the new recipe.")
+            if keys:
+                warn(f"[{section}] has changed since the checkpoint: {', '.join(keys)}; going on with the new recipe.")
         else:
             warn(f"{section} has changed from {before} to {after}; going on with the new recipe.")
 
