@@ -27,6 +27,8 @@ from denken.types import Completion, SamplingParams
 if TYPE_CHECKING:
     from denken.tokenizer import Tokenizer
 
+CACHE_BYTES = 512 << 20
+
 
 class Engine:
     """Generates for many requests at once, and satisfies `denken.types.Generate`.
@@ -36,7 +38,7 @@ class Engine:
         that a thought's end is recognised by (without a tokenizer: the first id). Empty: thoughts are not bounded.
     tokenizer: the model's own, for stop strings and to recognise `<think>`.
     cache_tokens: ids whose keys and values are kept, in blocks of block_size; the rows of `rows.py` may take as much
-        memory again, as they fill.
+        memory again, as they fill. None: 32768, or more where that many take less than CACHE_BYTES.
     max_batch_tokens: ids that go through the network in one step. max_sequences: requests that run at a time.
     prefix_reuse: whether prompts take over what earlier texts that began alike have computed.
 
@@ -50,12 +52,14 @@ class Engine:
         eos_ids: Collection[int],
         end_of_thinking: Sequence[int] = (),
         tokenizer: Tokenizer | None = None,
-        cache_tokens: int = 32768,
+        cache_tokens: int | None = None,
         block_size: int = 16,
         max_batch_tokens: int = 1024,
-        max_sequences: int = 64,
+        max_sequences: int = 256,
         prefix_reuse: bool = True,
     ) -> None:
+        if cache_tokens is None:
+            cache_tokens = _cache_tokens(model, max_sequences)
         if min(block_size, max_batch_tokens, max_sequences) < 1 or cache_tokens < block_size:
             raise ConfigError(
                 f"cache_tokens={cache_tokens}, block_size={block_size}, max_batch_tokens={max_batch_tokens} and "
@@ -246,6 +250,14 @@ class Engine:
                 del self._requests[sequence.request]
                 self._scheduler.remove(sequence)
         return outputs
+
+
+def _cache_tokens(model: Transformer, max_sequences: int) -> int:
+    """How many ids are cached where nobody says: room for many texts of a small model, for a few of a large one."""
+    layout = model.cache_layout
+    numbers = layout.layers * layout.kv_heads * (layout.key_size + layout.value_size)
+    fitting = CACHE_BYTES // max(1, numbers * next(model.parameters()).element_size())
+    return max(32768, min(fitting, max_sequences * model.config.max_position_embeddings))
 
 
 def _endings(eos_ids: Collection[int], end_of_thinking: Sequence[int], tokenizer: Tokenizer | None) -> Endings:

@@ -43,7 +43,7 @@ def sample(logits_RV: Tensor, params: Sequence[SamplingParams], noise: Sequence[
     """One choice a row. noise: a number in [0, 1) a row, with at most 32 bits; greedy rows ignore it."""
     logits_RV = logits_RV.float()
     choices: dict[int, Choice] = {}
-    for kind in (_greedy, _whole, _cut):
+    for kind in (_plain, _greedy, _whole, _cut):
         rows = [row for row, p in enumerate(params) if _kind(p) is kind]
         if rows:
             own = logits_RV if len(rows) == len(params) else logits_RV[rows]
@@ -60,8 +60,19 @@ def _greedy(logits_RV: Tensor, params: list[SamplingParams], noise: list[float])
     return _choices(ids_R, best_R - total_R, *_top(logprobs_RV, _most(params)), None, params)
 
 
+def _plain(logits_RV: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:
+    """Rows with nothing but a temperature: one exponential and one sum an id, no second look at the vocabulary."""
+    shifted_RV = logits_RV - logits_RV.amax(dim=-1, keepdim=True)
+    if any(p.temperature != 1.0 for p in params):
+        shifted_RV /= _column([max(p.temperature, 1e-30) for p in params], logits_RV)
+    cumulative_RV = shifted_RV.exp().cumsum(dim=-1, dtype=torch.float64)
+    ids_R = _find(cumulative_RV, noise)
+    logprobs_R = _at(shifted_RV, ids_R) - cumulative_RV[:, -1].log()
+    return [Choice(*row) for row in zip(ids_R.tolist(), logprobs_R.tolist(), strict=True)]
+
+
 def _whole(logits_RV: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:
-    """Rows without top-k and top-p: nothing needs to be sorted."""
+    """Rows without top-k and top-p, but with min-p or alternatives to report: nothing needs to be sorted."""
     logprobs_RV, kept_R = _at_temperature(logits_RV, params), None
     floor_R1 = _column([math.log(p.min_p) if p.min_p > 0 else -math.inf for p in params], logits_RV)
     if any(p.min_p > 0 for p in params):
@@ -129,7 +140,9 @@ def _cut_sorted(logprobs_RW: Tensor, ids_RW: Tensor, params: list[SamplingParams
 def _kind(params: SamplingParams) -> Callable[[Tensor, list[SamplingParams], list[float]], list[Choice]]:
     if params.temperature == 0:
         return _greedy
-    return _whole if params.top_k == 0 and params.top_p >= 1 else _cut
+    if params.top_k > 0 or params.top_p < 1:
+        return _cut
+    return _whole if params.min_p > 0 or params.top_logprobs else _plain
 
 
 def _at_temperature(logits_RV: Tensor, params: list[SamplingParams]) -> Tensor:
@@ -140,9 +153,13 @@ def _at_temperature(logits_RV: Tensor, params: list[SamplingParams]) -> Tensor:
 
 def _draw(logprobs_RV: Tensor, noise: list[float]) -> Tensor:
     """The first column whose cumulative probability exceeds the row's noise (R,)."""
-    cumulative_RV = logprobs_RV.double().exp().cumsum(dim=-1)
+    return _find(logprobs_RV.exp().cumsum(dim=-1, dtype=torch.float64), noise)
+
+
+def _find(cumulative_RV: Tensor, noise: list[float]) -> Tensor:
+    """The first column whose share of the row's sum exceeds the row's noise (R,)."""
     target_R1 = _column(noise, cumulative_RV) * cumulative_RV[:, -1:]
-    return torch.searchsorted(cumulative_RV, target_R1, right=True)[:, 0].clamp(max=logprobs_RV.shape[1] - 1)
+    return torch.searchsorted(cumulative_RV, target_R1, right=True)[:, 0].clamp(max=cumulative_RV.shape[1] - 1)
 
 
 def _top(logprobs_RV: Tensor, count: int) -> tuple[Tensor, Tensor]:
