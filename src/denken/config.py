@@ -33,17 +33,20 @@ class TokenizerSection(Section):
 
 
 class DataSection(BaseModel):
-    """What is read. Every key but the two below belongs to the data sources and is passed on untouched.
+    """What is read. Every key but those below belongs to the data sources and is passed on untouched.
 
     widths: how many tokens a packed row may hold; a document goes to the smallest width that holds it. `width = 512`
         is short for `widths = [512]`.
     open_rows: how many rows of each width wait to be filled up; more means less padding and more memory.
+    save_documents: how many of the first documents are written to the run's data/NAME.jsonl, so that others can read
+        and use what was learnt from; 0 writes none.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     widths: tuple[int, ...] = (512,)
     open_rows: int = Field(default=16, ge=1)
+    save_documents: int = Field(default=0, ge=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -93,7 +96,8 @@ class OptimSection(Section):
 class TrainSection(Section):
     """How long, how much at a time, and what is kept.
 
-    steps or tokens: the budget; tokens are counted as slots of packed rows, steps = tokens / batch_tokens.
+    steps, tokens or epochs: the budget; tokens are counted as slots of packed rows, steps = tokens / batch_tokens.
+        epochs: how often every document is read, where all sources are sets of documents.
     batch_tokens: slots of one step over all processes. micro_tokens: slots of one forward in one process.
     processes: how many processes share a step. lanes: into how many streams the documents are dealt (a multiple of
         processes; None: as many as processes); a run keeps its loss curve under any processes that divide its lanes.
@@ -107,6 +111,7 @@ class TrainSection(Section):
 
     steps: int | None = Field(default=None, ge=1)
     tokens: int | None = Field(default=None, ge=1)
+    epochs: float | None = Field(default=None, gt=0)
     batch_tokens: int = Field(default=8192, ge=2)
     micro_tokens: int = Field(default=4096, ge=2)
     dtype: Literal["bf16", "fp32"] = "bf16"
@@ -125,18 +130,18 @@ class TrainSection(Section):
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
-        if (self.steps is None) == (self.tokens is None):
-            raise ValueError("give either steps or tokens (the budget of the run), one of the two")
+        if sum(budget is not None for budget in (self.steps, self.tokens, self.epochs)) != 1:
+            raise ValueError("give either steps or tokens or epochs (the budget of the run), one of the three")
         if self.init_layers is not None and self.init_from is None:
             raise ValueError("init_layers are layers of init_from; give init_from too")
         return self
 
     @property
     def total_steps(self) -> int:
-        """The budget in steps."""
+        """The budget in steps; that of epochs is known once the documents are (`denken.train.data.with_steps`)."""
         if self.steps is not None:
             return self.steps
-        assert self.tokens is not None
+        assert self.tokens is not None, "how many steps epochs are depends on the documents"
         return max(1, -(-self.tokens // self.batch_tokens))
 
 
@@ -234,10 +239,59 @@ class RLSection(Section):
         return self
 
 
+class SampleSection(Section):
+    """A set of worked answers that a model makes itself: sampled, judged, filtered (`denken.train.sample`).
+
+    model: who is asked: "run:NAME", "bundled" or a folder. tasks: what it is asked.
+    problems: how many different ones. samples: how many answers to each.
+    temperature, top_p, max_tokens, thinking: how they are drawn. batch: how many are drawn at a time.
+    keep: "correct" keeps answers of at least `reward`, "all" every one that is whole.
+    keep_per_problem: at most so many of one problem, in the order in which they were drawn.
+    max_thought: the longest thought to keep, in ids; 0 keeps any. language: the least share of a thought's words that
+        must be in the problem's language; 0 asks for none.
+    others: how many worked examples of `other_tasks` are added, so that what was learnt otherwise is not forgotten.
+    seed: of problems and samples; None takes the recipe's.
+    """
+
+    model: str = Field(min_length=1)
+    tasks: tuple[RLTask, ...] = Field(min_length=1)
+    problems: int = Field(ge=1)
+    samples: int = Field(default=4, ge=1)
+    temperature: float = Field(default=0.6, ge=0, le=2)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1)
+    thinking: bool = True
+    batch: int = Field(default=64, ge=1)
+    keep: Literal["correct", "all"] = "correct"
+    reward: float = Field(default=1.0, ge=0, le=1)
+    keep_per_problem: int = Field(default=1, ge=1)
+    max_thought: int = Field(default=0, ge=0)
+    language: float = Field(default=0.0, ge=0, le=1)
+    others: int = Field(default=0, ge=0)
+    other_tasks: tuple[RLTask, ...] = (
+        RLTask(task="smalltalk:talk"),
+        RLTask(task="smalltalk:outside"),
+    )
+    seed: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _some_others(self) -> Self:
+        if self.others and not self.other_tasks:
+            raise ValueError("others are drawn from other_tasks; name at least one, or leave others out")
+        return self
+
+
 class CostSection(Section):
     """What a core costs for an hour, in US dollars: the ledger multiplies."""
 
     usd_per_core_hour: float = Field(default=0.02, ge=0)
+
+
+class ExpectSection(Section):
+    """What a run took where it was measured, for `denken train --plan`. minutes: of wall-clock time on `cores`."""
+
+    minutes: float = Field(gt=0)
+    cores: int = Field(default=2, ge=1)
 
 
 class Recipe(Section):
@@ -251,11 +305,39 @@ class Recipe(Section):
     model: dict[str, Any] = {}
     tokenizer: TokenizerSection | None = None
     data: DataSection = DataSection()
+    sample: SampleSection | None = None
     rl: RLSection | None = None
     reward: RewardSection = RewardSection()
     optim: OptimSection = OptimSection()
     train: TrainSection
     cost: CostSection = CostSection()
+    expect: ExpectSection | None = None
+
+    def scaled(self, scale: float) -> Self:
+        """The same run at `scale` times its length, at least 2 steps: to try a whole chain in minutes.
+
+        What is counted in steps (warm-up, checkpoints, looks at unseen documents) shrinks along.
+        """
+        if scale == 1:
+            return self
+        if not 0 < scale < 1:
+            raise ConfigError(f"A scale of {scale} cannot be used; give one above 0, up to 1.")
+        train = self.train
+        changed: dict[str, Any] = {}
+        if train.epochs is None:
+            changed |= {"steps": max(2, round(train.total_steps * scale)), "tokens": None}
+        for name in ("checkpoint_every", "eval_every"):
+            if getattr(train, name):
+                changed[name] = max(1, round(getattr(train, name) * scale))
+        given: dict[str, Any] = {
+            "train": train.model_copy(update=changed | {"log_every": max(1, round(train.log_every * scale))}),
+            "optim": self.optim.model_copy(update={"warmup": round(self.optim.warmup * scale)}),
+            "data": self.data.model_copy(update={"save_documents": _fewer(self.data.save_documents, scale)}),
+        }
+        if self.sample is not None:
+            fewer = {"problems": _fewer(self.sample.problems, scale), "others": _fewer(self.sample.others, scale)}
+            given["sample"] = self.sample.model_copy(update=fewer)
+        return self.model_copy(update=given)
 
     @model_validator(mode="after")
     def _network(self) -> Self:
@@ -266,8 +348,11 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _kind(self) -> Self:
-        if (self.data != DataSection()) == (self.rl is not None):
-            raise ValueError("give either [data], to learn from texts, or [rl], to learn from rewards, one of the two")
+        texts = bool(self.data.sources) or self.sample is not None
+        if texts == (self.rl is not None) or (self.rl is not None and self.data != DataSection()):
+            raise ValueError(
+                "give either [data] with sources or [sample], to learn from texts, or [rl], to learn from rewards"
+            )
         if self.rl is None and self.reward != RewardSection():
             raise ValueError("[reward] belongs to [rl]; add [rl], or leave it out")
         return self
@@ -301,6 +386,11 @@ class Recipe(Section):
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from None
         return parse(cls, values, where=str(path))
+
+
+def _fewer(count: int, scale: float) -> int:
+    """A count scaled; none stays none, and of some at least 2 are left, or all where there were fewer."""
+    return max(min(2, count), round(count * scale))
 
 
 def parse(model: type[Model], values: dict[str, Any], *, where: str, beside: Collection[str] = ()) -> Model:
