@@ -1,6 +1,7 @@
 """Who may import whom: the arrows of the house, read from the source.
 
-    errors < types, config < tokenizer < chat, model < engine, tasks, search, export < rollout < evaluate < train
+    errors < types, config < tokenizer < chat, model < engine, tasks, search, export < rollout, language < reward
+        < evaluate < train
 
 Each imports from its left and from itself, never from its neighbour or its right. `serve` stands beside: it uses chat,
 engine and search. `assistant` and `cli` put everything together. Imports inside functions and those for type checkers
@@ -24,7 +25,8 @@ LEFT_TO_RIGHT = (
     ("tokenizer",),
     ("chat", "model"),
     ("engine", "tasks", "search", "export"),
-    ("rollout",),
+    ("rollout", "language"),
+    ("reward",),
     ("evaluate",),
     ("train",),
 )
@@ -33,7 +35,7 @@ SERVES = {"errors", "types", "config", "tokenizer", "chat", "engine", "search"}
 TOGETHER = {"assistant", "cli", "__init__", "__main__"}
 # What the order would allow and the house does not.
 STRANGERS = {("tasks", "model"), ("search", "model"), ("rollout", "model"), ("rollout", "engine")}
-WITHOUT_TORCH = ("errors", "types", "config", "tokenizer", "chat", "tasks", "search", "rollout", "serve")
+WITHOUT_TORCH = ("errors", "types", "config", "tokenizer", "chat", "tasks", "search", "rollout", "language", "reward", "serve")
 WEB = {"fastapi", "starlette", "sse_starlette", "uvicorn"}
 
 MODULES = sorted(SOURCE.rglob("*.py"))

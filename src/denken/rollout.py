@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from denken.chat.message import Message
 from denken.chat.parser import Parser
-from denken.chat.template import render
+from denken.chat.template import END_THINK, THINK, render
 from denken.errors import ConfigError
 from denken.tasks.base import Task
 from denken.tokenizer import Tokenizer
@@ -25,11 +25,15 @@ from denken.types import Completion, Generate, Problem, Rollout, SamplingParams
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a completion says. `cut`: it ended inside its thought."""
+    """What a completion says. `cut`: it ended inside its thought.
+
+    tags_in_place: the thought was closed exactly once and never opened again.
+    """
 
     thought: str
     answer: str
     cut: bool
+    tags_in_place: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,15 @@ def read(completion: Completion, tokenizer: Tokenizer, *, thinking: bool = True)
     parser = Parser(tokenizer, thinking=thinking)
     events = [*parser.push(completion.ids), *parser.finish()]
     said = {kind: "".join(event.text for event in events if event.kind == kind) for kind in ("think", "answer")}
-    return Reply(said["think"], said["answer"].strip(), parser.unclosed)
+    return Reply(said["think"], said["answer"].strip(), parser.unclosed, _tags(completion, tokenizer) == (0, thinking))
+
+
+def _tags(completion: Completion, tokenizer: Tokenizer) -> tuple[int, int]:
+    """How often a thought is opened and closed, by control tokens or, where the vocabulary has none, in letters."""
+    if tokenizer.has_control(THINK) and tokenizer.has_control(END_THINK):
+        return completion.ids.count(tokenizer.control(THINK)), completion.ids.count(tokenizer.control(END_THINK))
+    text = tokenizer.decode(completion.ids)
+    return text.count(THINK), text.count(END_THINK)
 
 
 def sample_seed(seed: int, draw: Draw) -> int:
