@@ -9,7 +9,7 @@ import denken
 from denken.errors import ConfigError, UnknownNameError
 from denken.tasks.base import training_seed_allowed
 from denken.tokenizer import Tokenizer
-from denken.train.data import Mixture, _Drawer, documents
+from denken.train.data import Drawer, Mixture, documents
 
 BUNDLED = Path(denken.__file__).parent / "bundled"
 DATA = {
@@ -51,15 +51,15 @@ def test_only_the_last_answer_is_learnt(tokenizer: Tokenizer) -> None:
         assert tokenizer.control("<think>") in document.ids[:first]
 
 
-def test_evaluation_seeds_are_never_drawn(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawer = _Drawer(Mixture.model_validate(DATA), tokenizer, seed=1)
+def test_evaluation_seeds_are_never_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawer = Drawer(Mixture.model_validate(DATA), seed=1)
     seeds: list[int] = []
     for task in drawer.tasks.values():
         draw = task.problem
         monkeypatch.setattr(task, "problem", lambda seed, draw=draw: (seeds.append(seed), draw(seed))[1])
     monkeypatch.setattr("denken.train.data.EVALUATION_SEEDS_FROM", 100)
     for index in range(300):
-        drawer.document(index)
+        drawer.conversation(index)
     assert len(seeds) >= 300
     assert max(seeds) < 100
     assert all(map(training_seed_allowed, seeds))

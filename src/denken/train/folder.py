@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 import denken
-from denken.config import Recipe, TokenizerSection
+from denken.config import DataSection, Recipe, TokenizerSection
 from denken.errors import CheckpointError, ConfigError, UnknownNameError
 from denken.model import checkpoint as exported
 from denken.model.transformer import Transformer
 from denken.tokenizer import Tokenizer
 from denken.train import checkpoint
+from denken.train.data import with_steps
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
 RUN = "run:"
@@ -158,21 +159,48 @@ def start_of(recipe: Recipe, base: Path, run_folder: Path) -> Path | None:
 
 
 def complete(recipe: Recipe, base: Path, run_folder: Path) -> Recipe:
-    """The recipe with the [model] and the [tokenizer] of its `init_from`, where it leaves them out.
+    """The recipe with nothing left to look up: what it takes from `init_from`, the files of its sets, its steps.
 
-    With `init_layers` the network has as many layers as these.
+    [model] and [tokenizer], where it leaves them out, are those of `init_from`; with `init_layers` the network has as
+    many layers as these. A [sample] without sources learns from its own set. Epochs become steps, for which every
+    set must be there.
     """
     start = start_of(recipe, base, run_folder)
-    if start is None or (recipe.model and recipe.tokenizer):
-        return recipe
     given: dict[str, Any] = {}
-    if not recipe.model:
+    if not recipe.model and start is not None:
         given["model"] = exported.read_config(model_folder(start)).to_hf()
         if recipe.train.init_layers is not None:
             given["model"]["num_hidden_layers"] = len(recipe.train.init_layers)
-    if recipe.tokenizer is None:
+    if recipe.tokenizer is None and start is not None:
         given["tokenizer"] = TokenizerSection(path=model_folder(start))
-    return recipe.model_copy(update=given)
+    if recipe.rl is None:
+        given["data"] = _data(recipe, base, run_folder)
+    recipe = recipe.model_copy(update=given)
+    return recipe if recipe.train.epochs is None else with_steps(recipe, load_tokenizer(recipe, base))
+
+
+def _data(recipe: Recipe, base: Path, run_folder: Path) -> DataSection:
+    """The [data] with a path for every set that a source names."""
+    values = recipe.data.model_dump()
+    if recipe.sample is not None and "sources" not in values:
+        values["sources"] = [{"jsonl": "run:self"}]
+    sources = values.get("sources")
+    if isinstance(sources, list):
+        values["sources"] = [
+            {**source, "jsonl": str(set_file(source["jsonl"], base, run_folder))}
+            if isinstance(source, dict) and isinstance(source.get("jsonl"), str)
+            else source
+            for source in sources
+        ]
+    return DataSection.model_validate(values)
+
+
+def set_file(spec: str, base: Path, run_folder: Path) -> Path:
+    """The file that a source's `jsonl` means; "run:NAME" alone is that run's data/NAME.jsonl, "run:self" this run's."""
+    if spec.startswith(RUN) and "/" not in spec:
+        name = spec.removeprefix(RUN)
+        spec = f"{spec}/data/{run_folder.absolute().name if name == 'self' else name}.jsonl"
+    return resolve(spec, base, run_folder)
 
 
 def load_tokenizer(recipe: Recipe, base: Path) -> Tokenizer:
