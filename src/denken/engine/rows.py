@@ -3,11 +3,18 @@
 Blocks lie scattered, and gathering them anew in every layer of every step costs about twice what attention itself
 does on a CPU. Here each decoding sequence has a row that grows by one token a step, so a whole batch is one strided
 view. The blocks stay the truth: a row can be lost at any time and is filled from its sequence's blocks again.
+
+Where several samples of one prompt decode together, the blocks that they share do not go into their rows: those keys
+stand once for the group, in a slot, and the group's queries are multiplied with them together. Attention at this stage
+is bound by the bytes it reads, and this reads the prompt once instead of once a sample.
+
+No tensors here: who sits where, and what must be copied (`paged.py` copies and computes).
 """
 
-# S = rows in use, L = tokens of the longest, K = key heads, D = columns of a key
-
 from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
 
 from denken.engine.scheduler import Chunk
 from denken.engine.sequence import Sequence
@@ -15,72 +22,138 @@ from denken.engine.sequence import Sequence
 # Beyond this many times the real tokens, padding costs more than gathering the longest sequences' blocks.
 PADDING = 3
 
+Beginning = tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """One sequence's place. beginning: the blocks of its prompt that others may share; filled: the row holds the
+    keys of this many of its text's first ids (those in its slot count as well)."""
+
+    sequence: Sequence
+    beginning: Beginning
+    row: int = -1
+    filled: int = 0
+
+
+@dataclass(slots=True)
+class Seating:
+    """What one step has to know.
+
+    order: decoding chunks in row order. skips: for each how many of its first ids stand in its slot instead of its row.
+    missing: what must be copied from blocks into rows before: (row, first id, chunk), the first id on a block's border.
+    slots: for each row the slot of its beginning; empty where beginnings are not shared. blocks_of_slot: the blocks
+    in each slot. changed: whether anything of this but the chunks' positions differs from the step before.
+    """
+
+    order: list[Chunk]
+    skips: list[int]
+    missing: list[tuple[int, int, Chunk]] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    blocks_of_slot: list[Beginning] = field(default_factory=list)
+    changed: bool = True
+
 
 class Rows:
-    """Who sits in which row. tokens: how many all rows together may hold; block_size: that of the cache."""
+    """Who sits in which row. tokens: how many all rows together may hold; block_size: that of the cache.
+    share: whether beginnings may stand apart."""
 
-    def __init__(self, tokens: int, block_size: int) -> None:
+    def __init__(self, tokens: int, block_size: int, *, share: bool = True) -> None:
         self.tokens = tokens
         self.block_size = block_size
         # Tokens from one row's beginning to the next's.
         self.stride = block_size
-        self._seated: list[Sequence] = []
-        self._filled: list[int] = []
+        self._may_share = share
+        self._sharing = False
+        self._seats: list[Seat] = []
+        self._asked: list[Seat] = []
 
-    def seat(self, chunks: list[Chunk]) -> tuple[list[Chunk], list[tuple[int, int, Chunk]]]:
-        """Gives rows 0, 1, ... to decoding chunks (of one id each).
-
-        Returns them in row order (the longest may be left out), and what must be copied from blocks before:
-        (row, first token, chunk), the first token on a block's border.
-        """
-        chosen = self._choose(chunks)
-        if not chosen:
-            return [], []
-        length = max(chunk.start for chunk in chosen) + 1
-        stride = self._stride(length)
-        if stride > self.stride or self.stride * len(chosen) > self.tokens:
+    def seat(self, chunks: list[Chunk]) -> Seating:
+        """Gives rows 0, 1, ... to decoding chunks (of one id each); the longest may be left out."""
+        known = {id(seat.sequence): seat for seat in self._seats}
+        pairs = [(known.get(id(chunk.sequence)) or self._new(chunk.sequence), chunk) for chunk in chunks]
+        self._decide([seat for seat, _ in pairs])
+        pairs = self._order(self._choose(pairs))
+        seats = [seat for seat, _ in pairs]
+        seating = Seating([chunk for _, chunk in pairs], [self._skip(seat) for seat in seats])
+        seating.changed = seats != self._seats
+        lengths = [chunk.start + 1 - skip for chunk, skip in zip(seating.order, seating.skips, strict=True)]
+        stride = self._stride(max(lengths, default=1))
+        if stride > self.stride or self.stride * len(seats) > self.tokens:
             self.stride = stride
-            self.clear()
-        order = self._order(chosen)
-        missing = []
-        for row, chunk in enumerate(order):
-            if row == len(self._seated):
-                self._seated.append(chunk.sequence)
-                self._filled.append(0)
-            elif self._seated[row] is not chunk.sequence:
-                self._seated[row], self._filled[row] = chunk.sequence, 0
-            if self._filled[row] < chunk.start:
-                missing.append((row, self._filled[row] // self.block_size * self.block_size, chunk))
-            self._filled[row] = chunk.start + 1
-        del self._seated[len(order) :], self._filled[len(order) :]
-        return order, missing
+            self._empty(seats)
+        for (seat, chunk), skip in zip(pairs, seating.skips, strict=True):
+            if max(seat.filled, skip) < chunk.start:
+                first = max(seat.filled // self.block_size * self.block_size, skip)
+                seating.missing.append((seat.row, first, chunk))
+            seat.filled = chunk.start + 1
+        self._seats = seats
+        if self._sharing:
+            numbers: dict[Beginning, int] = {}
+            seating.slots = [numbers.setdefault(seat.beginning, len(numbers)) for seat in seats]
+            seating.blocks_of_slot = list(numbers)
+        return seating
 
     def clear(self) -> None:
         """What the rows hold is worth nothing any more."""
-        self._seated.clear()
-        self._filled.clear()
+        self._empty(self._seats)
+        self._seats, self._asked = [], []
+        self._sharing = False
 
-    def _choose(self, chunks: list[Chunk]) -> list[Chunk]:
+    def _new(self, sequence: Sequence) -> Seat:
+        whole = (sequence.prompt - 1) // self.block_size if self._may_share else 0
+        return Seat(sequence, tuple(sequence.blocks[:whole]))
+
+    def _skip(self, seat: Seat) -> int:
+        return len(seat.beginning) * self.block_size if self._sharing else 0
+
+    def _decide(self, seats: list[Seat]) -> None:
+        """Whether beginnings stand apart: where groups are large, and like one another, for slots are padded too."""
+        if not self._may_share or seats == self._asked:
+            return
+        self._asked = seats
+        groups = Counter(seat.beginning for seat in seats)
+        slots, largest = len(groups), max(groups.values(), default=0)
+        if self._sharing:
+            worth = len(seats) > slots and slots * largest <= 8 * len(seats) and any(groups)
+        else:
+            worth = len(seats) >= 2 * slots and slots * largest <= 4 * len(seats) and any(groups)
+        if worth != self._sharing:
+            self._sharing = worth
+            self._empty(seats)
+
+    def _empty(self, seats: list[Seat]) -> None:
+        for seat in seats:
+            seat.filled = 0
+
+    def _choose(self, pairs: list[tuple[Seat, Chunk]]) -> list[tuple[Seat, Chunk]]:
         """All that fit without too much padding: the longest are left out first."""
-        chosen = sorted(chunks, key=lambda chunk: chunk.start)
-        total = sum(chunk.start + 1 for chunk in chosen)
-        while chosen:
-            longest = chosen[-1].start + 1
-            if len(chosen) * longest <= PADDING * total and len(chosen) * self._stride(longest) <= self.tokens:
+        lengths = [chunk.start + 1 - self._skip(seat) for seat, chunk in pairs]
+        total, longest = sum(lengths), max(lengths, default=0)
+        if len(pairs) * longest <= PADDING * total and len(pairs) * self._stride(longest) <= self.tokens:
+            return pairs
+        order = sorted(range(len(pairs)), key=lengths.__getitem__)
+        while order:
+            longest = lengths[order[-1]]
+            if len(order) * longest <= PADDING * total and len(order) * self._stride(longest) <= self.tokens:
                 break
             total -= longest
-            chosen.pop()
-        return chosen
+            order.pop()
+        return [pairs[i] for i in order]
 
-    def _order(self, chosen: list[Chunk]) -> list[Chunk]:
+    def _order(self, pairs: list[tuple[Seat, Chunk]]) -> list[tuple[Seat, Chunk]]:
         """Who has a row keeps it, as long as no row stays empty."""
-        absent = {id(chunk.sequence): chunk for chunk in chosen}
-        order = [absent.pop(id(sequence), None) for sequence in self._seated[: len(chosen)]]
-        order += [None] * (len(chosen) - len(order))
-        others = iter(absent.values())
-        return [chunk or next(others) for chunk in order]
+        seated = {seat.row: (seat, chunk) for seat, chunk in pairs if 0 <= seat.row < len(pairs)}
+        others = iter([pair for pair in pairs if not 0 <= pair[0].row < len(pairs)])
+        order = []
+        for row in range(len(pairs)):
+            pair = seated.get(row) or next(others)
+            if pair[0].row != row:
+                pair[0].row, pair[0].filled = row, 0
+            order.append(pair)
+        return order
 
     def _stride(self, length: int) -> int:
         """Room to grow: the next power of two, in blocks."""
-        blocks = -(-length // self.block_size)
+        blocks = max(1, -(-length // self.block_size))
         return self.block_size * (1 << (blocks - 1).bit_length())

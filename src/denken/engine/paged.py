@@ -1,0 +1,296 @@
+"""Keys and values, and the attention that reads them: the engine's `Attend`.
+
+In each layer the step's keys and values are written first and read after, which is what lets two requests share a
+block in the step that computes it. Blocks are the truth; those who decode read straight rows (see rows.py).
+
+Decoding is written out as two batched products and a softmax, in fp32 on a CPU also for a bf16 network (its kernels
+for small bf16 products are slower than reading twice the bytes), rounded where `denken.train.attend` rounds: scores
+before the softmax, probabilities after it, sums at the end.
+"""
+
+# N = tokens of the step, S = decoding sequences, T = tokens of a chunk, L = tokens seen, H = heads, K = key heads,
+# G = H / K, D = columns of a key, E = columns of a value; with beginnings that stand apart: U = slots (groups),
+# M = members of the largest group, P = tokens of the longest beginning
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from denken.engine.rows import Seating
+from denken.engine.scheduler import Chunk
+from denken.model.attention import CacheLayout
+
+
+class Store:
+    """Keys and values of every layer, once in blocks (blocks, block_size, K, D) and once in rows (tokens * K, D).
+
+    Rows hold one stretch for every key head of a sequence, so that a head's keys lie side by side.
+    MLA's values are the first columns of its keys, so that nothing but the latent is kept.
+    """
+
+    def __init__(self, layout: CacheLayout, blocks: int, block_size: int, row_tokens: int, like: Tensor) -> None:
+        self.layout = layout
+        self.block_size = block_size
+        wide = like.device.type == "cpu" and not layout.latent_size
+        self.row_dtype = torch.float32 if wide else like.dtype
+        heads = layout.kv_heads
+
+        def allocate(size: int, dtype: torch.dtype, *shape: int) -> list[Tensor]:
+            # Zeros, because memory's old contents may be NaN, which a masked score would not keep out of a sum.
+            layers = layout.layers if size else 0
+            return [torch.zeros((*shape, size), dtype=dtype, device=like.device) for _ in range(layers)]
+
+        self.keys, self.values = (
+            allocate(size, like.dtype, blocks, block_size, heads) for size in (layout.key_size, layout.value_size)
+        )
+        self.row_keys, self.row_values = (
+            allocate(size, self.row_dtype, row_tokens * heads) for size in (layout.key_size, layout.value_size)
+        )
+
+    @property
+    def pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """Every tensor of blocks with its tensor of rows."""
+        return list(zip(self.keys + self.values, self.row_keys + self.row_values, strict=True))
+
+    def zero(self) -> None:
+        for tensor in itertools.chain.from_iterable(self.pairs):
+            tensor.zero_()
+
+    def fill(self, missing: list[tuple[int, int, Chunk]], skips: list[int], stride: int) -> None:
+        """Copies texts from blocks into their rows, in every layer. missing, skips: as in `Seating`."""
+        by_place: dict[int, list[tuple[int, int, Chunk]]] = {}
+        for row, first, chunk in missing:
+            by_place.setdefault(first - skips[row], []).append((row, first, chunk))
+        size, heads, device = self.block_size, self.layout.kv_heads, self.keys[0].device if self.keys else None
+        for place, entries in by_place.items():
+            tables = [c.sequence.blocks[first // size : -(-c.start // size)] for _, first, c in entries]
+            longest = max(len(table) for table in tables)
+            # What a shorter text's row gets beyond its end is hidden, and overwritten as it grows.
+            table = torch.tensor([[*table, *[table[0]] * (longest - len(table))] for table in tables], device=device)
+            rows = torch.tensor([row for row, _, _ in entries], device=device)
+            end = place + longest * size
+            for blocks, flat in self.pairs:
+                found_RKTD = blocks[table].flatten(1, 2).transpose(1, 2).to(flat.dtype)
+                count = flat.shape[0] // (heads * stride)
+                rows_RKTD = flat[: count * heads * stride].view(count, heads, stride, -1)
+                rows_RKTD[:, :, place:end].index_copy_(0, rows, found_RKTD)
+
+
+class Beginnings:
+    """Keys and values that stand apart for groups of rows, and how the groups' queries come to them.
+
+    slots: as in `Seating`. Rows are padded to groups of equal size, beginnings to equal length.
+    """
+
+    def __init__(self, store: Store, slots: list[int], blocks_of_slot: list[tuple[int, ...]]) -> None:
+        self.blocks_of_slot = blocks_of_slot
+        device = store.keys[0].device
+        self.length = max(len(blocks) for blocks in blocks_of_slot) * store.block_size
+        table = torch.tensor(
+            [[*blocks, *[0] * (self.length // store.block_size - len(blocks))] for blocks in blocks_of_slot],
+            device=device,
+        )
+
+        def gather(blocks: Tensor) -> Tensor:
+            found_UPKD = blocks[table].flatten(1, 2)
+            return found_UPKD.transpose(1, 2).to(store.row_dtype).flatten(0, 1)
+
+        self.keys = [gather(blocks) for blocks in store.keys]
+        self.values = [gather(blocks) for blocks in store.values]
+        self.heads = store.layout.kv_heads
+        self.lengths = [len(blocks) * store.block_size for blocks in blocks_of_slot]
+        self.arrange(slots)
+
+    def arrange(self, slots: list[int]) -> None:
+        """Who sits where has changed, but not what the slots hold."""
+        device = self.keys[0].device
+        members: list[list[int]] = [[] for _ in self.blocks_of_slot]
+        place = []
+        for row, slot in enumerate(slots):
+            place.append(len(members[slot]))
+            members[slot].append(row)
+        most, heads = max(map(len, members)), self.heads
+        slots_S, place_S = torch.tensor(slots, device=device), torch.tensor(place, device=device)
+        rows_UM = torch.tensor([[*rows, *[0] * (most - len(rows))] for rows in members], device=device)
+        head_K = torch.arange(heads, device=device)
+        # Where in (U, K, M) each of (S, K) stands, and the other way round.
+        self.to_rows = ((slots_S[:, None] * heads + head_K) * most + place_S[:, None]).flatten()
+        self.to_slots = (rows_UM[:, None] * heads + head_K[:, None]).flatten()
+        self.lengths_S = torch.tensor([self.lengths[slot] for slot in slots], device=device)
+
+    def scores(self, layer: int, query_NGD: Tensor) -> Tensor:
+        """Rows' queries (S * K, G, D) over their beginnings: (S * K, G, P)."""
+        key_XPD = self.keys[layer]
+        query_XYD = query_NGD.flatten(1).index_select(0, self.to_slots).view(key_XPD.shape[0], -1, key_XPD.shape[-1])
+        scores_XYP = torch.bmm(query_XYD, key_XPD.mT)
+        return (
+            scores_XYP.view(-1, query_NGD.shape[1] * self.length)
+            .index_select(0, self.to_rows)
+            .view(*query_NGD.shape[:2], self.length)
+        )
+
+    def sums(self, layer: int, probs_NGP: Tensor) -> Tensor:
+        """What probabilities (S * K, G, P) take of the beginnings' values: (S * K, G, E)."""
+        value_XPE = self.values[layer]
+        groups = probs_NGP.shape[1]
+        probs_XYP = probs_NGP.flatten(1).index_select(0, self.to_slots).view(value_XPE.shape[0], -1, self.length)
+        sums_XYE = torch.bmm(probs_XYP, value_XPE)
+        return sums_XYE.view(-1, groups * value_XPE.shape[-1]).index_select(0, self.to_rows).unflatten(1, (groups, -1))
+
+
+class Paged:
+    """The engine's `Attend`: writes the step's keys and values, then lets every sequence look at its own.
+
+    seating: decoding chunks that have rows; they are the step's first tokens. beginnings: where theirs stand apart.
+    others: the remaining chunks, in the order of their tokens. slots_N: where each token's key goes in the blocks.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        seating: Seating,
+        beginnings: Beginnings | None,
+        others: list[Chunk],
+        stride: int,
+        slots_N: Tensor,
+        dtype: torch.dtype,
+    ) -> None:
+        self.store = store
+        self.latent = store.layout.latent_size > 0
+        self.beginnings = beginnings
+        self.others = others
+        self.stride = stride
+        self.slots_N = slots_N
+        self.dtype = dtype
+        device, heads = slots_N.device, store.layout.kv_heads
+        lengths = [chunk.start + 1 - skip for chunk, skip in zip(seating.order, seating.skips, strict=True)]
+        lengths_S = torch.tensor(lengths, dtype=torch.long, device=device)
+        self.decodes = len(lengths)
+        self.longest = max(lengths, default=0)
+        starts_N = torch.arange(self.decodes * heads, device=device) * stride
+        self.row_slots_N = starts_N + (lengths_S - 1).repeat_interleave(heads)
+        self.mask_S1L = self._mask(lengths, lengths_S) if lengths else None
+        self.tables = [torch.tensor(chunk.sequence.blocks, device=device) for chunk in others]
+        self.masks = [self._chunk_mask(chunk, dtype, device) for chunk in others]
+
+    def __call__(
+        self, layer: int, query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor | None, scale: float
+    ) -> Tensor:
+        query_NHD, key_NKD = query_BTHD[0], key_BTKD[0]
+        value_NKE = key_NKD[..., : self.store.layout.latent_size] if value_BTKE is None else value_BTKE[0]
+        self._write(self.store.keys[layer], self.store.row_keys[layer], key_NKD)
+        if value_BTKE is not None:
+            self._write(self.store.values[layer], self.store.row_values[layer], value_NKE)
+        if self.decodes and not self.others:
+            return self._decode(layer, query_NHD, scale)[None]
+        out_NHE = query_NHD.new_empty(*query_NHD.shape[:2], value_NKE.shape[-1])
+        if self.decodes:
+            out_NHE[: self.decodes] = self._decode(layer, query_NHD[: self.decodes], scale)
+        end = self.decodes
+        for chunk, table, mask_TL in zip(self.others, self.tables, self.masks, strict=True):
+            start, end = end, end + chunk.count
+            if chunk.start == 0:
+                key_LKD, value_LKE = key_NKD[start:end], value_NKE[start:end]
+            else:
+                key_LKD, value_LKE = self._gather(layer, table, chunk.start + chunk.count)
+            out_NHE[start:end] = self._chunk(query_NHD[start:end], key_LKD, value_LKE, mask_TL, scale)
+        return out_NHE[None]
+
+    def _write(self, blocks: Tensor, rows: Tensor, new_NKD: Tensor) -> None:
+        blocks.flatten(0, 1).index_copy_(0, self.slots_N, new_NKD.to(blocks.dtype))
+        if self.decodes:
+            rows.index_copy_(0, self.row_slots_N, new_NKD[: self.decodes].flatten(0, 1).to(rows.dtype))
+
+    def _decode(self, layer: int, query_SHD: Tensor, scale: float) -> Tensor:
+        """All rows at once: heads that share keys are the rows of one product."""
+        heads = self.store.layout.kv_heads
+
+        def rows(tensor: Tensor) -> Tensor:
+            whole = tensor[: self.decodes * heads * self.stride].unflatten(0, (self.decodes * heads, self.stride))
+            return whole[:, : self.longest]
+
+        key_NLD = rows(self.store.row_keys[layer])
+        query_NGD = query_SHD.unflatten(1, (heads, -1)).flatten(0, 1)
+        if self.latent:
+            value_NLE = key_NLD[..., : self.store.layout.latent_size]
+            return weigh(query_NGD, key_NLD, value_NLE, self.mask_S1L, scale).unflatten(0, (-1, heads)).flatten(1, 2)
+        value_NLE = rows(self.store.row_values[layer])
+        query_NGD = query_NGD.to(key_NLD.dtype) * scale
+        scores_NGL = torch.bmm(query_NGD, key_NLD.mT)
+        if self.beginnings is not None:
+            scores_NGL = torch.cat((self.beginnings.scores(layer, query_NGD), scores_NGL), dim=-1)
+        if self.mask_S1L is not None:
+            scores_NGL.view(self.decodes, -1, scores_NGL.shape[-1]).add_(self.mask_S1L)
+        probs_NGL = scores_NGL.to(self.dtype).softmax(dim=-1).to(key_NLD.dtype)
+        if self.beginnings is None:
+            out_NGE = torch.bmm(probs_NGL, value_NLE)
+        else:
+            first = self.beginnings.length
+            sums_NGE = self.beginnings.sums(layer, probs_NGL[..., :first])
+            out_NGE = torch.baddbmm(sums_NGE, probs_NGL[..., first:], value_NLE)
+        return out_NGE.view(self.decodes, -1, out_NGE.shape[-1]).to(self.dtype)
+
+    def _mask(self, lengths: list[int], lengths_S: Tensor) -> Tensor | None:
+        """What is added to a row's scores: minus infinity beyond its beginning's end, and beyond its own."""
+        places_L = torch.arange(self.longest, device=lengths_S.device)
+        beyond_SL = places_L >= lengths_S[:, None]
+        ragged = min(lengths) < self.longest
+        if self.beginnings is not None:
+            begun = self.beginnings
+            ragged = ragged or min(begun.lengths) < begun.length
+            places_P = torch.arange(begun.length, device=lengths_S.device)
+            beyond_SL = torch.cat((places_P >= begun.lengths_S[:, None], beyond_SL), dim=1)
+        return additive(beyond_SL, self.store.row_dtype)[:, None] if ragged else None
+
+    def _gather(self, layer: int, table: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        key_LKD = self.store.keys[layer].index_select(0, table).flatten(0, 1)[:length]
+        if self.latent:
+            return key_LKD, key_LKD[..., : self.store.layout.latent_size]
+        return key_LKD, self.store.values[layer].index_select(0, table).flatten(0, 1)[:length]
+
+    def _chunk(
+        self, query_THD: Tensor, key_LKD: Tensor, value_LKE: Tensor, mask_TL: Tensor | None, scale: float
+    ) -> Tensor:
+        query_HTD = query_THD.transpose(0, 1)
+        if self.latent:
+            # Keys of two dimensions: one product for all heads, rather than one copy of the keys for each.
+            return weigh(query_HTD, key_LKD[:, 0], value_LKE[:, 0], mask_TL, scale).transpose(0, 1)
+        query_KGTD = query_HTD.unflatten(0, (key_LKD.shape[1], -1))
+        groups = query_KGTD.shape[1]
+        out_KGTE = F.scaled_dot_product_attention(
+            query_KGTD,
+            key_LKD.transpose(0, 1)[:, None].expand(-1, groups, -1, -1),
+            value_LKE.transpose(0, 1)[:, None].expand(-1, groups, -1, -1),
+            attn_mask=mask_TL,
+            is_causal=mask_TL is None and query_KGTD.shape[2] > 1,
+            scale=scale,
+        )
+        return out_KGTE.flatten(0, 1).transpose(0, 1)
+
+    def _chunk_mask(self, chunk: Chunk, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+        """None where plain causality (or, for a single token, no mask) does the same faster."""
+        if chunk.count == 1 or (chunk.start == 0 and not self.latent):
+            return None
+        beyond_TL = torch.ones(chunk.count, chunk.start + chunk.count, dtype=torch.bool, device=device)
+        return additive(beyond_TL.triu(chunk.start + 1), dtype)
+
+
+def additive(beyond: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores: minus infinity where `beyond`."""
+    return torch.zeros(beyond.shape, dtype=dtype, device=beyond.device).masked_fill_(beyond, -math.inf)
+
+
+def weigh(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Softmax attention spelt out: torch's own has no fast form where values are narrower than keys.
+
+    query (..., T, D), key (..., L, D), value (..., L, E); scores in fp32.
+    """
+    scores = torch.matmul(query, key.transpose(-1, -2)).float() * scale
+    if mask is not None:
+        scores = scores + mask
+    return torch.matmul(scores.softmax(dim=-1).to(value.dtype), value)
