@@ -191,9 +191,12 @@ def train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from a checkpoint that is there.")] = False,
 ) -> None:
     """Train the model that a recipe describes; a run that was stopped goes on where it was."""
-    from denken.train.pretrain import train as run
+    from denken.config import Recipe
+    from denken.train import grpo, pretrain
 
-    folder = run(recipe / "recipe.toml" if recipe.is_dir() else recipe, run_dir=out, resume=not fresh)
+    path = recipe / "recipe.toml" if recipe.is_dir() else recipe
+    run = pretrain.train if Recipe.load(path).rl is None else grpo.train
+    folder = run(path, run_dir=out, resume=not fresh)
     print(f"{folder} holds the run and, in {folder / 'model'}, the model: denken ask --model {folder / 'model'} ...")
 
 

@@ -16,7 +16,7 @@ import torch
 from denken.errors import CheckpointError, ConfigError, DenkenError
 from denken.model.checkpoint import load
 from denken.tokenizer import Tokenizer
-from denken.train import pretrain
+from denken.train import folder, pretrain
 from denken.train.pretrain import Trainer, train
 
 RECIPE = """
@@ -267,7 +267,7 @@ def test_recipes_that_cannot_be_trained(recipe: Path, tmp_path: Path):
 def test_a_second_run_in_the_same_folder_is_refused(recipe: Path, tmp_path: Path):
     (tmp_path / "run").mkdir()
     with (
-        pretrain.only_one(tmp_path / "run"),
+        folder.only_one(tmp_path / "run"),
         pytest.raises(ConfigError, match="Another process is training into"),
     ):
         train(recipe, run_dir=tmp_path / "run")

@@ -8,10 +8,13 @@ before the softmax, as in Hugging Face's "eager" attention.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from denken.model.attention import Packed
+from denken.model.attention import Packed, _sdpa
 
 # B = rows, T = width, H = query heads, K = key heads, G = H / K, D = columns of a query or key, E = columns of a value
 
@@ -60,3 +63,76 @@ class DensePacked:
             rows, width, _ = bias_BTT.shape
             self._bias = bias_BTT[:, None, None].expand(rows, keys, group, width, width).reshape(shape)
         return self._bias
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """Completions of nearly one length, one below the other: `rows` x `width` tokens; prompts[r]: row r's prompt."""
+
+    rows: int
+    width: int
+    prompts: tuple[int, ...]
+
+
+class SharedPrompts:
+    """Completions that share their group's prompt, which is computed once, forwards and backwards.
+
+    The tokens of the one row (B = 1) are, in this order: `len(lengths)` prompts, each filled up to `width`; then the
+    tokens of every `Lanes`; then filling that nobody looks at. A prompt's token sees the prompt up to itself; a
+    completion's token sees its whole prompt (the first `lengths[p]` tokens) and its own lane up to itself. Positions
+    must go on from the prompt's true end; that is the caller's part.
+    """
+
+    latent = False
+
+    def __init__(self, lengths: Sequence[int], width: int, lanes: Sequence[Lanes], filling: int) -> None:
+        self.prompts, self.width, self.lanes, self.filling = len(lengths), width, lanes, filling
+        self.sizes = [self.prompts * width, *(each.rows * each.width for each in lanes), filling]
+        self._rows = [torch.tensor(each.prompts) for each in lanes]
+        beyond_PX = torch.arange(width) >= torch.tensor(lengths)[:, None]
+        self._hidden = [_future(width)[None]]
+        for each, rows in zip(lanes, self._rows, strict=True):
+            own_BTT = _future(each.width).expand(each.rows, -1, -1)
+            prompt_BTX = beyond_PX[rows][:, None].expand(-1, each.width, -1)
+            self._hidden.append(torch.cat((prompt_BTX, own_BTT), dim=2))
+        self._biases: list[Tensor] = []
+
+    def __call__(
+        self, layer: int, query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor | None, scale: float
+    ) -> Tensor:
+        assert value_BTKE is not None
+        if not self._biases:
+            self._biases = [
+                torch.zeros(hidden.shape, dtype=query_BTHD.dtype).masked_fill_(hidden, -1e9) for hidden in self._hidden
+            ]
+        queries, keys, values = (x[0].split(self.sizes) for x in (query_BTHD, key_BTKD, value_BTKE))
+        prompts = (self.prompts, self.width)
+        prompt_key, prompt_value = keys[0].unflatten(0, prompts), values[0].unflatten(0, prompts)
+        outs = [attend_to(queries[0].unflatten(0, prompts), prompt_key, prompt_value, self._biases[0], scale)]
+        for i, (each, rows) in enumerate(zip(self.lanes, self._rows, strict=True), start=1):
+            shape = (each.rows, each.width)
+            key_BXKD = torch.cat((prompt_key[rows], keys[i].unflatten(0, shape)), dim=1)
+            value_BXKE = torch.cat((prompt_value[rows], values[i].unflatten(0, shape)), dim=1)
+            outs.append(attend_to(queries[i].unflatten(0, shape), key_BXKD, value_BXKE, self._biases[i], scale))
+        flat = [out.flatten(0, 1) for out in outs]
+        return torch.cat((*flat, flat[0].new_zeros(self.filling, *flat[0].shape[1:])))[None]
+
+
+def attend_to(query_BTHD: Tensor, key_BXKD: Tensor, value_BXKE: Tensor, bias_BTX: Tensor, scale: float) -> Tensor:
+    """Softmax attention of T queries over X keys a row, what is hidden being a large negative number in the bias."""
+    if query_BTHD.device.type != "cpu" or max(bias_BTX.shape[1:]) > WIDEST:
+        return _sdpa(query_BTHD, key_BXKD, value_BXKE, scale, bias_BTX[:, None])
+    rows, width, heads, _ = query_BTHD.shape
+    keys = key_BXKD.shape[2]
+    group = heads // keys
+    query_NYD = query_BTHD.unflatten(2, (keys, group)).permute(0, 2, 3, 1, 4).reshape(rows * keys, group * width, -1)
+    key_NXD, value_NXE = (x.transpose(1, 2).flatten(0, 1) for x in (key_BXKD, value_BXKE))
+    scores_NYX = torch.baddbmm(query_NYD.new_zeros(1, 1, 1), query_NYD, key_NXD.mT, beta=0, alpha=scale)
+    scores_NYX.view(rows, heads, width, -1).add_(bias_BTX[:, None])
+    out_NYE = torch.bmm(scores_NYX.softmax(dim=-1), value_NXE)
+    return out_NYE.view(rows, keys, group, width, -1).permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+
+def _future(width: int) -> Tensor:
+    """Which keys lie after each query (T, T)."""
+    return torch.ones(width, width, dtype=torch.bool).triu(1)

@@ -16,8 +16,10 @@ from torch import Tensor
 class Ledger:
     """Running totals, kept in the checkpoint and written to ledger.json.
 
-    tokens: positions that are not padding. targets: those with a loss. flops: see `Price.flops`.
+    tokens: positions that are not padding. targets: those with a loss. flops: learning's, see `Price.flops`.
     core_seconds: seconds times the cores in use.
+    sampled: ids that the run generated to learn from. sampling_flops: what that took, see `Price.sampling_flops`.
+    generate_seconds, learn_seconds: the two large parts of `seconds`, where a run samples.
     """
 
     seconds: float = 0.0
@@ -25,6 +27,10 @@ class Ledger:
     tokens: int = 0
     targets: int = 0
     flops: float = 0.0
+    sampled: int = 0
+    sampling_flops: float = 0.0
+    generate_seconds: float = 0.0
+    learn_seconds: float = 0.0
 
     def usd(self, usd_per_core_hour: float) -> float:
         return self.core_seconds / 3600 * usd_per_core_hour
@@ -75,3 +81,7 @@ class Price:
         context: the sum over positions of how many positions each attends to.
         """
         return 6 * (self.body * tokens + self.head * targets) + 3 * self.attention * context
+
+    def sampling_flops(self, tokens: int, targets: int, context: int) -> float:
+        """Forwards alone: 2 per parameter and position, plus attention. Arguments as for `flops`."""
+        return self.flops(tokens, targets, context) / 3

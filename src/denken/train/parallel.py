@@ -120,6 +120,8 @@ def _rank(
     dist.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world, timeout=timedelta(minutes=10)
     )
+    # Whoever fails early must not be gone before the others have found it.
+    dist.barrier()
     try:
         body(Mesh(rank, world), *arguments)
     except DenkenError as error:

@@ -10,12 +10,10 @@ from) and model/ (the latest weights as a Hugging Face folder, to try while trai
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,32 +22,26 @@ import torch
 from torch import Tensor
 
 from denken.config import Recipe
-from denken.errors import ConfigError, DenkenError
+from denken.errors import ConfigError
 from denken.model.config import ModelConfig
 from denken.model.transformer import Transformer
 from denken.tokenizer import Tokenizer
-from denken.train import checkpoint
+from denken.train import checkpoint, session
 from denken.train.attend import packed
 from denken.train.batch import Batch, Packer
 from denken.train.data import documents
 from denken.train.folder import (
-    complete,
     copy_weights,
-    describe,
     export,
-    load_tokenizer,
-    only_one,
     start_from,
-    start_of,
 )
 from denken.train.ledger import Ledger, Price
 from denken.train.loss import cross_entropy, select_targets, sums_by_source
 from denken.train.optim import Optimizer, lr_factor
-from denken.train.parallel import Mesh, launch, stop_signals
+from denken.train.parallel import Mesh
 from denken.train.runlog import RunLog
 from denken.train.shape import model_config
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 EVALUATION_SEED = 900_000_000
 
 # Sums that travel with the gradients, in this order.
@@ -63,11 +55,7 @@ def train(recipe_path: str | Path, *, run_dir: str | Path | None = None, resume:
     already holds checkpoints is an error. ConfigError, CheckpointError and DenkenError (the loss is no number) say
     what to do.
     """
-    recipe_path = Path(recipe_path)
-    recipe = Recipe.load(recipe_path)
-    folder = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
-    launch(_run, recipe.train.processes, recipe.train.threads, str(recipe_path), str(folder), resume)
-    return folder
+    return session.start(recipe_path, Trainer, _loop, run_dir=run_dir, resume=resume)
 
 
 @dataclass(slots=True)
@@ -114,7 +102,12 @@ class Trainer:
             start_from(self.model, start, settings.init_layers)
         self.price = Price.of(self.model.named_parameters(), recipe.model)
         self.optimizer = Optimizer(
-            self.model, recipe.optim, dtype=DTYPES[settings.dtype], stats=len(STATS), rank=mesh.rank, world=mesh.world
+            self.model,
+            recipe.optim,
+            dtype=session.DTYPES[settings.dtype],
+            stats=len(STATS),
+            rank=mesh.rank,
+            world=mesh.world,
         )
         self.hidden: Callable[..., Tensor] = self.model.hidden
         if settings.compile:
@@ -160,12 +153,12 @@ class Trainer:
         sums = dict(zip(STATS, stats.tolist(), strict=True))
         loss = sums["loss"] / max(1.0, sums["targets"])
         if not math.isfinite(loss):
-            raise _diverged(self.done, loss)
+            raise session.diverged(self.done, loss)
         self.optimizer.gradient.div_(max(1.0, sums["targets"]))
         factor = lr_factor(self.done, self.recipe.train.total_steps, self.recipe.optim)
         norm = self.optimizer.step(factor, self.mesh.sum_)
         if not math.isfinite(norm):
-            raise _diverged(self.done, norm)
+            raise session.diverged(self.done, norm)
         self.done += 1
         counts = {name: round(sums[name]) for name in ("tokens", "targets", "context")}
         lr = self.recipe.optim.lr * factor
@@ -241,7 +234,7 @@ class Trainer:
             "ledger": asdict(ledger),
             "lanes": lanes,
             "recipe": self.recipe.model_dump(mode="json"),
-            "tokenizer": _tokenizer_hash(self.tokenizer),
+            "tokenizer": session.tokenizer_hash(self.tokenizer),
         }
         tensors = {
             "weights": self.optimizer.masters,
@@ -252,8 +245,8 @@ class Trainer:
 
     def restore(self, saved: checkpoint.Saved, warn: Callable[[str], None]) -> Ledger:
         """Continue from a checkpoint; what the recipe changed meanwhile is said through `warn`."""
-        _compare(saved.state["recipe"], self.recipe.model_dump(mode="json"), warn)
-        same_ids = saved.state["tokenizer"] == _tokenizer_hash(self.tokenizer)
+        session.compare(saved.state["recipe"], self.recipe.model_dump(mode="json"), warn)
+        same_ids = saved.state["tokenizer"] == session.tokenizer_hash(self.tokenizer)
         if not same_ids:
             warn(
                 "the tokenizer has changed since the checkpoint; documents that were waiting to be packed are dropped."
@@ -278,33 +271,6 @@ class Trainer:
             )
             self.open_lanes(dict.fromkeys(self.my_lanes, -(-furthest // self.lane_count)))
         return Ledger(**saved.state["ledger"])
-
-
-def _run(mesh: Mesh, recipe_path: str, run_folder: str, resume: bool) -> None:
-    """One process of a run, from reading the recipe to the last checkpoint."""
-    path, folder = Path(recipe_path), Path(run_folder)
-    recipe = complete(Recipe.load(path), path.parent, folder)
-    if not resume and any((folder / "checkpoints").glob("step-*")):
-        raise ConfigError(f"{folder} already holds a run; resume it, give the recipe another name, or move it away.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"The run's folder {folder} cannot be made ({error.strerror}); name another.") from None
-    with only_one(folder) if mesh.main else nullcontext(), stop_signals() as stopping:
-        log = RunLog(folder, recipe.train.total_steps) if mesh.main else None
-        warn = log.warn if log is not None else _silence
-        trainer = Trainer(recipe, mesh, load_tokenizer(recipe, path.parent), start_of(recipe, path.parent, folder))
-        saved = checkpoint.load_latest(folder / "checkpoints", warn)
-        ledger = trainer.restore(saved, warn) if saved is not None else Ledger()
-        if log is not None:
-            describe(folder, path, processes=mesh.world, parameters=trainer.parameters)
-            log.cut_back(trainer.done)
-            if saved is not None:
-                log.say(f"Resuming {recipe.name} at step {trainer.done} from {saved.folder}.")
-            if trainer.done >= recipe.train.total_steps:
-                log.say(f"All {trainer.done} steps of {recipe.name} are done; raise steps in the recipe to go on.")
-        with log or nullcontext():
-            _loop(trainer, ledger, folder, stopping, log)
 
 
 def _loop(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[], bool], log: RunLog | None) -> None:
@@ -409,13 +375,6 @@ def _next(lane: Packer) -> Batch:
         ) from None
 
 
-def _diverged(step: int, value: float) -> DenkenError:
-    return DenkenError(
-        f"The loss or the gradient became {value} in step {step + 1}; the last checkpoint is kept. Lower lr and "
-        'adam_lr, raise warmup, or train with dtype = "fp32", then run the same command to go on from the checkpoint.'
-    )
-
-
 def _metrics(step: int, window: Window, result: StepResult, losses: dict[str, float], ledger: Ledger) -> dict[str, Any]:
     seconds = time.monotonic() - window.started
     return {
@@ -428,34 +387,3 @@ def _metrics(step: int, window: Window, result: StepResult, losses: dict[str, fl
         "seconds": round(ledger.seconds, 3),
         "losses": losses,
     }
-
-
-def _compare(old: dict[str, Any], new: dict[str, Any], warn: Callable[[str], None]) -> None:
-    """Say what the recipe changed since the checkpoint. ConfigError if the network itself changed."""
-    if old["model"] != new["model"]:
-        keys = sorted(
-            k for k in old["model"].keys() | new["model"].keys() if old["model"].get(k) != new["model"].get(k)
-        )
-        raise ConfigError(
-            f"The run's checkpoint has another [model] (changed: {', '.join(keys)}); give the recipe another name, "
-            "and init_from if its weights should be the start."
-        )
-    for section in ("seed", "tokenizer", "data", "optim", "train"):
-        before, after = old[section], new[section]
-        if before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
-            # A key that this version added says nothing while it is left out.
-            keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
-            if keys:
-                warn(f"[{section}] has changed since the checkpoint: {', '.join(keys)}; going on with the new recipe.")
-        else:
-            warn(f"{section} has changed from {before} to {after}; going on with the new recipe.")
-
-
-def _tokenizer_hash(tokenizer: Tokenizer) -> str:
-    return hashlib.sha256((tokenizer.folder / "tokenizer.json").read_bytes()).hexdigest()
-
-
-def _silence(_: str) -> None:
-    """A warning that another process gives."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class RunLog:
 
     def __init__(self, folder: Path, total_steps: int, *, console: Console | None = None) -> None:
         self.folder = folder
+        self.draw = draw_curves
         self.total_steps = total_steps
         self.console = console or Console(stderr=True, highlight=False)
         self._path = folder / "metrics.jsonl"
@@ -63,23 +64,31 @@ class RunLog:
 
     def cut_back(self, step: int) -> None:
         """Drop records after `step`, and a line that a crash cut short."""
-        records = [record for record in read_metrics(self._path) if record["step"] <= step]
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-        os.replace(temporary, self._path)
+        for path in (self._path, self.folder / "rollouts.jsonl"):
+            if path == self._path or path.exists():
+                records = [record for record in read_metrics(path) if record["step"] <= step]
+                temporary = path.with_suffix(".tmp")
+                temporary.write_text("".join(map(_line, records)), encoding="utf-8")
+                os.replace(temporary, path)
 
     def record(self, values: Mapping[str, Any]) -> None:
         """Append one line of metrics; the values are JSON, with at least `step`."""
         with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(values) + "\n")
+            stream.write(_line(values))
+
+    def rollouts(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append readable samples to rollouts.jsonl, each with its `step`."""
+        with (self.folder / "rollouts.jsonl").open("a", encoding="utf-8") as stream:
+            stream.writelines(map(_line, records))
 
     def progress(self, step: int, loss: float, tokens_per_s: float, seconds_left: float) -> None:
+        """Show where a run is that reads texts; `step` of its steps are done."""
+        self.show(step, f"loss {loss:.4f}  {tokens_per_s:,.0f} tokens/s", seconds_left)
+
+    def show(self, step: int, figures: str, seconds_left: float) -> None:
         """Show where the run is; `step` of them are done."""
         share = step / max(1, self.total_steps)
-        line = (
-            f"step {step}/{self.total_steps} ({share:.0%})  loss {loss:.4f}  "
-            f"{tokens_per_s:,.0f} tokens/s  {duration(seconds_left)} left"
-        )
+        line = f"step {step}/{self.total_steps} ({share:.0%})  {figures}  {duration(seconds_left)} left"
         if self._live is not None:
             filled = round(share * 24)
             self._live.update(Text("━" * filled + "╌" * (24 - filled) + "  " + line))
@@ -92,7 +101,11 @@ class RunLog:
         if not final and time.monotonic() - self._drew < CURVES_EVERY_S:
             return
         self._drew = time.monotonic()
-        draw_curves(read_metrics(self._path), self.folder / "curves.png")
+        self.draw(read_metrics(self._path), self.folder / "curves.png")
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def duration(seconds: float) -> str:
@@ -110,7 +123,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:

@@ -1,0 +1,127 @@
+"""What every kind of run begins with: processes, the run's folder and lock, a learner, the checkpoint to go on from.
+
+A `Learner` is the thing that steps: `pretrain.Trainer` reads texts, `grpo.GRPO` reads rewards. The loop around its step
+is the kind's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from denken.config import Recipe
+from denken.errors import ConfigError, DenkenError
+from denken.tokenizer import Tokenizer
+from denken.train import checkpoint
+from denken.train.folder import complete, describe, load_tokenizer, only_one, start_of
+from denken.train.ledger import Ledger
+from denken.train.parallel import Mesh, launch, stop_signals
+from denken.train.runlog import RunLog
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+class Learner(Protocol):
+    """One process's share of a run. Made of (recipe, mesh, tokenizer, folder of the first weights)."""
+
+    done: int
+
+    @property
+    def parameters(self) -> int: ...
+
+    def restore(self, saved: checkpoint.Saved, warn: Callable[[str], None]) -> Ledger: ...
+
+
+# (learner, ledger, folder, whether somebody asked to stop, the log on rank 0)
+Loop = Callable[[Any, Ledger, Path, Callable[[], bool], RunLog | None], None]
+
+
+def start(
+    recipe_path: str | Path,
+    make: Callable[..., Learner],
+    loop: Loop,
+    *,
+    run_dir: str | Path | None = None,
+    resume: bool = True,
+) -> Path:
+    """Run `loop` over a learner that `make` builds, in the recipe's processes; returns the run's folder.
+
+    make, loop: importable functions or classes, for the other processes.
+    """
+    recipe_path = Path(recipe_path)
+    recipe = Recipe.load(recipe_path)
+    folder = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
+    launch(run, recipe.train.processes, recipe.train.threads, str(recipe_path), str(folder), resume, make, loop)
+    return folder
+
+
+def run(mesh: Mesh, recipe_path: str, run_folder: str, resume: bool, make: Callable[..., Learner], loop: Loop) -> None:
+    """One process of a run, from reading the recipe to the last checkpoint."""
+    path, folder = Path(recipe_path), Path(run_folder)
+    recipe = complete(Recipe.load(path), path.parent, folder)
+    if not resume and any((folder / "checkpoints").glob("step-*")):
+        raise ConfigError(f"{folder} already holds a run; resume it, give the recipe another name, or move it away.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The run's folder {folder} cannot be made ({error.strerror}); name another.") from None
+    with only_one(folder) if mesh.main else nullcontext(), stop_signals() as stopping:
+        log = RunLog(folder, recipe.train.total_steps) if mesh.main else None
+        warn = log.warn if log is not None else silence
+        learner = make(recipe, mesh, load_tokenizer(recipe, path.parent), start_of(recipe, path.parent, folder))
+        saved = checkpoint.load_latest(folder / "checkpoints", warn)
+        ledger = learner.restore(saved, warn) if saved is not None else Ledger()
+        if log is not None:
+            describe(folder, path, processes=mesh.world, parameters=learner.parameters)
+            log.cut_back(learner.done)
+            if saved is not None:
+                log.say(f"Resuming {recipe.name} at step {learner.done} from {saved.folder}.")
+            if learner.done >= recipe.train.total_steps:
+                log.say(f"All {learner.done} steps of {recipe.name} are done; raise steps in the recipe to go on.")
+        with log or nullcontext():
+            if learner.done < recipe.train.total_steps:
+                loop(learner, ledger, folder, stopping, log)
+
+
+def compare(old: dict[str, Any], new: dict[str, Any], warn: Callable[[str], None]) -> None:
+    """Say what the recipe changed since the checkpoint. ConfigError if the network itself changed."""
+    if old["model"] != new["model"]:
+        keys = sorted(
+            k for k in old["model"].keys() | new["model"].keys() if old["model"].get(k) != new["model"].get(k)
+        )
+        raise ConfigError(
+            f"The run's checkpoint has another [model] (changed: {', '.join(keys)}); give the recipe another name, "
+            "and init_from if its weights should be the start."
+        )
+    for section in ("seed", "tokenizer", "data", "rl", "reward", "optim", "train"):
+        before, after = old.get(section), new[section]
+        if section not in old or before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            # A key that this version added says nothing while it is left out.
+            keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+            if keys:
+                warn(f"[{section}] has changed since the checkpoint: {', '.join(keys)}; going on with the new recipe.")
+        else:
+            warn(f"{section} has changed from {before} to {after}; going on with the new recipe.")
+
+
+def diverged(step: int, value: float) -> DenkenError:
+    """The error for a loss or gradient that is no number in the step after `step`."""
+    return DenkenError(
+        f"The loss or the gradient became {value} in step {step + 1}; the last checkpoint is kept. Lower lr and "
+        'adam_lr, raise warmup, or train with dtype = "fp32", then run the same command to go on from the checkpoint.'
+    )
+
+
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    return hashlib.sha256((tokenizer.folder / "tokenizer.json").read_bytes()).hexdigest()
+
+
+def silence(_: str) -> None:
+    """A warning that another process gives."""
