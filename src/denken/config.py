@@ -261,7 +261,7 @@ class SampleSection(Section):
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=512, ge=1)
     thinking: bool = True
-    batch: int = Field(default=64, ge=1)
+    batch: int = Field(default=256, ge=1)
     keep: Literal["correct", "all"] = "correct"
     reward: float = Field(default=1.0, ge=0, le=1)
     keep_per_problem: int = Field(default=1, ge=1)
