@@ -4,27 +4,29 @@ The game of Stream of Search (Gandhi et al. 2024, arXiv 2404.03683), whose 257M-
 four numbers from 1 to 99 and a target from 10 to 100, drawn until they can be solved. (The data set "countdown" of
 Reasoning Gym is another game: four to six numbers, targets from 100 to 999.)
 
-The thought that `demonstrate` writes is a search that a person could do on paper. With four numbers it makes a first
-move, which leaves three; with three it takes each number away in turn, notes what the other two would have to make,
-and compares that with what they can make:
+The thought that `demonstrate` writes is a search that a person could do on paper. The numbers are put in order. With
+four of them a first move leaves three; with three, each is set aside in turn, and what the other two would have to make
+is compared, one by one, with what they can make:
 
+    57 38 12 7
     57-38=19                 a first move; 19, 12 and 7 are left, the target is 76
     19: 95 57; 12 7: 19 5 84
     12: 88 64; 19 7: 26 12 133
-    7: 83 69; 19 12: 31 7 228
+    7: 83 69; 19 12: 31 7
     nicht                    none of them: another first move
     ...
-    7: 83 69; 95 12: 107 83
-    =83 95-12=83 83-7=76     a number on both sides, and the moves it means
+    7: 83 69; 95 12: 107 83!
+    95-12=83 83-7=76         a number on both sides, and the moves it means
 
-Smaller results are tried first, with some chance in the order. The writer looks at nothing that the model could not
-know, with one exception: where this search has not found a solution within its limit, the last moves are those of a
-solution that is known to exist, as a person may be lucky.
+First moves come in a fixed order: differences of neighbours, which are small, then the other differences, quotients,
+sums, products. The writer looks at nothing that the model could not know, with one exception: where this search has not
+found a solution within its limit, the last line is a solution that is known to exist, as a person may be lucky.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from random import Random
 
 from denken.errors import ConfigError
@@ -48,7 +50,7 @@ PROMPTS = {
     "de": "Schreibe {target} aus den Zahlen {numbers}, jede genau ein mal, mit + - * / und Klammern.",
 }
 NOT = {"en": "not", "de": "nicht"}
-FIRST_MOVES = 9  # tried in a worked search before luck is called upon
+FIRST_MOVES = 11  # tried in a worked search before luck is called upon
 LARGEST_PRODUCT = 200  # a product above it is not tried
 
 
@@ -96,7 +98,7 @@ class Countdown:
     def demonstrate(self, problem: Problem) -> Demonstration:
         """A search in writing; see the top of this file."""
         numbers, target = problem.metadata["numbers"], problem.metadata["target"]
-        lines, steps = _search(numbers, target, NOT[problem.metadata["language"]], Random(f"search:{problem.seed}"))
+        lines, steps = _search(numbers, target, NOT[problem.metadata["language"]])
         return Demonstration("\n".join(lines), expression(steps))
 
 
@@ -108,49 +110,70 @@ def solution(numbers: Sequence[int], target: int) -> list[Move]:
     return [move, *solution(after, target)]
 
 
-def _search(numbers: Sequence[int], target: int, no: str, rng: Random) -> tuple[list[str], list[Move]]:
-    if len(numbers) == 2:
-        found = solution(numbers, target)
-        return [" ".join(str(move) for move in moves(*numbers))], found
-    if len(numbers) == 3:
-        lines, found = _three(numbers, target)
-        return (lines, found) if found else ([*lines, no, *_luck(numbers, target)[0]], _luck(numbers, target)[1])
-    # Equal numbers give equal moves: one of them is enough.
-    possible = dict.fromkeys((move, after) for move, after in first_moves(numbers) if move.value <= LARGEST_PRODUCT)
-    ranked = sorted(possible, key=lambda each: (each[0].value + 1) * rng.lognormvariate(0, 0.4))
-    lines = []
-    for move, after in ranked[:FIRST_MOVES]:
-        inner, found = _three(after, target) if len(after) == 3 else _search(after, target, no, rng)
-        lines += [str(move), *inner]
-        if found:
-            return lines, [move, *found]
+def _search(numbers: Sequence[int], target: int, no: str) -> tuple[list[str], list[Move]]:
+    ordered = sorted(numbers, reverse=True)
+    lines = [" ".join(map(str, ordered))]
+    for firsts, table in _tables(ordered):
+        lines += map(str, firsts)
+        for line, found in _last_moves(table, target):
+            lines.append(line)
+            if found:
+                lines.append(" ".join(map(str, found)))
+                return lines, [*firsts, *found]
         lines.append(no)
-    last, steps = _luck(numbers, target)
-    return [*lines, *last], steps
-
-
-def _luck(numbers: Sequence[int], target: int) -> tuple[list[str], list[Move]]:
-    """A known solution, in one line."""
     steps = solution(numbers, target)
-    return [" ".join(map(str, steps))], steps
+    return [*lines, " ".join(map(str, steps))], steps
 
 
-def _three(numbers: Sequence[int], target: int) -> tuple[list[str], list[Move]]:
-    """Each of three numbers taken away in turn: the lines, and the last two moves if that finds them."""
-    lines = []
-    for k in range(3):
-        last = numbers[k]
-        x, y = (number for i, number in enumerate(numbers) if i != k)
-        wanted: dict[int, Move] = {}
+def _tables(ordered: Sequence[int]) -> Iterator[tuple[list[Move], tuple[int, ...]]]:
+    """What can lie on the table when at most three numbers are left, and the moves that led there, first things first.
+
+    ordered: the numbers, the largest first.
+    """
+    if len(ordered) <= 3:
+        yield [], tuple(ordered)
+        return
+    pairs = sorted(combinations(range(len(ordered)), 2), key=lambda pair: pair[1] - pair[0])
+    known: set[tuple[int, tuple[int, ...]]] = set()
+    tried = 0
+    for sign in "-/+*":
+        for i, j in pairs:
+            rest = tuple(number for k, number in enumerate(ordered) if k not in (i, j))
+            move = next((move for move in moves(ordered[i], ordered[j]) if move.sign == sign), None)
+            # Equal numbers give equal moves: one of them is enough.
+            if move is None or move.value > LARGEST_PRODUCT or (move.value, rest) in known:
+                continue
+            known.add((move.value, rest))
+            for firsts, table in _tables((move.value, *rest)):
+                if tried == FIRST_MOVES:
+                    return
+                tried += 1
+                yield [move, *firsts], table
+
+
+def _last_moves(table: Sequence[int], target: int) -> Iterator[tuple[str, list[Move]]]:
+    """A line for each number that is set aside, and the moves with which it ends, if it ends the game."""
+    if len(table) == 2:
+        yield _compare(table[0], table[1], {target: []})
+        return
+    for k, last in enumerate(table):
+        x, y = (number for i, number in enumerate(table) if i != k)
+        wanted: dict[int, list[Move]] = {}
         for value, move in _wanted(last, target):
-            wanted.setdefault(value, move)
-        made = {move.value: move for move in moves(x, y) if move.value <= LARGEST_PRODUCT}
-        lines.append(f"{last}: {' '.join(map(str, wanted))}; {x} {y}: {' '.join(map(str, made))}")
-        both = next((value for value in made if value in wanted), None)
-        if both is not None:
-            steps = [made[both], wanted[both]]
-            return [*lines, f"={both} {steps[0]} {steps[1]}"], steps
-    return lines, []
+            wanted.setdefault(value, [move])
+        line, found = _compare(x, y, wanted)
+        yield f"{last}: {' '.join(map(str, wanted))}; {line}", found
+
+
+def _compare(x: int, y: int, wanted: Mapping[int, list[Move]]) -> tuple[str, list[Move]]:
+    """What two numbers make, up to the first that is wanted, and the moves with it."""
+    made = []
+    for move in moves(x, y):
+        if move.value <= LARGEST_PRODUCT:
+            made.append(str(move.value))
+            if move.value in wanted:
+                return f"{x} {y}: {' '.join(made)}!", [move, *wanted[move.value]]
+    return f"{x} {y}: {' '.join(made)}", []
 
 
 def _wanted(last: int, target: int) -> Iterator[tuple[int, Move]]:
