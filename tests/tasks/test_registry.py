@@ -15,7 +15,7 @@ def test_every_name_that_is_listed_can_be_had() -> None:
     assert len(names()) == len(set(names()))
     assert set(gym.names()) < set(names())
     others = [name for name in names() if ":" in name]
-    assert {name.partition(":")[0] for name in others} == {"plain", "smalltalk"}
+    assert {name.partition(":")[0] for name in others} == {"game", "plain", "smalltalk"}
     for name in others:
         assert get(name).name == name
 

@@ -7,6 +7,7 @@ question allows: the number, the word, the list.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from random import Random
 
@@ -57,7 +58,7 @@ class PlainTask:
         return Problem(self.name, question.prompt, question.answer, seed, metadata)
 
     def score(self, problem: Problem, answer: str) -> Score:
-        """1.0 for the expected words and numbers; blanks and a full stop do not count, a wrong order does."""
+        """1.0 for the expected words and numbers; blanks and a full stop do not count, order and digits do."""
         correct = float(_plain(answer) == _plain(problem.answer))
         return Score(correct, {"correct": correct})
 
@@ -67,4 +68,9 @@ class PlainTask:
 
 
 def _plain(text: str) -> str:
-    return "".join(text.split()).rstrip(".") if len(text) < 10_000 else ""
+    """Without blanks, except one between digits, where it makes another number of them."""
+    text = _BETWEEN_DIGITS.sub("_", text) if len(text) < 10_000 else ""
+    return "".join(text.split()).rstrip(".")
+
+
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)\s+(?=\d)")

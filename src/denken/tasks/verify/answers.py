@@ -82,9 +82,9 @@ def same_letters_any_case(problem: Problem, answer: str) -> bool:
 
 
 def palindrome_of_letters(problem: Problem, answer: str) -> bool:
-    """A palindrome of exactly the given letters."""
+    """A palindrome of exactly the given letters, in either case (ASCII's: the Kelvin sign is a small k in Unicode)."""
     letters = answer.lower()
-    return letters == letters[::-1] and sorted(letters) == sorted(problem.metadata["letters"])
+    return answer.isascii() and letters == letters[::-1] and sorted(letters) == sorted(problem.metadata["letters"])
 
 
 def same_factors(problem: Problem, answer: str) -> bool:

@@ -33,7 +33,7 @@ _NUMBER = re.compile(
     rf"|(?:(?P<mixed>{_DIGITS})_)?(?P<c>{_DECIMAL})/(?P<d>{_DECIMAL})"
     rf"|(?P<n>{_DECIMAL}){_TIMES_TEN}?)(?P<percent>\\?%)?"
 )
-_NAMED = re.compile(r"[A-Za-z]=(?=[^=])")
+_NAMED = re.compile(r"\A[A-Za-z]=(?=[^=])")
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _INVISIBLE = re.compile(r"\\(?:(?:left|right)(?![A-Za-z])|[!,])")
 
@@ -73,6 +73,8 @@ def final(text: str) -> str:
 
 def parse(text: str) -> Value | None:
     """The value of a text, or None where it is no number, tuple, list or set of them."""
+    if "_" in text or ";" in text:  # the two marks below, which nobody else may set
+        return None
     text = text.replace("−", "-").replace("\\%", "%")
     text = re.sub(r"(?<![0-9}])([+-]?[0-9]{1,200}) +(?=[0-9]{1,200} ?/)", r"\1_", text)  # "1 1/2", a mixed number
     text = re.sub(r"([0-9.])\s+(?=[0-9.])", r"\1;", text)  # digits apart are not one number; ";" is in no number
