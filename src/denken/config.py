@@ -334,6 +334,8 @@ class Recipe(Section):
             "optim": self.optim.model_copy(update={"warmup": round(self.optim.warmup * scale)}),
             "data": self.data.model_copy(update={"save_documents": _fewer(self.data.save_documents, scale)}),
         }
+        if self.rl is not None:
+            given["rl"] = self.rl.model_copy(update={"reference_every": _fewer(self.rl.reference_every, scale)})
         if self.sample is not None:
             fewer = {"problems": _fewer(self.sample.problems, scale), "others": _fewer(self.sample.others, scale)}
             given["sample"] = self.sample.model_copy(update=fewer)

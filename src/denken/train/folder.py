@@ -52,8 +52,8 @@ def only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def describe(folder: Path, recipe_path: Path, *, processes: int, parameters: int) -> None:
-    """Leave a copy of the recipe and a note of what it runs on."""
+def describe(folder: Path, recipe_path: Path, *, processes: int, parameters: int, scale: float = 1.0) -> None:
+    """Leave a copy of the recipe and a note of what it runs on, and of the scale where its length was cut."""
     if recipe_path.resolve() != (folder / "recipe.toml").resolve():
         shutil.copyfile(recipe_path, folder / "recipe.toml")
     environment = {
@@ -67,6 +67,8 @@ def describe(folder: Path, recipe_path: Path, *, processes: int, parameters: int
         "threads": torch.get_num_threads(),
         "parameters": parameters,
     }
+    if scale != 1:
+        environment["scale"] = scale
     (folder / "environment.json").write_text(json.dumps(environment, indent=1) + "\n", encoding="utf-8")
 
 

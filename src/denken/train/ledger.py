@@ -32,6 +32,15 @@ class Ledger:
     generate_seconds: float = 0.0
     learn_seconds: float = 0.0
 
+    @classmethod
+    def spent(cls, folder: Path) -> Ledger:
+        """What a run has cost before its first step: the sampling of its own set, or nothing."""
+        try:
+            values = json.loads((folder / "data" / "sampling.json").read_text(encoding="utf-8"))
+            return cls(**values)
+        except (OSError, ValueError, TypeError):
+            return cls()
+
     def usd(self, usd_per_core_hour: float) -> float:
         return self.core_seconds / 3600 * usd_per_core_hour
 

@@ -48,14 +48,16 @@ EVALUATION_SEED = 900_000_000
 STATS = ("targets", "loss", "tokens", "context", "stop", "save")
 
 
-def train(recipe_path: str | Path, *, run_dir: str | Path | None = None, resume: bool = True) -> Path:
+def train(
+    recipe_path: str | Path, *, run_dir: str | Path | None = None, resume: bool = True, scale: float = 1.0
+) -> Path:
     """Train what the recipe describes and return the run's folder (`runs/NAME` by default).
 
     A run that stopped, for whatever reason, goes on where its newest checkpoint is. With resume=False a folder that
     already holds checkpoints is an error. ConfigError, CheckpointError and DenkenError (the loss is no number) say
     what to do.
     """
-    return session.start(recipe_path, Trainer, _loop, run_dir=run_dir, resume=resume)
+    return session.start(recipe_path, Trainer, _loop, run_dir=run_dir, resume=resume, scale=scale)
 
 
 @dataclass(slots=True)

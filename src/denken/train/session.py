@@ -48,22 +48,32 @@ def start(
     *,
     run_dir: str | Path | None = None,
     resume: bool = True,
+    scale: float = 1.0,
 ) -> Path:
     """Run `loop` over a learner that `make` builds, in the recipe's processes; returns the run's folder.
 
-    make, loop: importable functions or classes, for the other processes.
+    make, loop: importable functions or classes, for the other processes. scale: see `Recipe.scaled`.
     """
     recipe_path = Path(recipe_path)
     recipe = Recipe.load(recipe_path)
     folder = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
-    launch(run, recipe.train.processes, recipe.train.threads, str(recipe_path), str(folder), resume, make, loop)
+    arguments = (str(recipe_path), str(folder), resume, scale, make, loop)
+    launch(run, recipe.train.processes, recipe.train.threads, *arguments)
     return folder
 
 
-def run(mesh: Mesh, recipe_path: str, run_folder: str, resume: bool, make: Callable[..., Learner], loop: Loop) -> None:
+def run(
+    mesh: Mesh,
+    recipe_path: str,
+    run_folder: str,
+    resume: bool,
+    scale: float,
+    make: Callable[..., Learner],
+    loop: Loop,
+) -> None:
     """One process of a run, from reading the recipe to the last checkpoint."""
     path, folder = Path(recipe_path), Path(run_folder)
-    recipe = complete(Recipe.load(path), path.parent, folder)
+    recipe = complete(Recipe.load(path).scaled(scale), path.parent, folder)
     if not resume and any((folder / "checkpoints").glob("step-*")):
         raise ConfigError(f"{folder} already holds a run; resume it, give the recipe another name, or move it away.")
     try:
@@ -75,10 +85,10 @@ def run(mesh: Mesh, recipe_path: str, run_folder: str, resume: bool, make: Calla
         warn = log.warn if log is not None else silence
         learner = make(recipe, mesh, load_tokenizer(recipe, path.parent), start_of(recipe, path.parent, folder))
         saved = checkpoint.load_latest(folder / "checkpoints", warn)
-        ledger = learner.restore(saved, warn) if saved is not None else Ledger()
+        ledger = learner.restore(saved, warn) if saved is not None else Ledger.spent(folder)
         if log is not None:
-            describe(folder, path, processes=mesh.world, parameters=learner.parameters)
-            log.cut_back(learner.done)
+            describe(folder, path, processes=mesh.world, parameters=learner.parameters, scale=scale)
+            log.cut_back(learner.done if saved is not None else -1)
             if saved is not None:
                 log.say(f"Resuming {recipe.name} at step {learner.done} from {saved.folder}.")
             if learner.done >= recipe.train.total_steps:
