@@ -22,6 +22,8 @@ import typer
 from denken.errors import ConfigError, DenkenError, RequestError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from denken.assistant import Assistant, Reply
     from denken.chat.message import Message
     from denken.types import SamplingParams
@@ -152,8 +154,6 @@ def evaluate_model(
     threads: Threads = None,
 ) -> None:
     """Measure accuracy on fresh problems, beside the published scores of DeepSeek-R1 and o3-mini."""
-    from rich.console import Console
-
     from denken.assistant import load
     from denken.evaluate import evaluate, report
 
@@ -174,8 +174,7 @@ def evaluate_model(
             # A run that trains on keeps its name, but what its older weights answered is not the newer ones' answer.
             label=f"{assistant.name}, weights of {made:%Y-%m-%d %H:%M:%S} UTC",
         )
-    # A table that goes to a file is not cut to a terminal's width.
-    Console(width=None if sys.stdout.isatty() else 160).print(report.table(results, title=assistant.name))
+    _print(report.table(results, title=assistant.name))
     if json_file:
         json_file.write_text(report.to_json(results), encoding="utf-8")
     if out:
@@ -186,18 +185,41 @@ def evaluate_model(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe.toml, or the folder that holds one.")],
-    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME if absent.")] = None,
+    recipe: Annotated[
+        Path, typer.Argument(help="A recipe.toml, the folder that holds one, or a folder of numbered recipe folders.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="The run's folder; NAME in --runs if absent.")] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Where runs lie; 'runs', or 'runs/scale-X' with --scale X, if absent.")
+    ] = None,
+    scale: Annotated[float, typer.Option(help="Share of the length to train: 0.01 tries a chain in minutes.")] = 1.0,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show steps, tokens, hours and money.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from a checkpoint that is there.")] = False,
 ) -> None:
-    """Train the model that a recipe describes; a run that was stopped goes on where it was."""
-    from denken.config import Recipe
-    from denken.train import grpo, pretrain
+    """Train what a recipe describes, or a chain of them in order; what was stopped goes on, what is done is skipped."""
+    from denken.train import pipeline
+    from denken.train import run as train_one
 
-    path = recipe / "recipe.toml" if recipe.is_dir() else recipe
-    run = pretrain.train if Recipe.load(path).rl is None else grpo.train
-    folder = run(path, run_dir=out, resume=not fresh)
-    print(f"{folder} holds the run and, in {folder / 'model'}, the model: denken ask --model {folder / 'model'} ...")
+    root = runs or (Path("runs") if scale == 1 else Path("runs") / f"scale-{scale:g}")
+    chain = pipeline.stages(recipe, runs=root, scale=scale)
+    if out is not None:
+        if len(chain) > 1:
+            raise ConfigError(f"{recipe} is a chain of {len(chain)} recipes; name their place by --runs, not --out.")
+        chain = [replace(chain[0], folder=out)]
+    if plan:
+        _print(pipeline.plan(chain, scale=scale))
+        return
+    if len(chain) > 1:
+        if fresh and any(pipeline.progress(stage)[0] for stage in chain):
+            raise ConfigError(f"{root} already holds runs of this chain; leave --fresh out, or name another --runs.")
+        whole = pipeline.train(chain, scale=scale)
+    else:
+        train_one(chain[0].path, run_dir=chain[0].folder, resume=not fresh, scale=scale)
+        whole = pipeline.finished(chain[0])
+    if not whole:
+        raise typer.Exit(130)
+    model = chain[-1].folder / "model"
+    print(f"{chain[-1].folder} holds the run and, in {model}, the model: denken ask --model {model} ...")
 
 
 @app.command()
@@ -259,6 +281,13 @@ def note(text: str) -> None:
 def complain(text: str) -> None:
     """One red sentence on standard error."""
     typer.secho(text, fg=typer.colors.RED, err=True)
+
+
+def _print(table: Table) -> None:
+    """A table on standard output; one that goes to a file is not cut to a terminal's width."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _sampling(

@@ -56,7 +56,7 @@ def describe(folder: Path, recipe_path: Path, *, processes: int, parameters: int
     """Leave a copy of the recipe and a note of what it runs on, and of the scale where its length was cut."""
     if recipe_path.resolve() != (folder / "recipe.toml").resolve():
         shutil.copyfile(recipe_path, folder / "recipe.toml")
-    environment = {
+    environment: dict[str, Any] = {
         "denken": denken.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -42,7 +42,7 @@ from denken.tasks import get
 from denken.tasks.base import Task
 from denken.tokenizer import Tokenizer
 from denken.train.data import Conversation, Drawer, mixture_of, training_seed
-from denken.train.folder import model_folder, only_one, resolve_weights
+from denken.train.folder import complete, model_folder, only_one, resolve_weights
 from denken.train.jsonl import provenance, write
 from denken.train.ledger import Ledger, Price
 from denken.train.parallel import Mesh, launch, stop_signals
@@ -213,12 +213,13 @@ def _sample(mesh: Mesh, values: str, base: str, run_folder: str, fill: bool) -> 
                 advance()
         mesh.wait()
         if mesh.main:
-            _put_together(recipe, folder, asked, source, digest, files, fill=fill)
+            _put_together(recipe, folder, asked, digest, files, fill=fill)
             shutil.rmtree(chunks)
+        mesh.wait()
 
 
 def _put_together(
-    recipe: Recipe, folder: Path, asked: Asked, source: Path, digest: str, files: Sequence[Path], *, fill: bool
+    recipe: Recipe, folder: Path, asked: Asked, digest: str, files: Sequence[Path], *, fill: bool
 ) -> None:
     """The set, its provenance and its cost, from all chunks in order."""
     section, counts, ledger = asked.section, Counter[str](), Ledger()
@@ -291,6 +292,37 @@ def others(section: SampleSection, seed: int, *, at_least: int = 0) -> Iterator[
             yield worked(drawer.conversation(index))
 
 
+def save_documents(recipe: Recipe, base: Path, folder: Path) -> None:
+    """Write the first documents of the recipe's mixture to the run's set, as many as `save_documents` says.
+
+    They are those that the run learns from first. A set that is there is left as it is.
+    """
+    path = set_path(folder)
+    if path.is_file():
+        return
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    recipe = complete(recipe, base, folder)
+    mixture = mixture_of(recipe.data.sources)
+    drawer = Drawer(mixture, recipe.seed)
+    kinds: Counter[str] = Counter()
+
+    def counted() -> Iterator[dict[str, Any]]:
+        for index in range(recipe.data.save_documents):
+            drawn = drawer.conversation(index)
+            kinds[drawn.source] += 1
+            yield worked(drawn)
+
+    count = write(path, counted())
+    facts = [
+        ("made by", f"denken {denken.__version__}, run `{folder.name}`"),
+        ("what", f"the first {count} documents that the run learns from, of the mixture in its recipe.toml"),
+        ("seed", f"{recipe.seed}; problems whose seeds are kept for evaluation are never drawn"),
+        ("licence", "of each record in its `license`: questions of reasoning-gym are Apache-2.0, all else is MIT"),
+    ]
+    provenance(path, folder.name, facts, {"Documents, by task": dict(kinds.most_common())})
+    _say(f"Wrote {count} of the documents to {path}.")
+
+
 def worked(drawn: Conversation) -> dict[str, Any]:
     """A worked example as a record of a set."""
     messages = []
@@ -299,8 +331,9 @@ def worked(drawn: Conversation) -> dict[str, Any]:
         if message.reasoning_content is not None:
             said["reasoning_content"] = message.reasoning_content
         messages.append(said)
-    made = {key: value for key, value in drawn.record.items() if value != {}}
-    return made | {"messages": messages, "model": "worked example", "license": licence(drawn.source)}
+    made = {"model": "worked example", "license": licence(drawn.source)}
+    made |= {key: value for key, value in drawn.record.items() if value != {}}
+    return made | {"messages": messages}
 
 
 def weights_digest(folder: Path) -> str:
