@@ -1,23 +1,37 @@
 """Your own questions as a task: a JSONL file with one question and its answer a line.
 
     {"prompt": "What is half of 7?", "answer": "3.5"}
+    {"prompt": "Write a function double(x).", "tests": "assert double(2) == 4"}
 
-How answers are compared is the task's `check`: "numeric" (one number), "exact" (the same text) or "math" (the same
-number, fraction, tuple, list or set; `denken.tasks.verify.math`). Nothing in an answer is ever run.
+How answers are compared is the task's `check`:
+
+- "math" (the default): the same number, fraction, tuple, list or set (`denken.tasks.verify.math`)
+- "numeric": the same number; "exact": the same text
+- "tests" (the default where the first question has tests): the answer's last block of Python code passes the
+  question's unit tests (`denken.tasks.verify.code`), program and tests each locked in a process of its own
+
+Under the other checks nothing in an answer is ever run. A question may have a "thought", which works its answer out,
+and a "language" ("de" or "en") that the thought should be in; the other keys of a line are not looked at. Where every
+question has a thought, the task is `Traced`.
 
 Seeds count through the file: seed `s` is question `s % len(task)`. A file holds either questions to learn from or
-questions to be examined with; keep two files where you want both, since seeds do not divide a file.
+questions to be examined with, unless `held_out` divides it: then its last questions are those of the seeds that are
+kept for evaluation, and the others those of all other seeds.
 """
 
 from __future__ import annotations
 
 import json
+import math as numbers
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from denken.errors import ConfigError
-from denken.tasks.verify import math
-from denken.tasks.verify.process import MAX_ANSWER_CHARACTERS
+from denken.errors import ConfigError, VerifierTimeout
+from denken.tasks.base import EVALUATION_SEEDS_FROM, Demonstration
+from denken.tasks.verify import code, math
+from denken.tasks.verify.process import MAX_ANSWER_CHARACTERS, Worker
 from denken.types import Problem, Score
 
 CHECKS: Mapping[str, Callable[[str, str], bool]] = {
@@ -27,63 +41,159 @@ CHECKS: Mapping[str, Callable[[str, str], bool]] = {
     "exact": lambda answer, expected: answer == expected,
     "math": math.equal,
 }
+TESTS = "tests"
+TEST_SECONDS = 5.0
+_WORKER = Worker()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One question. thought: None where its answer is not worked out."""
+
+    prompt: str
+    answer: str
+    tests: str
+    thought: str | None
+    language: str | None
 
 
 class JsonlTask:
     """The questions of one file.
 
+    check: see above. held_out: the share of the questions, the last ones, that only evaluation sees.
     Raises ConfigError, with the line's number, for a file that cannot be read or a line that is no question.
     """
 
-    def __init__(self, path: Path, check: str = "math", name: str | None = None) -> None:
-        if check not in CHECKS:
-            raise ConfigError(f"A check {check!r} does not exist; give one of {', '.join(CHECKS)}.")
+    def __init__(self, path: Path, check: str | None = None, name: str | None = None, held_out: float = 0.0) -> None:
+        if check is not None and check not in (*CHECKS, TESTS):
+            raise ConfigError(f"A check {check!r} does not exist; give one of {', '.join(CHECKS)}, {TESTS}.")
+        if isinstance(held_out, bool) or not isinstance(held_out, int | float) or not 0.0 <= held_out < 1.0:
+            raise ConfigError(f"held_out is {held_out!r}; give a share from 0 to below 1, such as 0.2.")
         self.path = Path(path)
-        self.check = check
         self._name = name or self.path.stem
-        self._problems = _read(self.path, check)
+        self._rows, self.check = _read(self.path, check)
+        self._learnt = len(self._rows) - numbers.ceil(held_out * len(self._rows))
+        if self._learnt < 1:
+            raise ConfigError(f"{self.path} is too short to hold {held_out:g} of it out; give more questions.")
+        self._divided = self._learnt < len(self._rows)
+        if self.check == TESTS:
+            _WORKER.call("denken.tasks.verify.code:ready", {})  # now, and not after hours of sampling
 
     @property
     def name(self) -> str:
         return self._name
 
     def __len__(self) -> int:
-        return len(self._problems)
+        """How many questions an examination can ask: those held out, or all where none are."""
+        return len(self._rows) - self._learnt if self._divided else len(self._rows)
 
     def problem(self, seed: int) -> Problem:
-        prompt, answer = self._problems[seed % len(self._problems)]
-        return Problem(self._name, prompt, answer, seed)
+        row = self._row(seed)
+        metadata = {TESTS: row.tests} if self.check == TESTS else {}
+        if row.language is not None:
+            metadata["language"] = row.language
+        return Problem(self._name, row.prompt, row.answer, seed, metadata)
 
     def score(self, problem: Problem, answer: str) -> Score:
         """1.0 for an answer that passes the check, else 0.0; outer white space never matters."""
-        answer = answer.strip()
-        right = 0 < len(answer) <= MAX_ANSWER_CHARACTERS and CHECKS[self.check](answer, problem.answer)
-        return Score(float(right), {"correct": float(right)})
+        answer = answer.strip() if len(answer) <= 2 * MAX_ANSWER_CHARACTERS else ""
+        if not 0 < len(answer) <= MAX_ANSWER_CHARACTERS:
+            return Score(0.0, {"correct": 0.0})
+        if self.check == TESTS:
+            return _tested(problem.metadata[TESTS], answer)
+        right = float(CHECKS[self.check](answer, problem.answer))
+        return Score(right, {"correct": right})
+
+    def worked(self) -> list[tuple[Problem, Demonstration]]:
+        """The questions to learn from whose answers are worked out, as problems with their demonstrations."""
+        shown = ((seed, self._rows[seed]) for seed in range(self._learnt))
+        return [
+            (self.problem(seed), Demonstration(row.thought, row.answer))
+            for seed, row in shown
+            if row.thought is not None
+        ]
+
+    def _row(self, seed: int) -> _Row:
+        if not self._divided:
+            return self._rows[seed % len(self._rows)]
+        if seed < EVALUATION_SEEDS_FROM:
+            return self._rows[seed % self._learnt]
+        return self._rows[self._learnt + (seed - EVALUATION_SEEDS_FROM) % (len(self._rows) - self._learnt)]
 
 
-def _read(path: Path, check: str) -> list[tuple[str, str]]:
+class TracedJsonlTask(JsonlTask):
+    """Questions every one of which has a thought."""
+
+    def demonstrate(self, problem: Problem) -> Demonstration:
+        row = self._row(problem.seed)
+        return Demonstration(row.thought or "", row.answer)
+
+
+def load(path: Path, **settings: Any) -> JsonlTask:
+    """The task of a file: a `TracedJsonlTask` where every question has a thought and an answer."""
+    task = JsonlTask(path, **settings)
+    every = all(row.thought is not None for row in task._rows)
+    return TracedJsonlTask(path, **settings) if every else task
+
+
+def _tested(tests: str, answer: str) -> Score:
+    try:
+        score = _WORKER.judge(
+            "denken.tasks.verify.code:judge", {"tests": tests, "seconds": TEST_SECONDS}, answer, timeout=TEST_SECONDS
+        )
+    except VerifierTimeout:
+        return Score(0.0, {"correct": 0.0, "timeout": 1.0})
+    return Score(score, {"correct": score})
+
+
+def _read(path: Path, check: str | None) -> tuple[list[_Row], str]:
+    """The questions, and how they are judged: as asked, or by what they have."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The questions in {path} cannot be read ({error}); give a JSONL file in UTF-8.") from error
-    found = [_question(line, f"{path}, line {at}", check) for at, line in enumerate(lines, 1) if line.strip()]
-    if not found:
+    records = [
+        (f"{path}, line {at}", _record(line, f"{path}, line {at}")) for at, line in enumerate(lines, 1) if line.strip()
+    ]
+    if not records:
         raise ConfigError(f'{path} holds no questions; write one {{"prompt": ..., "answer": ...}} a line.')
-    return found
+    chosen = check or (TESTS if TESTS in records[0][1] else "math")
+    return [_question(record, where, chosen) for where, record in records], chosen
 
 
-def _question(line: str, where: str, check: str) -> tuple[str, str]:
+def _record(line: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: this is not JSON ({error}).") from error
-    if not isinstance(record, dict) or not {"prompt", "answer"} <= record.keys():
+    if not isinstance(record, dict):
         raise ConfigError(f'{where}: a question is an object with "prompt" and "answer".')
-    prompt, answer = record["prompt"], record["answer"]
+    return record
+
+
+def _question(record: dict[str, Any], where: str, check: str) -> _Row:
+    needed = TESTS if check == TESTS else "answer"
+    if not {"prompt", needed} <= record.keys():
+        raise ConfigError(f'{where}: a question is an object with "prompt" and "{needed}".')
+    prompt, answer, tests = record["prompt"], record.get("answer", ""), record.get(TESTS, "")
     if isinstance(answer, int | float) and not isinstance(answer, bool):
         answer = str(answer)
-    if not isinstance(prompt, str) or not isinstance(answer, str) or not prompt.strip() or not answer.strip():
+    if not isinstance(prompt, str) or not isinstance(answer, str) or not prompt.strip():
         raise ConfigError(f'{where}: "prompt" is text that is not empty, "answer" such text or a number.')
+    if check != TESTS and not answer.strip():
+        raise ConfigError(f'{where}: "answer" is text that is not empty, or a number.')
     if check == "numeric" and math.number(answer) is None:
         raise ConfigError(f'{where}: the answer {answer[:40]!r} is no number; correct it, or use the check "math".')
-    return prompt, answer.strip()
+    if check == TESTS:
+        if not isinstance(tests, str):
+            raise ConfigError(f'{where}: "tests" is Python as text.')
+        try:
+            code.check_tests(tests)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
+    thought, language = record.get("thought"), record.get("language")
+    if thought is not None and (not isinstance(thought, str) or not answer.strip()):
+        raise ConfigError(f'{where}: "thought" is text, and belongs to a question with an "answer".')
+    if language not in (None, "de", "en"):
+        raise ConfigError(f'{where}: "language" is "de" or "en", or left out.')
+    return _Row(prompt, answer.strip(), tests, thought, language)

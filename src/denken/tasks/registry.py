@@ -28,10 +28,10 @@ def get(name: str, config: Mapping[str, Any] | None = None) -> Task:
     """
     kind, colon, rest = name.partition(":")
     if (kind == "jsonl" and colon) or name.endswith(".jsonl"):
-        from denken.tasks.dataset import JsonlTask
+        from denken.tasks.dataset import load
 
-        _check_settings(name, config, ("check", "name"))
-        return JsonlTask(Path(rest if kind == "jsonl" and colon else name), **dict(config or {}))
+        _check_settings(name, config, ("check", "name", "held_out"))
+        return load(Path(rest if kind == "jsonl" and colon else name), **dict(config or {}))
     from denken.tasks.gym import GymTask, TracedGymTask
     from denken.tasks.traces import WRITERS
 

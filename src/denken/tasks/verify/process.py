@@ -8,7 +8,9 @@ Requests and replies are lines of JSON over pipes: nothing from a child is ever 
 keeps one number. The server starts in an empty folder with an empty environment but for PYTHONHASHSEED=0 (some data
 sets iterate over sets, and are only reproducible so).
 
-What is not covered: which verifier judges what (`denken.tasks.gym`), and programs that models write (`code.py`).
+A judge of programs asks a further process, in which the program runs (`Conversing`, `code.py`).
+
+What is not covered: which verifier judges what (`denken.tasks.gym`, `denken.tasks.dataset`).
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, runtime_checkable
 
 import denken
 from denken.errors import ConfigError, VerifierTimeout
@@ -39,8 +41,23 @@ MAX_ANSWER_CHARACTERS = 20_000
 DEFAULT_TIMEOUT = 5.0
 PREPARE_TIMEOUT = 180.0
 MEMORY_BYTES = 2 << 30
+_SAYS, _REACHES = 3, 4  # a child's descriptors: for its verdict, and to the process that it asks
 
 Judge = Callable[[str], float]
+
+
+@runtime_checkable
+class Conversing(Protocol):
+    """A judge that asks another process, which is there for one verdict: between `open` and `close`.
+
+    `open` returns the descriptor that reaches it; both are called outside the locked child that judges.
+    """
+
+    def open(self) -> int: ...
+
+    def close(self) -> None: ...
+
+    def __call__(self, answer: str, descriptor: int) -> float: ...
 
 
 class Worker:
@@ -198,13 +215,23 @@ def _reply(replies: IO[bytes], value: dict[str, Any]) -> None:
     replies.write(json.dumps(value).encode() + b"\n")
 
 
-def _verdict(judge: Judge, answer: str, seconds: float, nowhere: int) -> dict[str, Any]:
+def _verdict(judge: Judge | Conversing, answer: str, seconds: float, nowhere: int) -> dict[str, Any]:
+    if not isinstance(judge, Conversing):
+        return _child_says(judge, answer, seconds, nowhere)
+    reaching, conversing = judge.open(), judge
+    try:
+        return _child_says(lambda text: conversing(text, _REACHES), answer, seconds, nowhere, reaching)
+    finally:
+        judge.close()
+
+
+def _child_says(judge: Judge, answer: str, seconds: float, nowhere: int, reaching: int | None = None) -> dict[str, Any]:
     """Forks, lets the child judge, and keeps one number of what it says."""
     gc.freeze()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _judge_and_exit(judge, answer, seconds, nowhere, writing)
+        _judge_and_exit(judge, answer, seconds, nowhere, writing, reaching)
     os.close(writing)
     said, end = b"", time.monotonic() + seconds
     timed_out = False
@@ -233,15 +260,23 @@ def _number(said: bytes) -> float:
     return min(1.0, max(0.0, score)) if math.isfinite(score) else 0.0
 
 
-def _judge_and_exit(judge: Judge, answer: str, seconds: float, nowhere: int, writing: int) -> None:
+def _judge_and_exit(
+    judge: Judge, answer: str, seconds: float, nowhere: int, writing: int, reaching: int | None
+) -> None:
     from denken.tasks.verify import sandbox
 
     try:
         os.dup2(nowhere, 2)
-        os.dup2(writing, 3)
-        sandbox.close_descriptors(keep=4)
-        sandbox.lock_down(seconds=seconds, memory_bytes=MEMORY_BYTES, descriptors=4)
+        if reaching is not None:
+            reaching = os.dup2(reaching, 64)  # out of the way of the two below
+        os.dup2(writing, _SAYS)
+        kept = _SAYS + 1
+        if reaching is not None:
+            os.dup2(reaching, _REACHES)
+            kept = _REACHES + 1
+        sandbox.close_descriptors(keep=kept)
+        sandbox.lock_down(seconds=seconds, memory_bytes=MEMORY_BYTES, descriptors=kept)
         score = float(judge(answer))
-        os.write(3, repr(score).encode())
+        os.write(_SAYS, repr(score).encode())
     finally:
         os._exit(0)
