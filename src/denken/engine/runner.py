@@ -14,10 +14,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from denken.engine.fused import Fused
 from denken.engine.paged import Beginnings, Paged, Store
 from denken.engine.rows import Rows, Seating
 from denken.engine.scheduler import Chunk
 from denken.model.attention import Attend, CacheLayout
+from denken.model.transformer import Transformer
 
 
 class Model(Protocol):
@@ -35,7 +37,9 @@ class Runner:
     """Holds the model and its cache. blocks, block_size: as in `cache.Blocks`."""
 
     def __init__(self, model: Model, like: Tensor, blocks: int, block_size: int) -> None:
-        self.model = model
+        self.model: Model = model
+        if like.device.type == "cpu" and isinstance(model, Transformer) and Fused.covers(model):
+            self.model = Fused(model)
         self.device = like.device
         self.block_size = block_size
         layout = model.cache_layout
@@ -68,12 +72,17 @@ class Runner:
 
     def forget(self) -> None:
         """The weights changed: what the rows hold is of no use. (Blocks are forgotten by who keeps their books.)"""
+        if isinstance(self.model, Fused):
+            self.model.refresh()
+        self._drop_rows()
+
+    def _drop_rows(self) -> None:
         self.rows.clear()
         self._beginnings = None
 
     def reset(self) -> None:
         """A step failed midway: nothing that is stored may reach a later one."""
-        self.forget()
+        self._drop_rows()
         with torch.inference_mode():
             self.store.zero()
 

@@ -1,0 +1,175 @@
+"""The same network with fewer, larger operations: what a step of many small rows on a CPU spends its time between.
+
+Queries, keys and values come from one product, gate and up from another; queries and keys are normalised and turned
+as one tensor. In fp32 the norms' weights, and attention's scale, are multiplied into the matrices behind them, and
+sums into the residual are the products' own; in bf16, where every rounding counts, each number is rounded where
+`denken.model` rounds it, so that sampler and trainer stay together.
+
+The weights are copies, taken anew by `refresh`. Only dense networks with grouped attention are covered, and only small
+ones, for the copies' memory; the others run through `denken.model` itself.
+"""
+
+# N = tokens of the step (one row), M = hidden size, I = feed-forward size, H = query heads, K = key heads,
+# D = columns of a head, F = D / 2, V = vocabulary
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from denken.model.attention import Attend, CacheLayout, GroupedAttention
+from denken.model.layers import MLP, RMSNorm
+from denken.model.rope import rotate
+from denken.model.transformer import Block, Transformer
+
+# Networks whose weights take more gain little from this: their products are large enough.
+LARGEST = 256 << 20
+
+
+@dataclass(slots=True)
+class Layer:
+    """One layer's weights. qkv (H + 2K heads of D, M), gate_up (2I, M); a norm's weight is None where it has gone into
+    the matrix behind it. turn (H + K, D): the norms of queries and keys, None where there are none."""
+
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    out: Tensor
+    out_bias: Tensor | None
+    gate_up: Tensor
+    gate_up_bias: Tensor | None
+    down: Tensor
+    down_bias: Tensor | None
+    before_attention: Tensor | None
+    before_mlp: Tensor | None
+    turn: Tensor | None
+
+
+class Fused:
+    """Stands in for `model` where logits are wanted and gradients are not. Raises nothing that the model does not."""
+
+    def __init__(self, model: Transformer) -> None:
+        self.model = model
+        self.config = model.config
+        self.fold = model.head_weight.dtype == torch.float32
+        self.refresh()
+
+    @staticmethod
+    def covers(model: Transformer) -> bool:
+        if model.config.is_latent or model.config.n_routed_experts:
+            return False
+        parameters = list(model.parameters())
+        alike = {(p.dtype, p.device.type) for p in parameters}
+        return len(alike) == 1 and sum(p.numel() * p.element_size() for p in parameters) <= LARGEST
+
+    @torch.inference_mode()
+    def refresh(self) -> None:
+        """Takes the model's weights as they are now."""
+        self._parameters = list(self.model.parameters())
+        self._seen = self._versions()
+        self.layers = [self._layer(block) for block in self.model.blocks]
+
+    def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:
+        """As `Transformer.hidden`, for one row of ids; positions and attend must be given."""
+        assert positions_BT is not None
+        assert attend is not None
+        if self._versions() != self._seen:
+            self.refresh()
+        config, model = self.config, self.model
+        heads, keys = config.num_attention_heads, config.num_key_value_heads
+        scale = config.head_dim**-0.5
+        cos, sin = (x[0].to(model.head_weight.dtype) for x in model.rotary(positions_BT))
+        cos_N1D = torch.cat((cos, cos), dim=-1)
+        eps = config.rms_norm_eps
+        x_NM: Tensor = model.model["embed_tokens"](ids_BT[0])
+        for number, layer in enumerate(self.layers):
+            qkv_NAD = F.linear(_norm(x_NM, layer.before_attention, eps), layer.qkv, layer.qkv_bias).unflatten(
+                -1, (-1, config.head_dim)
+            )
+            turned_NAD, value_NKD = qkv_NAD.split((heads + keys, keys), dim=1)
+            if layer.turn is not None:
+                turned_NAD = _norm(turned_NAD, layer.turn, eps)
+            turned_NAD = _turn(turned_NAD, cos_N1D, sin) if self.fold else rotate(turned_NAD, cos, sin)
+            query_NHD, key_NKD = turned_NAD.split((heads, keys), dim=1)
+            seen_NHD = attend(number, query_NHD[None], key_NKD[None], value_NKD[None], scale)[0]
+            x_NM = self._add(x_NM, seen_NHD.flatten(1), layer.out, layer.out_bias)
+            gate_NI, up_NI = F.linear(_norm(x_NM, layer.before_mlp, eps), layer.gate_up, layer.gate_up_bias).chunk(
+                2, dim=-1
+            )
+            x_NM = self._add(x_NM, F.silu(gate_NI).mul_(up_NI), layer.down, layer.down_bias)
+        return model.model["norm"](x_NM)[None]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.model.logits(hidden)
+
+    @property
+    def cache_layout(self) -> CacheLayout:
+        return self.model.cache_layout
+
+    def _add(self, x_NM: Tensor, inner: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.fold and bias is None:
+            return x_NM.addmm_(inner, weight.t())
+        return x_NM.add_(F.linear(inner, weight, bias))
+
+    def _layer(self, block: nn.Module) -> Layer:
+        assert isinstance(block, Block)
+        attention, mlp = block.self_attn, block.mlp
+        assert isinstance(attention, GroupedAttention)
+        assert isinstance(mlp, MLP)
+        turn = None
+        if attention.q_norm is not None and attention.k_norm is not None:
+            turn = torch.cat(
+                (
+                    attention.q_norm.weight.expand(self.config.num_attention_heads, -1),
+                    attention.k_norm.weight.expand(self.config.num_key_value_heads, -1),
+                )
+            )
+        before_attention, qkv, qkv_bias = self._behind(
+            block.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj
+        )
+        before_mlp, gate_up, gate_up_bias = self._behind(block.post_attention_layernorm, mlp.gate_proj, mlp.up_proj)
+        out, down = attention.o_proj, mlp.down_proj
+        return Layer(
+            qkv,
+            qkv_bias,
+            out.weight,
+            out.bias,
+            gate_up,
+            gate_up_bias,
+            down.weight,
+            down.bias,
+            before_attention,
+            before_mlp,
+            turn,
+        )
+
+    def _behind(self, norm: RMSNorm, *projections: nn.Linear) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        """The norm's weight, unless it went into the matrix, the projections' matrix, and their bias."""
+        weight = torch.cat([projection.weight for projection in projections])
+        biases: list[Tensor] = [projection.bias for projection in projections if projection.bias is not None]
+        bias = torch.cat(biases) if biases else None
+        return (None, weight * norm.weight, bias) if self.fold else (norm.weight, weight, bias)
+
+    def _versions(self) -> list[int]:
+        """Changes whenever a weight is changed in place: nobody should sample from weights that are no more."""
+        return [0 if p.is_inference() else p._version for p in self._parameters]
+
+
+def _norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    """RMS norm over the last dimension, in fp32; the weight may differ from head to head."""
+    wide = x.float()
+    root = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    out = wide * root
+    return (out if weight is None else out.mul_(weight)).to(x.dtype)
+
+
+def _turn(x_NAD: Tensor, cos_N1D: Tensor, sin_N1F: Tensor) -> Tensor:
+    """`rotate` in three passes."""
+    a, b = x_NAD.chunk(2, dim=-1)
+    out = x_NAD * cos_N1D
+    first, second = out.chunk(2, dim=-1)
+    first.addcmul_(b, sin_N1F, value=-1)
+    second.addcmul_(a, sin_N1F)
+    return out
