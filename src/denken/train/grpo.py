@@ -29,7 +29,8 @@ from denken.config import Recipe
 from denken.engine.engine import Engine
 from denken.errors import CheckpointError, ConfigError
 from denken.model.transformer import Transformer
-from denken.rollout import Draw, Reply, prompt_ids, read, sample_seed
+from denken.reward import Reward
+from denken.rollout import Draw, prompt_ids, read, sample_seed
 from denken.tasks import get
 from denken.tasks.base import EVALUATION_SEEDS_FROM, Task, training_seed_allowed
 from denken.tokenizer import Tokenizer
@@ -64,12 +65,14 @@ MAXIMA = ("ratio", "parity")
 MOST_ROUNDS = 8
 
 
-def train(recipe_path: str | Path, *, run_dir: str | Path | None = None, resume: bool = True) -> Path:
+def train(
+    recipe_path: str | Path, *, run_dir: str | Path | None = None, resume: bool = True, scale: float = 1.0
+) -> Path:
     """Run the reinforcement learning that the recipe's [rl] describes and return the run's folder.
 
     Arguments and errors are those of `denken.train.pretrain.train`.
     """
-    return session.start(recipe_path, GRPO, _loop, run_dir=run_dir, resume=resume)
+    return session.start(recipe_path, GRPO, _loop, run_dir=run_dir, resume=resume, scale=scale)
 
 
 @dataclass(slots=True)
@@ -101,12 +104,11 @@ class Question:
 
 @dataclass(slots=True)
 class Answers:
-    """The samples of one question: what each of them says, and its score."""
+    """The samples of one question, and their scores once they have been judged."""
 
     question: Question
     prompt: tuple[int, ...]
     completions: list[Completion]
-    replies: list[Reply] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
 
 
@@ -214,6 +216,7 @@ class GRPO:
                 parameter.data = parameter.data.to(dtype)
             self.refresh_reference()
         self.tasks: list[Task] = [get(each.task, each.config) for each in self.rl.tasks]
+        self.reward = Reward(recipe.reward.model_dump())
         self.params = SamplingParams(
             temperature=self.rl.temperature, top_p=self.rl.top_p, top_k=self.rl.top_k, max_tokens=self.rl.max_tokens
         )
@@ -285,21 +288,29 @@ class GRPO:
         ]
 
     def score(self, answers: Sequence[Answers]) -> None:
-        """Have every sample judged by its task, and the reward made of it."""
+        """Have every sample judged by its task, and made into a reward."""
         began = time.monotonic()
         for each in answers:
             problem, task = each.question.problem, self.tasks[each.question.task]
-            each.replies = [read(c, self.tokenizer, thinking=self.rl.thinking) for c in each.completions]
-            each.scores = [task.score(problem, reply.answer) for reply in each.replies]
+            replies = [read(completion, self.tokenizer, thinking=self.rl.thinking) for completion in each.completions]
+            judged = [
+                Rollout(problem, completion, task.score(problem, reply.answer))
+                for completion, reply in zip(each.completions, replies, strict=True)
+            ]
             right = self.tally.accuracy.setdefault(self.labels[each.question.task], [])
-            right += [float(score.reward == 1.0) for score in each.scores]
-            for i, completion in enumerate(each.completions):
-                length = len(completion.ids)
-                late = soft_overlong(length, limit=self.rl.max_tokens, buffer=self.rl.overlong)
-                if self.rl.overlong:
-                    score = each.scores[i]
-                    each.scores[i] = Score(score.reward + late, {**score.parts, "overlong": late})
+            right += [float(rollout.score.reward == 1.0) for rollout in judged]
+            each.scores = [
+                self.shortened(score, len(completion.ids))
+                for score, completion in zip(self.reward(judged, replies), each.completions, strict=True)
+            ]
         self.tally.seconds["score"] += time.monotonic() - began
+
+    def shortened(self, score: Score, length: int) -> Score:
+        """The score, less DAPO's punishment of overlong samples, which may make it negative."""
+        if not self.rl.overlong:
+            return score
+        late = soft_overlong(length, limit=self.rl.max_tokens, buffer=self.rl.overlong)
+        return Score(score.reward + late, {**score.parts, "overlong": late})
 
     def compare(self, answers: Sequence[Answers]) -> list[Group]:
         """Groups with their advantages; with dynamic sampling only those that say something."""

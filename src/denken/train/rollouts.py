@@ -107,7 +107,7 @@ def _parts(group: Group, micro_tokens: int) -> Iterator[Group]:
 def batch(groups: Sequence[Group]) -> RolloutBatch:
     """These groups as the tensors of one forward. Every completion has at least one id, every prompt too."""
     lengths = [len(group.prompt) - 1 for group in groups]
-    width = _up(max(lengths), PROMPT_MULTIPLE)
+    width = _up(max(1, *lengths), PROMPT_MULTIPLE)
     ids: list[int] = []
     positions: list[int] = []
     for group, length in zip(groups, lengths, strict=True):
