@@ -158,11 +158,14 @@ class Fused:
 
 
 def _norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
-    """RMS norm over the last dimension, in fp32; the weight may differ from head to head."""
-    wide = x.float()
-    root = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-    out = wide * root
-    return (out if weight is None else out.mul_(weight)).to(x.dtype)
+    """RMS norm over the last dimension; the weight may differ from head to head."""
+    if x.dtype != torch.float32:
+        # The very operations of F.rms_norm, which adds up in fp32: another order of adding would round otherwise.
+        wide = x.float()
+        out = wide * wide.pow(2).mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
+        return (out if weight is None else out.mul_(weight)).to(x.dtype)
+    out = x * torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return out if weight is None else out.mul_(weight)
 
 
 def _turn(x_NAD: Tensor, cos_N1D: Tensor, sin_N1F: Tensor) -> Tensor:

@@ -26,6 +26,10 @@ from denken.engine.scheduler import Chunk
 from denken.model.attention import CacheLayout
 
 
+# The most scores of a chunk that are written out, rather than left to PyTorch's kernel, which rounds elsewhere.
+WRITTEN_OUT = 1 << 23
+
+
 class Store:
     """Keys and values of every layer, once in blocks (blocks, block_size, K, D) and once in rows (tokens * K, D).
 
@@ -262,6 +266,8 @@ class Paged:
             return weigh(query_HTD, key_LKD[:, 0], value_LKE[:, 0], mask_TL, scale).transpose(0, 1)
         query_KGTD = query_HTD.unflatten(0, (key_LKD.shape[1], -1))
         groups = query_KGTD.shape[1]
+        if self.dtype != self.store.row_dtype and query_HTD[..., 0].numel() * len(key_LKD) <= WRITTEN_OUT:
+            return self._rounded(query_KGTD.float(), key_LKD.float(), value_LKE.float(), scale)
         out_KGTE = F.scaled_dot_product_attention(
             query_KGTD,
             key_LKD.transpose(0, 1)[:, None].expand(-1, groups, -1, -1),
@@ -271,6 +277,15 @@ class Paged:
             scale=scale,
         )
         return out_KGTE.flatten(0, 1).transpose(0, 1)
+
+    def _rounded(self, query_KGTD: Tensor, key_LKD: Tensor, value_LKE: Tensor, scale: float) -> Tensor:
+        """A bf16 network's chunk, rounded as its trainer rounds."""
+        tokens, length = query_KGTD.shape[2], len(key_LKD)
+        beyond_TL = torch.ones(tokens, length, dtype=torch.bool, device=key_LKD.device).triu(length - tokens + 1)
+        scores_KGTL = torch.matmul(query_KGTD * scale, key_LKD.permute(1, 2, 0)[:, None])
+        scores_KGTL = scores_KGTL.masked_fill_(beyond_TL, -math.inf).to(self.dtype)
+        out_KGTE = torch.matmul(scores_KGTL.softmax(dim=-1).float(), value_LKE.transpose(0, 1)[:, None])
+        return out_KGTE.flatten(0, 1).transpose(0, 1).to(self.dtype)
 
     def _chunk_mask(self, chunk: Chunk, dtype: torch.dtype, device: torch.device) -> Tensor | None:
         """None where plain causality (or, for a single token, no mask) does the same faster."""
