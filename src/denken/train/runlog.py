@@ -1,4 +1,4 @@
-"""What a run says and writes while it goes: metrics.jsonl, a live progress line, curves.png.
+"""What a run says and writes while it goes: metrics.jsonl, a live progress line, curves.png and report.html.
 
 Only rank 0 has one. It decides nothing; the numbers are the loop's.
 """
@@ -97,11 +97,14 @@ class RunLog:
             self.console.print(Text(line), soft_wrap=True)
 
     def curves(self, *, final: bool = False) -> None:
-        """Draw curves.png anew from metrics.jsonl; unless final, at most once a minute."""
+        """Draw curves.png anew from metrics.jsonl, and write report.html; unless final, at most once a minute."""
         if not final and time.monotonic() - self._drew < CURVES_EVERY_S:
             return
         self._drew = time.monotonic()
         self.draw(read_metrics(self._path), self.folder / "curves.png")
+        from denken.train import report  # which reads what this module writes
+
+        report.write(self.folder)
 
 
 def _line(record: Mapping[str, Any]) -> str:
@@ -126,7 +129,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             records.append(json.loads(line))
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             break
     return [record for record in records if isinstance(record, dict) and "step" in record]
 
