@@ -232,6 +232,20 @@ def tasks() -> None:
 
 
 @app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="What to begin: task.")],
+    name: Annotated[str, typer.Argument(help="Its name: letters, digits and _.")],
+) -> None:
+    """Begin a task of your own: writes NAME.py, with problems and their score, and its test into this folder."""
+    if kind != "task":
+        raise ConfigError(f"There is no {kind!r} to begin; write: denken new task {name}")
+    from denken.tasks.starter import new_task
+
+    task, test = new_task(name, Path())
+    print(f"{task} is the task and {test} its test. Next: python {test}, then denken train --task {task}")
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     import denken

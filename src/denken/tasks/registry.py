@@ -5,6 +5,7 @@
     game:countdown              games with numbers (`denken.tasks.games`)
     smalltalk:talk              greetings, and what lies outside (`denken.tasks.smalltalk`)
     jsonl:questions.jsonl       your own questions (`denken.tasks.dataset`); a path that ends in .jsonl works too
+    clock.py, clock.py:Clock    a task of your own in Python (`denken.tasks.ownfile`)
 
 A data set that `denken.tasks.traces` knows how to solve in writing comes back as a `Traced` task.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from denken.errors import ConfigError, UnknownNameError
+from denken.tasks import ownfile
 from denken.tasks.base import Task
 
 
@@ -32,6 +34,8 @@ def get(name: str, config: Mapping[str, Any] | None = None) -> Task:
 
         _check_settings(name, config, ("check", "name", "held_out"))
         return load(Path(rest if kind == "jsonl" and colon else name), **dict(config or {}))
+    if ownfile.names_file(name):
+        return ownfile.load(name, config)
     from denken.tasks.gym import GymTask, TracedGymTask
     from denken.tasks.traces import WRITERS
 
