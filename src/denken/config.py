@@ -98,6 +98,7 @@ class TrainSection(Section):
 
     steps, tokens or epochs: the budget; tokens are counted as slots of packed rows, steps = tokens / batch_tokens.
         epochs: how often every document is read, where all sources are sets of documents.
+    minutes: the run ends when it has taken so long, although steps are left; None: it takes the time it takes.
     batch_tokens: slots of one step over all processes. micro_tokens: slots of one forward in one process.
     processes: how many processes share a step. lanes: into how many streams the documents are dealt (a multiple of
         processes; None: as many as processes); a run keeps its loss curve under any processes that divide its lanes.
@@ -112,6 +113,7 @@ class TrainSection(Section):
     steps: int | None = Field(default=None, ge=1)
     tokens: int | None = Field(default=None, ge=1)
     epochs: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0)
     batch_tokens: int = Field(default=8192, ge=2)
     micro_tokens: int = Field(default=4096, ge=2)
     dtype: Literal["bf16", "fp32"] = "bf16"

@@ -7,6 +7,7 @@ is the kind's own.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -74,6 +75,7 @@ def run(
     """One process of a run, from reading the recipe to the last checkpoint."""
     path, folder = Path(recipe_path), Path(run_folder)
     recipe = complete(Recipe.load(path).scaled(scale), path.parent, folder)
+    seconds = math.inf if recipe.train.minutes is None else 60 * recipe.train.minutes
     if not resume and any((folder / "checkpoints").glob("step-*")):
         raise ConfigError(f"{folder} already holds a run; resume it, give the recipe another name, or move it away.")
     try:
@@ -91,11 +93,13 @@ def run(
             log.cut_back(learner.done if saved is not None else -1)
             if saved is not None:
                 log.say(f"Resuming {recipe.name} at step {learner.done} from {saved.folder}.")
-            if learner.done >= recipe.train.total_steps:
+            if ledger.seconds >= seconds:
+                log.say(f"The {recipe.train.minutes:g} minutes of {recipe.name} are used up; raise minutes to go on.")
+            elif learner.done >= recipe.train.total_steps:
                 log.say(f"All {learner.done} steps of {recipe.name} are done; raise steps in the recipe to go on.")
         with log or nullcontext():
-            if learner.done < recipe.train.total_steps:
-                loop(learner, ledger, folder, stopping, log)
+            if learner.done < recipe.train.total_steps and ledger.seconds < seconds:
+                loop(learner, ledger, folder, lambda: stopping() or ledger.seconds >= seconds, log)
 
 
 def compare(old: dict[str, Any], new: dict[str, Any], warn: Callable[[str], None]) -> None:
