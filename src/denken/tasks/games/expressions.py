@@ -1,6 +1,6 @@
 """Expressions: make any number with a named property from the numbers, each used exactly once.
 
-Looser than Countdown: "above 50", "between 30 and 45", "even" have many solutions, so a few blind attempts suffice, and
+Looser than Countdown: "above 50", "between 30 and 45", "ending in 7" have many solutions, so a few blind attempts suffice, and
 that is what `demonstrate` writes: attempts, each worked out move by move, until one has the property. Nothing here
 aims at an exact number. A model that has learnt this game knows moves, expressions and when to stop, and has never
 seen a Countdown.
@@ -37,12 +37,14 @@ WISHES: dict[str, dict[str, str]] = {
     "above": {"en": "above {0}", "de": "über {0}"},
     "below": {"en": "below {0}", "de": "unter {0}"},
     "between": {"en": "between {0} and {1}", "de": "zwischen {0} und {1}"},
+    "ending": {"en": "ending in {0}", "de": "mit der letzten Ziffer {0}"},
     "multiple": {"en": "that is a multiple of {0}", "de": "die ein Vielfaches von {0} ist"},
 }
 HOLDS: dict[str, Callable[..., bool]] = {
     "above": lambda value, low: value > low,
     "below": lambda value, high: value < high,
     "between": lambda value, low, high: low <= value <= high,
+    "ending": lambda value, digit: value % 10 == digit,
     "multiple": lambda value, factor: value % factor == 0,
 }
 ATTEMPTS = 12  # a game that takes more blind attempts is not posed
@@ -94,9 +96,11 @@ class Expressions:
 
 
 def _draw_wish(rng: Random) -> tuple[str, tuple[int, ...]]:
-    wish = rng.choices(list(WISHES), [1, 1, 5, 1])[0]
+    wish = rng.choices(list(WISHES), [1, 1, 4, 4, 1])[0]
     if wish == "multiple":
         return wish, (rng.randint(2, 9),)
+    if wish == "ending":
+        return wish, (rng.randint(0, 9),)
     first = rng.randint(5, 120)
     return wish, (first, first + NARROWEST - 1 + rng.randint(0, 25)) if wish == "between" else (first,)
 
