@@ -636,8 +636,7 @@ def _loop(grpo: GRPO, ledger: Ledger, folder: Path, stopping: Callable[[], bool]
         took, before = now - before, now
         recent.append(took)
         metrics, seconds = result.metrics, result.tally.seconds
-        ledger.seconds += took
-        ledger.core_seconds += took * cores
+        ledger.tick(took, cores)
         ledger.tokens += result.tokens
         ledger.targets += result.targets
         ledger.sampled += metrics["sampled"]

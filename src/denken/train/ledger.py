@@ -1,4 +1,4 @@
-"""What a run has cost: seconds, tokens, floating-point operations, money. Numbers only; the loop says when."""
+"""What a run has cost: seconds, tokens, floating-point operations, energy, money. Numbers only; the loop says when."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Ledger:
     core_seconds: seconds times the cores in use.
     sampled: ids that the run generated to learn from. sampling_flops: what that took, see `Price.sampling_flops`.
     generate_seconds, learn_seconds: the two large parts of `seconds`, where a run samples.
+    joules: what the processors drew meanwhile, other programs' share included; 0 where it cannot be read.
     """
 
     seconds: float = 0.0
@@ -31,6 +32,13 @@ class Ledger:
     sampling_flops: float = 0.0
     generate_seconds: float = 0.0
     learn_seconds: float = 0.0
+    joules: float = 0.0
+
+    def tick(self, seconds: float, cores: int) -> None:
+        """Add a stretch of time on so many cores, and the energy since this was last called."""
+        self.seconds += seconds
+        self.core_seconds += seconds * cores
+        self.joules += ENERGY.since()
 
     @classmethod
     def spent(cls, folder: Path) -> Ledger:
@@ -50,6 +58,42 @@ class Ledger:
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         os.replace(temporary, path)
+
+
+class Energy:
+    """The counters that Linux keeps of what each processor package has drawn (RAPL); readable by root on most systems.
+
+    folder: where the counters lie. A counter begins again at 0 when it is full.
+    """
+
+    def __init__(self, folder: Path = Path("/sys/class/powercap")) -> None:
+        packages = sorted(folder.glob("intel-rapl:[0-9]*"))
+        self._counters = [path for path in packages if path.name.count(":") == 1]
+        self._before = self._read()
+
+    def since(self) -> float:
+        """Joules since the last call, or since the beginning; 0.0 where nothing can be read."""
+        before, self._before = self._before, self._read()
+        drawn = 0
+        for path, now in self._before.items():
+            if path in before:
+                difference = now - before[path]
+                drawn += difference if difference >= 0 else difference + (_whole(path / "max_energy_range_uj") or 0)
+        return max(0, drawn) / 1e6
+
+    def _read(self) -> dict[Path, int]:
+        values = {path: _whole(path / "energy_uj") for path in self._counters}
+        return {path: value for path, value in values.items() if value is not None}
+
+
+def _whole(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+ENERGY = Energy()
 
 
 @dataclass(frozen=True, slots=True)

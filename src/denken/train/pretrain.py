@@ -292,8 +292,7 @@ def _loop(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[],
         took, before = now - before, now
         recent.append((took, result.tokens))
         pace = sum(seconds for seconds, _ in recent) / len(recent)
-        ledger.seconds += took
-        ledger.core_seconds += took * cores
+        ledger.tick(took, cores)
         ledger.tokens += result.tokens
         ledger.targets += result.targets
         ledger.flops += trainer.price.flops(result.tokens, result.targets, result.context)
