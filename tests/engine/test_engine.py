@@ -10,6 +10,8 @@ import torch
 from small_models import tiny_model
 
 from denken.engine.engine import Engine
+from denken.engine.rows import Seating
+from denken.engine.scheduler import Chunk
 from denken.errors import ConfigError, RequestError
 from denken.model.transformer import Transformer
 from denken.types import Completion, SamplingParams
@@ -95,6 +97,55 @@ def test_a_group_with_one_prompt_computes_it_once_although_all_start_together(mo
     answers = subject([question] * 8, [dataclasses.replace(GREEDY, temperature=1.0, seed=s) for s in range(8)])
     assert [a.cached_tokens for a in answers] == [0] + [(len(question) - 1) // 4 * 4] * 7
     assert len(set(ids(answers))) > 1
+
+
+def test_only_one_of_a_groups_prompts_goes_through_the_network(
+    models: dict[str, Transformer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = engine(models["qwen3"])
+    seen: list[int] = []
+    hidden = subject._runner.model.hidden
+
+    def counted(ids_BT: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.append(ids_BT.numel())
+        return hidden(ids_BT, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(subject._runner.model, "hidden", counted)
+    question = [3 + i * 7 % 90 for i in range(61)]
+    params = [SamplingParams(temperature=1.0, top_p=1.0, seed=s, max_tokens=5) for s in range(8)]
+    answers = subject([question] * 8, params)
+    assert all(len(a.ids) == 5 for a in answers)
+    # 60 ids are in whole blocks of 4: one sample computes them, all compute the last; four more ids each are fed back.
+    assert seen == [60 + 8, 8, 8, 8, 8]
+
+
+def test_groups_of_all_sizes_decode_as_each_alone(
+    models: dict[str, Transformer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beginnings of several lengths stand apart while groups are large, and come back into rows as they shrink."""
+    draw = random.Random(8)
+    groups = [(prompt, draw.randint(1, 9)) for prompt in prompts(6, longest=45, seed=8)]
+    questions = [prompt for prompt, size in groups for _ in range(size)]
+    params = [
+        SamplingParams(temperature=1, top_p=1, seed=i, max_tokens=draw.randint(1, 40)) for i in range(len(questions))
+    ]
+    subject = engine(models["qwen3"])
+    apart: list[bool] = []
+    seat = subject._runner.rows.seat
+
+    def noted(chunks: list[Chunk]) -> Seating:
+        seating = seat(chunks)
+        apart.append(bool(seating.slots))
+        return seating
+
+    monkeypatch.setattr(subject._runner.rows, "seat", noted)
+    together = subject(questions, params)
+    assert {True, False} == set(apart), "this test is about going from one to the other"
+    lone = engine(models["qwen3"], prefix_reuse=False)
+    assert ids(together) == [lone([q], p)[0].ids for q, p in zip(questions, params, strict=True)]
+    for question, answer in zip(questions, together, strict=True):
+        chosen = reference(models["qwen3"], question, answer.ids).gather(1, torch.tensor(answer.ids)[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(answer.logprobs), chosen, atol=1e-5, rtol=0)
 
 
 def test_groups_share_a_long_prompt_chunk_by_chunk(models: dict[str, Transformer]) -> None:

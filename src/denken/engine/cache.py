@@ -111,6 +111,8 @@ class Blocks:
         self._block_of.clear()
         self._content_of.clear()
         self._number_of.clear()
+        # In the first order again, so that memory which was never needed at once is never touched.
+        self._free = OrderedDict.fromkeys(sorted(self._free))
 
     def _forget(self, block: int) -> None:
         content = self._content_of.pop(block, None)

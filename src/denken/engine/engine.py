@@ -97,10 +97,13 @@ class Engine:
             self.reset()
             raise
 
-    def add(self, prompt_ids: Iterable[int], params: SamplingParams, *, thinking: bool = True) -> int:
+    def add(
+        self, prompt_ids: Iterable[int], params: SamplingParams, *, thinking: bool = True, at_once: bool = False
+    ) -> int:
         """Queues a prompt and returns the request's number.
 
-        thinking: the prompt ends inside a thought that it opened. Raises RequestError as `check` does.
+        thinking: the prompt ends inside a thought that it opened. at_once: one output, when the request has finished.
+        Raises RequestError as `check` does.
         """
         ids = list(prompt_ids)
         limit = self.check(ids, params)
@@ -115,6 +118,7 @@ class Engine:
             policy_version=self.policy_version,
             tokenizer=self._tokenizer,
             thinking=thinking,
+            at_once=at_once,
         )
         self._next += 1
         self._requests[request.request] = request
@@ -213,7 +217,7 @@ class Engine:
         try:
             for prompt, own in zip(prompts, each, strict=True):
                 in_thought = self._tokenizer is not None and open_thought(prompt, self._tokenizer)
-                request = self.add(prompt, own, thinking=in_thought)
+                request = self.add(prompt, own, thinking=in_thought, at_once=True)
                 parts[request], versions[request] = [], self.policy_version
             left = set(parts)
             while left:

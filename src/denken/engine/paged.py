@@ -25,7 +25,6 @@ from denken.engine.rows import Seating
 from denken.engine.scheduler import Chunk
 from denken.model.attention import CacheLayout
 
-
 # The most scores of a chunk that are written out, rather than left to PyTorch's kernel, which rounds elsewhere.
 WRITTEN_OUT = 1 << 23
 

@@ -43,11 +43,15 @@ def sample(logits_RV: Tensor, params: Sequence[SamplingParams], noise: Sequence[
     """One choice a row. noise: a number in [0, 1) a row, with at most 32 bits; greedy rows ignore it."""
     logits_RV = logits_RV.float()
     choices: dict[int, Choice] = {}
-    for kind in (_plain, _greedy, _whole, _cut):
-        rows = [row for row, p in enumerate(params) if _kind(p) is kind]
-        if rows:
-            own = logits_RV if len(rows) == len(params) else logits_RV[rows]
-            choices.update(zip(rows, kind(own, [params[r] for r in rows], [noise[r] for r in rows]), strict=True))
+    rows_of: dict[Callable[[Tensor, list[SamplingParams], list[float]], list[Choice]], list[int]] = {}
+    for row, p in enumerate(params):
+        rows_of.setdefault(_kind(p), []).append(row)
+    for kind, rows in rows_of.items():
+        if len(rows) == len(params):
+            choices.update(enumerate(kind(logits_RV, list(params), list(noise))))
+        else:
+            drawn = kind(logits_RV[rows], [params[r] for r in rows], [noise[r] for r in rows])
+            choices.update(zip(rows, drawn, strict=True))
     if not all(math.isfinite(choice.logprob) for choice in choices.values()):
         raise DenkenError("The model's logits are not finite numbers: its weights are damaged, or overflow their type.")
     return [choices[row] for row in range(len(params))]

@@ -130,6 +130,7 @@ class Sequence:
     """A request's state. `ids` is the prompt and everything generated; the first `computed` of them are cached.
 
     limit: the most ids to generate. thinking: whether the prompt left a thought open; then, whether one is open.
+    at_once: nothing is handed out before the request has finished.
     blocks, chain, known: the block table, the content number of its last known full block, and how many are known
         (see cache.py). preempted: whether it ever gave its blocks back to be computed again.
     """
@@ -143,6 +144,7 @@ class Sequence:
     policy_version: int = 0
     tokenizer: Tokenizer | None = None
     thinking: bool = False
+    at_once: bool = False
     computed: int = 0
     blocks: list[int] = field(default_factory=list)
     chain: int = 0
@@ -210,6 +212,8 @@ class Sequence:
 
     def release(self) -> Output | None:
         """What can be handed out since the last call; None if that is nothing."""
+        if self.at_once and self.finish_reason is None:
+            return None
         held = self._watch.held if self._watch is not None and self.finish_reason is None else 0
         start, end = self._released, self.generated - held
         if end <= start and self.finish_reason is None:
