@@ -184,6 +184,30 @@ def evaluate_model(
 
 
 @app.command()
+def table(
+    stages_file: Annotated[Path, typer.Argument(metavar="STAGES", help="A stages.toml: its rows and columns.")],
+    runs: Annotated[Path, typer.Option(help="Where the runs that it names lie.")] = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="Where table and answers go; 'table' in --runs if absent.")] = None,
+    problems: Annotated[int | None, typer.Option(min=1, help="Problems a cell; the file's own if absent.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Answers a problem; the file's own if absent.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0.6 as R1 is evaluated; the file's own if absent.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Measure every stage of a chain on data sets that it never learnt from; what was interrupted goes on."""
+    from denken.assistant import load
+    from denken.evaluate import stages
+
+    given = {"problems": problems, "samples": samples, "temperature": temperature}
+    changed = {key: value for key, value in given.items() if value is not None}
+    chosen = stages.load(stages_file).model_copy(update=changed)
+    out = out or runs / "table"
+    _check_writable(out / "stages.md")
+    cells = stages.measure(chosen, runs, out, lambda place: load(place, threads=threads), say=note)
+    _print(stages.table(chosen, cells))
+    print(f"The table is in {out}, with every answer.")
+
+
+@app.command()
 def train(
     recipe: Annotated[
         Path, typer.Argument(help="A recipe.toml, the folder that holds one, or a folder of numbered recipe folders.")
