@@ -210,8 +210,15 @@ def table(
 @app.command()
 def train(
     recipe: Annotated[
-        Path, typer.Argument(help="A recipe.toml, the folder that holds one, or a folder of numbered recipe folders.")
-    ],
+        Path | None,
+        typer.Argument(help="A recipe.toml, the folder that holds one, or a folder of numbered recipe folders."),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="In place of a recipe: a task, such as your own .py or .jsonl file.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="With --task: what to start from.")] = "bundled",
+    minutes: Annotated[float, typer.Option(help="With --task: about how long it may take.")] = 10.0,
+    lora: Annotated[bool, typer.Option("--lora", help="With --task: train low-rank adapters only.")] = False,
     out: Annotated[Path | None, typer.Option(help="The run's folder; NAME in --runs if absent.")] = None,
     runs: Annotated[
         Path | None, typer.Option(help="Where runs lie; 'runs', or 'runs/scale-X' with --scale X, if absent.")
@@ -220,7 +227,22 @@ def train(
     plan: Annotated[bool, typer.Option("--plan", help="Only show steps, tokens, hours and money.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from a checkpoint that is there.")] = False,
 ) -> None:
-    """Train what a recipe describes, or a chain of them in order; what was stopped goes on, what is done is skipped."""
+    """Train what a recipe describes, or a chain of them in order; what was stopped goes on, what is done is skipped.
+
+    With --task: make a model better at a task of your own.
+    """
+    if task is not None:
+        if recipe is not None or plan or fresh or scale != 1:
+            raise ConfigError("--task chooses its own recipes; give it --model, --minutes, --lora and --out alone.")
+        from denken.train import owntask
+
+        done = owntask.train(task, model, minutes=minutes, out=out, runs=runs, lora=8 if lora else None)
+        if done is None:
+            raise typer.Exit(130)
+        print(f"{done / 'model'} is the model: denken ask --model {done / 'model'} ...")
+        return
+    if recipe is None:
+        raise ConfigError("There is nothing to train; give a recipe, or --task with a task of your own.")
     from denken.train import pipeline
     from denken.train import run as train_one
 
@@ -242,8 +264,8 @@ def train(
         whole = pipeline.finished(chain[0])
     if not whole:
         raise typer.Exit(130)
-    model = chain[-1].folder / "model"
-    print(f"{chain[-1].folder} holds the run and, in {model}, the model: denken ask --model {model} ...")
+    trained = chain[-1].folder / "model"
+    print(f"{chain[-1].folder} holds the run and, in {trained}, the model: denken ask --model {trained} ...")
 
 
 @app.command()

@@ -113,6 +113,10 @@ class JsonlTask:
             if row.thought is not None
         ]
 
+    def learnt(self) -> list[Problem]:
+        """Every question to learn from, once."""
+        return [self.problem(seed) for seed in range(self._learnt)]
+
     def _row(self, seed: int) -> _Row:
         if not self._divided:
             return self._rows[seed % len(self._rows)]
