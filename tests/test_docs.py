@@ -41,9 +41,11 @@ TABLES = {  # what a table in docs/train.md lists -> the records that its keys a
     "key of `[[data.sources]]`": (Source,),
     "key of `[optim]`": (config.OptimSection,),
     "key of `[train]`": (config.TrainSection,),
+    "key of `[sample]`": (config.SampleSection,),
     "key of `[cost]`": (config.CostSection,),
+    "key of `[expect]`": (config.ExpectSection,),
 }
-SECTIONS = {"model", "tokenizer", "data", "optim", "train", "cost"}
+SECTIONS = {"model", "tokenizer", "data", "sample", "rl", "reward", "optim", "train", "cost", "expect"}
 
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 by_every_page = pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))

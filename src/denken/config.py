@@ -251,7 +251,8 @@ class SampleSection(Section):
     keep_per_problem: at most so many of one problem, in the order in which they were drawn.
     max_thought: the longest thought to keep, in ids; 0 keeps any. language: the least share of a thought's words that
         must be in the problem's language; 0 asks for none.
-    others: how many worked examples of `other_tasks` are added, so that what was learnt otherwise is not forgotten.
+    others: how many worked examples of `other_tasks` are added, so that what was learnt otherwise is not forgotten;
+        where none are named, small talk.
     seed: of problems and samples; None takes the recipe's.
     """
 
@@ -270,17 +271,8 @@ class SampleSection(Section):
     max_thought: int = Field(default=0, ge=0)
     language: float = Field(default=0.0, ge=0, le=1)
     others: int = Field(default=0, ge=0)
-    other_tasks: tuple[RLTask, ...] = (
-        RLTask(task="smalltalk:talk"),
-        RLTask(task="smalltalk:outside"),
-    )
+    other_tasks: tuple[RLTask, ...] = ()
     seed: int | None = Field(default=None, ge=0)
-
-    @model_validator(mode="after")
-    def _some_others(self) -> Self:
-        if self.others and not self.other_tasks:
-            raise ValueError("others are drawn from other_tasks; name at least one, or leave others out")
-        return self
 
 
 class CostSection(Section):

@@ -286,7 +286,8 @@ def others(section: SampleSection, seed: int, *, at_least: int = 0) -> Iterator[
     """Worked examples of `other_tasks`, so that what was learnt otherwise is not forgotten."""
     wanted = max(section.others, at_least)
     if wanted:
-        sources = [{"task": each.task, "weight": each.weight, "config": each.config} for each in section.other_tasks]
+        given = [{"task": each.task, "weight": each.weight, "config": each.config} for each in section.other_tasks]
+        sources = given or [{"task": "smalltalk:talk"}, {"task": "smalltalk:outside"}]
         drawer = Drawer(mixture_of({"sources": sources}), seed)
         for index in range(wanted):
             yield worked(drawer.conversation(index))
