@@ -13,6 +13,7 @@ SETTINGS = [
     ("game:countdown", {"numbers": [2, 3]}),
     ("game:countdown", {"numbers": [3], "max_number": 20, "language": "de"}),
     ("game:expressions", {}),
+    ("game:choices", {}),
     ("game:expressions", {"numbers": [4], "max_number": 12, "language": "en"}),
 ]
 

@@ -109,7 +109,7 @@ def _attempts(numbers: Sequence[int], wish: str, bounds: tuple[int, ...], rng: R
     """Blind attempts, all different, the last one good; empty if none of them was."""
     tried: list[list[Move]] = []
     for _ in range(ATTEMPTS):
-        steps = _blind(numbers, rng)
+        steps = blind(numbers, rng)
         if steps in tried:
             continue
         tried.append(steps)
@@ -118,7 +118,8 @@ def _attempts(numbers: Sequence[int], wish: str, bounds: tuple[int, ...], rng: R
     return []
 
 
-def _blind(numbers: Sequence[int], rng: Random) -> list[Move]:
+def blind(numbers: Sequence[int], rng: Random) -> list[Move]:
+    """Moves by chance until one number is left."""
     table, steps = tuple(numbers), []
     while len(table) > 1:
         possible = [(move, after) for move, after in first_moves(table) if move.value <= LARGEST_PRODUCT]
