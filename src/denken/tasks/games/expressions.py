@@ -1,9 +1,9 @@
 """Expressions: make any number with a named property from the numbers, each used exactly once.
 
-Looser than Countdown: "above 50", "between 30 and 45", "ending in 7" have many solutions, so a few blind attempts suffice, and
-that is what `demonstrate` writes: attempts, each worked out move by move, until one has the property. Nothing here
-aims at an exact number. A model that has learnt this game knows moves, expressions and when to stop, and has never
-seen a Countdown.
+Looser than Countdown: "above 50", "between 30 and 45", "ending in 7" have many solutions, so a few blind attempts
+suffice, and that is what `demonstrate` writes: attempts, each worked out move by move, until one has the property.
+Nothing here aims at an exact number. A model that has learnt this game knows moves, expressions and when to stop, and
+has never seen a Countdown.
 
 The language of a thought is drawn apart from that of its question, as on the web: languages are mixed until something
 teaches otherwise.
