@@ -11,8 +11,8 @@ What happens, in the run's folder, whose parts are ordinary recipes and runs tha
     model/        the result; report.md has the table
 
 A stage that has nothing to do is left out: worked solutions for a model that is good already, rewards for one that is
-always right. Rewards cannot begin where no sampled answer is right; then an error says what to do. The same command
-goes on with a run that was stopped. How much of everything is `defaults`' business.
+always right. Nor can rewards begin where no sampled answer is right; it says so, and what to do. The same command goes
+on with a run that was stopped. How much of everything is `defaults`' business.
 """
 
 from __future__ import annotations
@@ -160,8 +160,9 @@ class _Flow:
         if source is not None:
             at = self.learn_worked(source)
             now = self.measure("worked", at)
-        if now.sampled.solved.value < PERFECT:
-            self.refuse_without_success(now)
+        if now.sampled.score == 0:
+            self.without_success(now, learnt=source is not None)
+        elif now.sampled.solved.value < PERFECT:
             at = self.learn_rewards(now, at, alone=source is None)
             self.measure("after", at)
         _put(at, self.folder / "model")
@@ -340,14 +341,19 @@ class _Flow:
             _write(make(steps, chosen, 1.1 * budget / 60), folder, "Rewards: GRPO from the weights that are there.")
         return self.run(folder)
 
-    def refuse_without_success(self, now: Measured) -> None:
-        if now.sampled.score > 0:
+    def without_success(self, now: Measured, *, learnt: bool) -> None:
+        """Say that rewards cannot begin, and what to do; an error where nothing else was learnt either."""
+        text = (
+            f"None of {now.sampled.problems * SAMPLES} sampled answers to {self.task.name} was right, so rewards have "
+            "nothing to tell apart and learning from them cannot begin. "
+        )
+        if learnt:
+            self.say(text + "Give more --minutes to the worked solutions, show more of them, or make problems easier.")
             return
         raise DenkenError(
-            f"None of {now.sampled.problems * SAMPLES} sampled answers to {self.task.name} was right, so rewards have "
-            "nothing to tell apart and learning from them cannot begin. Show worked solutions (a method "
-            'demonstrate(problem) in the task\'s class, or a "thought" in rows of a file), or make the problems '
-            "easier (smaller numbers, fewer steps) and go on to harder ones from there. "
+            text
+            + 'Show worked solutions (a method demonstrate(problem) in the task\'s class, or a "thought" in rows of '
+            "a file), or make the problems easier (smaller numbers, fewer steps) and go on to harder ones from there. "
             f"{self.folder / 'before'} has what the model answered."
         )
 
