@@ -194,17 +194,9 @@ def table(
     threads: Threads = None,
 ) -> None:
     """Measure every stage of a chain on data sets that it never learnt from; what was interrupted goes on."""
-    from denken.assistant import load
-    from denken.evaluate import stages
-
     given = {"problems": problems, "samples": samples, "temperature": temperature}
     changed = {key: value for key, value in given.items() if value is not None}
-    chosen = stages.load(stages_file).model_copy(update=changed)
-    out = out or runs / "table"
-    _check_writable(out / "stages.md")
-    cells = stages.measure(chosen, runs, out, lambda place: load(place, threads=threads), say=note)
-    _print(stages.table(chosen, cells))
-    print(f"The table is in {out}, with every answer.")
+    _measure_stages(stages_file, runs, out or runs / "table", changed, threads)
 
 
 @app.command()
@@ -228,6 +220,8 @@ def train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from a checkpoint that is there.")] = False,
 ) -> None:
     """Train what a recipe describes, or a chain of them in order; what was stopped goes on, what is done is skipped.
+
+    A chain ends with the table of its stages, where a stages.toml lies beside them.
 
     With --task: make a model better at a task of your own.
     """
@@ -264,6 +258,8 @@ def train(
         whole = pipeline.finished(chain[0])
     if not whole:
         raise typer.Exit(130)
+    if len(chain) > 1 and (recipe / pipeline.TABLE).is_file():
+        _measure_stages(recipe / pipeline.TABLE, root, root / "table", {}, None, scale=scale)
     trained = chain[-1].folder / "model"
     print(f"{chain[-1].folder} holds the run and, in {trained}, the model: denken ask --model {trained} ...")
 
@@ -341,6 +337,22 @@ def note(text: str) -> None:
 def complain(text: str) -> None:
     """One red sentence on standard error."""
     typer.secho(text, fg=typer.colors.RED, err=True)
+
+
+def _measure_stages(
+    path: Path, runs: Path, out: Path, changed: dict[str, Any], threads: int | None, scale: float = 1.0
+) -> None:
+    from denken.assistant import load
+    from denken.evaluate import stages
+
+    chosen = stages.load(path)
+    if scale != 1:
+        changed = {"problems": max(2, round(chosen.problems * scale)), **changed}
+    chosen = chosen.model_copy(update=changed)
+    _check_writable(out / "stages.md")
+    cells = stages.measure(chosen, runs, out, lambda place: load(place, threads=threads), say=note)
+    _print(stages.table(chosen, cells))
+    print(f"The table is in {out}, with every answer.")
 
 
 def _print(table: Table) -> None:

@@ -310,7 +310,8 @@ class Recipe(Section):
     def scaled(self, scale: float) -> Self:
         """The same run at `scale` times its length, at least 2 steps: to try a whole chain in minutes.
 
-        What is counted in steps (warm-up, checkpoints, looks at unseen documents) shrinks along.
+        What is counted in steps (warm-up, checkpoints, looks at unseen documents) shrinks along; a run of less than a
+        fifth is not compiled.
         """
         if scale == 1:
             return self
@@ -323,6 +324,8 @@ class Recipe(Section):
         for name in ("checkpoint_every", "eval_every"):
             if getattr(train, name):
                 changed[name] = max(1, round(getattr(train, name) * scale))
+        if scale < 0.2:
+            changed["compile"] = False  # compiling would take longer than the run
         given: dict[str, Any] = {
             "train": train.model_copy(update=changed | {"log_every": max(1, round(train.log_every * scale))}),
             "optim": self.optim.model_copy(update={"warmup": round(self.optim.warmup * scale)}),

@@ -211,3 +211,16 @@ def test_the_command_line_says_that_it_stopped(recipes: Path, tmp_path: Path, mo
     result = CliRunner().invoke(app, ["train", str(recipes), "--out", str(tmp_path / "run")])
     assert isinstance(result.exception, ConfigError)
     assert "--runs, not --out" in str(result.exception)
+
+
+def test_a_chain_ends_with_its_table(recipes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Measured for what it is: the stages are said to be finished, the models are the one in the box."""
+    rows = '[[rows]]\nname = "box"\nmodel = "bundled"\n[[columns]]\nname = "sums"\ntask = "plain:sums"\n'
+    (recipes / "stages.toml").write_text("problems = 200\nmax_tokens = 64\n" + rows)
+    monkeypatch.setattr(pipeline, "train", lambda *_, **__: True)
+    runs = tmp_path / "runs"
+    result = CliRunner().invoke(app, ["train", str(recipes), "--runs", str(runs), "--scale", "0.01"])
+    assert result.exit_code == 0, result.output
+    cells = json.loads((runs / "table/stages.json").read_text())["cells"]
+    assert [(cell["row"], cell["column"], cell["problems"]) for cell in cells] == [("box", "sums", 2)]
+    assert "| box |" in (runs / "table/stages.md").read_text()

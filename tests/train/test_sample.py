@@ -186,6 +186,12 @@ def test_a_killed_sampling_goes_on_and_makes_the_same_set(made: Path, tmp_path: 
     assert set_path(folder).read_bytes() == set_path(made).read_bytes()
 
 
+def test_two_processes_make_the_same_set(made: Path, tmp_path: Path):
+    (tmp_path / "recipe.toml").write_text(RECIPE.replace("threads = 1", "threads = 1\nprocesses = 2"))
+    assert make_set(Recipe.load(tmp_path / "recipe.toml"), tmp_path, tmp_path / "own")
+    assert set_path(tmp_path / "own").read_bytes() == set_path(made).read_bytes()
+
+
 def test_a_request_to_stop_keeps_what_is_done(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     calls = []
 

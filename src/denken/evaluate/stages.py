@@ -167,7 +167,7 @@ def _cell(stages: Stages, row: Row, column: Column, model: Model, label: str, ou
         thinking=stages.thinking,
         transcripts=transcript,
         label=label,
-        batch=max(64, stages.samples),
+        batch=256,
         progress=progress,
     )
     thoughts = [len(model.tokenizer.encode(thought)) for thought in _thoughts(transcript)]
