@@ -1,10 +1,12 @@
 """Tokens a second of the engine beside `transformers`' `generate`, on the same random weights, in one run.
 
     make bench                      # or: python benchmarks/engine.py --streams 1 8 32 --new 64
+    python benchmarks/engine.py --streams 32 128 --group 8 --temperature 1 --new 128    # as in reinforcement learning
 
-What is timed is decoding: `--new` tokens for each of `--streams` prompts of `--prompt` random ids, greedy, no end of
-text. The two take turns and the median of `--rounds` counts; machines are noisy, so quote the ratios. Runs alone, on an
-otherwise idle machine, or not at all. `transformers` is left out where it is not installed (`pip install denken[dev]`).
+What is timed is decoding: `--new` tokens for each of `--streams` prompts of `--prompt` random ids, no end of text,
+greedy unless a temperature is given. With `--group` so many streams have one prompt. The two take turns and the median
+of `--rounds` counts; machines are noisy, so quote the ratios. Runs alone, on an otherwise idle machine, or not at all.
+`transformers` is left out where it is not installed (`pip install denken[dev]`).
 """
 
 from __future__ import annotations
@@ -46,31 +48,32 @@ SHAPE = {
 Run = Callable[[list[list[int]], int], None]
 
 
-def ours(model: Transformer) -> Run:
+def ours(model: Transformer, temperature: float) -> Run:
     """Our engine; the prefix cache is emptied before every run."""
     engine = Engine(model, eos_ids=[], cache_tokens=64 * 1024)
 
     def run(prompts: list[list[int]], new: int) -> None:
         engine.weights_changed()
-        outs = engine(prompts, SamplingParams(temperature=0, max_tokens=new))
+        outs = engine(prompts, SamplingParams(temperature=temperature, top_p=1.0, max_tokens=new))
         assert all(len(out.ids) == new for out in outs)
 
     return run
 
 
-def theirs(folder: Path, dtype: torch.dtype) -> tuple[str, Run] | None:
+def theirs(folder: Path, dtype: torch.dtype, temperature: float) -> tuple[str, Run] | None:
     """`transformers`' generate on the same folder, or None where it is not installed."""
     try:
         import transformers
     except ImportError:
         return None
+    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
     network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
 
     def run(prompts: list[list[int]], new: int) -> None:
         ids = torch.tensor(prompts)
         with torch.inference_mode():
             network.generate(
-                ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, min_new_tokens=new, do_sample=False
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, min_new_tokens=new, **sampling
             )
 
     return f"transformers {transformers.__version__}", run
@@ -94,22 +97,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--group", type=int, default=1)
+    parser.add_argument("--temperature", type=float, default=0.0)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[given.dtype]
     model = Transformer(ModelConfig.from_hf(SHAPE)).eval().to(dtype)
-    runs: dict[str, Run] = {"denken": ours(model)}
+    runs: dict[str, Run] = {"denken": ours(model, given.temperature)}
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(model, Path(folder))
-        peer = theirs(Path(folder), dtype)
+        peer = theirs(Path(folder), dtype, given.temperature)
     if peer is not None:
         runs[peer[0]] = peer[1]
 
     table = Table("streams", *(f"{name}, tokens/s" for name in runs), "ratio")
     for streams in given.streams:
         rng = Random(streams)
-        prompts = [[rng.randrange(SHAPE["vocab_size"]) for _ in range(given.prompt)] for _ in range(streams)]
+        own = [[rng.randrange(SHAPE["vocab_size"]) for _ in range(given.prompt)] for _ in range(streams)]
+        prompts = [own[stream // given.group] for stream in range(streams)]
         times: dict[str, list[float]] = {name: [] for name in runs}
         for round_ in range(given.rounds + 1):
             for name, run in runs.items():
@@ -122,8 +128,8 @@ def main() -> None:
     console = Console(width=100)
     size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     console.print(
-        f"{size:.1f}M-parameter Qwen3, {given.dtype}, prompts of {given.prompt}, {given.new} new tokens, "
-        f"{given.threads} threads, median of {given.rounds}; torch {torch.__version__}, "
+        f"{size:.1f}M-parameter Qwen3, {given.dtype}, prompts of {given.prompt}, groups of {given.group}, "
+        f"{given.new} new tokens, {given.threads} threads, median of {given.rounds}; torch {torch.__version__}, "
         f"{platform.machine()}, {date.today().isoformat()}"
     )
     console.print(table)
