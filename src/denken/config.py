@@ -108,6 +108,9 @@ class TrainSection(Section):
     init_layers: which of its layers to take, in order, for a network with fewer: [0, 2, 4] starts a student of three
         layers from every second one of six, as DistilBERT does (arXiv 1910.01108, section 3).
     eval_every: steps between looks at documents of another seed; 0 never looks. eval_documents: how many each time.
+    shard: weights, gradients and momenta are shared out among the processes instead of held by each (FSDP2).
+    stall_s: how many seconds a part of a step may last before it is announced, if it never took a tenth of that; 0
+        announces nothing.
     """
 
     steps: int | None = Field(default=None, ge=1)
@@ -129,6 +132,8 @@ class TrainSection(Section):
     eval_documents: int = Field(default=64, ge=1)
     init_from: str | None = Field(default=None, min_length=1)
     init_layers: tuple[int, ...] | None = Field(default=None, min_length=1)
+    shard: bool = False
+    stall_s: float = Field(default=120, ge=0)
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
@@ -136,6 +141,8 @@ class TrainSection(Section):
             raise ValueError("give either steps or tokens or epochs (the budget of the run), one of the three")
         if self.init_layers is not None and self.init_from is None:
             raise ValueError("init_layers are layers of init_from; give init_from too")
+        if self.shard and self.compile:
+            raise ValueError("a network that is shared out cannot be compiled; leave out shard or compile")
         return self
 
     @property

@@ -50,7 +50,7 @@ from denken.train.loss import (
     token_ratio,
     truncated_importance,
 )
-from denken.train.optim import Optimizer, lr_factor
+from denken.train.optim import lr_factor
 from denken.train.parallel import Mesh
 from denken.train.rollouts import Group, RolloutBatch, batches
 from denken.train.runlog import RunLog
@@ -200,20 +200,13 @@ class GRPO:
         if start is not None:
             start_from(self.model, start, settings.init_layers)
         self.price = Price.of(self.model.named_parameters(), recipe.model)
-        dtype = session.DTYPES[settings.dtype]
-        self.optimizer = Optimizer(
-            self.model,
-            recipe.optim,
-            dtype=dtype,
-            stats=len(SUMS) + len(MAXIMA) * mesh.world,
-            rank=mesh.rank,
-            world=mesh.world,
-        )
+        stats = len(SUMS) + len(MAXIMA) * mesh.world
+        self.optimizer = session.optimizer(self.model, recipe, mesh, stats=stats)
         self.reference: Transformer | None = None
         if self.rl.kl:
             self.reference = Transformer(self.config).requires_grad_(False)
             for parameter in self.reference.parameters():
-                parameter.data = parameter.data.to(dtype)
+                parameter.data = parameter.data.to(session.DTYPES[settings.dtype])
             self.refresh_reference()
         self.tasks: list[Task] = [get(each.task, each.config) for each in self.rl.tasks]
         self.reward = Reward(recipe.reward.model_dump())
@@ -221,7 +214,8 @@ class GRPO:
             temperature=self.rl.temperature, top_p=self.rl.top_p, top_k=self.rl.top_k, max_tokens=self.rl.max_tokens
         )
         self.labels = _labels(recipe)
-        self.engine = self._engine()
+        with self.optimizer.whole():
+            self.engine = self._engine()
         self.done = 0
         self.cursor = 0
         self.tally = Tally()
@@ -229,17 +223,22 @@ class GRPO:
 
     @property
     def parameters(self) -> int:
-        return sum(master.numel() for master in self.optimizer.masters.values())
+        return self.optimizer.size
 
     def step(self, stop: bool = False, save: bool = False) -> StepResult:
         """One batch of problems asked, answered, judged, compared and learnt from."""
+        phase = self.mesh.watchdog.phase
+        self.mesh.watchdog.beat(self.done + 1)
         self.tally = Tally()
         groups: list[Group] = []
         missing = self.rl.problems
         for _ in range(MOST_ROUNDS if self.rl.dynamic_sampling else 1):
-            questions = self.questions(missing)
-            answers = self.generate(questions)
-            self.score(answers)
+            with phase("ask"):
+                questions = self.questions(missing)
+            with phase("generate"):
+                answers = self.generate(questions)
+            with phase("score"):
+                self.score(answers)
             groups += self.compare(answers)
             missing = self.rl.problems - len(places := self.everybodys([group.place for group in groups]))
             if not missing:
@@ -247,9 +246,11 @@ class GRPO:
         began = time.monotonic()
         learnt = Learnt()
         for minibatch in self.minibatches(groups, places):
-            for batch in minibatch:
-                self.learn(batch, first=not learnt.updates)
-            self.update(learnt)
+            with phase("learn"):
+                for batch in minibatch:
+                    self.learn(batch, first=not learnt.updates)
+            with phase("update"):
+                self.update(learnt)
         self.engine.weights_changed()
         self.tally.seconds["learn"] += time.monotonic() - began
         self.done += 1
@@ -443,12 +444,12 @@ class GRPO:
 
     def update(self, learnt: Learnt) -> None:
         """Gradients and figures summed over processes in one exchange, the division, the optimiser's step."""
-        self.mesh.sum_(self.optimizer.buffer)
+        self.optimizer.reduce(self.mesh.sum_)
         sums = learnt.add(self.optimizer.stats, self.mesh.world)
         if not math.isfinite(sums["loss"]):
             raise session.diverged(self.done, sums["loss"])
         learnt.updates += 1
-        if not bool(self.optimizer.gradient.any()):
+        if self.optimizer.norm(self.mesh.sum_) == 0:
             # No group said anything: momentum alone would move the weights for no reason.
             self.optimizer.buffer.zero_()
             return
@@ -528,7 +529,9 @@ class GRPO:
     def refresh_reference(self) -> None:
         """Make today's policy the reference."""
         assert self.reference is not None
-        self.reference.load_state_dict(self.model.state_dict())
+        own = {name: parameter.detach() for name, parameter in self.reference.named_parameters()}
+        with self.optimizer.whole():
+            copy_weights(own, dict(self.model.named_parameters()), "the policy")
 
     def evaluate(self) -> dict[str, float]:
         """The share of evaluation problems of each task that are answered rightly, greedily."""
@@ -565,7 +568,7 @@ class GRPO:
             "tokenizer": session.tokenizer_hash(self.tokenizer),
         }
         tensors = {
-            "weights": self.optimizer.masters,
+            "weights": self.optimizer.weights(),
             "optimizer": self.optimizer.state(),
             "rng": {f"torch.{rank}": rng for rank, rng in enumerate(rngs)},
         }
@@ -583,7 +586,7 @@ class GRPO:
         session.compare(saved.state["recipe"], self.recipe.model_dump(mode="json"), warn)
         if saved.state["tokenizer"] != session.tokenizer_hash(self.tokenizer):
             warn("the tokenizer has changed since the checkpoint; what the weights know of the old ids may be lost.")
-        copy_weights(self.optimizer.masters, saved.tensors["weights"], str(saved.folder))
+        copy_weights(self.optimizer.masters, self.optimizer.own(saved.tensors["weights"]), str(saved.folder))
         self.optimizer.publish()
         self.optimizer.restore(saved.tensors["optimizer"])
         if self.reference is not None:
@@ -630,7 +633,9 @@ def _loop(grpo: GRPO, ledger: Ledger, folder: Path, stopping: Callable[[], bool]
     recent: deque[float] = deque(maxlen=20)
     while grpo.done < total:
         due = log is not None and time.monotonic() - saved_at >= settings.checkpoint_every_s > 0
-        result = grpo.step(stop=stopping(), save=due)
+        # Processes sample and learn at their own pace, for which each needs all the weights.
+        with grpo.optimizer.whole():
+            result = grpo.step(stop=stopping(), save=due)
 
         now = time.monotonic()
         took, before = now - before, now
@@ -663,7 +668,8 @@ def _loop(grpo: GRPO, ledger: Ledger, folder: Path, stopping: Callable[[], bool]
         if settings.eval_every and (step % settings.eval_every == 0 or step == total):
             _look(grpo, log)
         if result.save or last or (settings.checkpoint_every and step % settings.checkpoint_every == 0):
-            save(grpo, ledger, folder, log, final=last)
+            with grpo.mesh.watchdog.phase("save"):
+                save(grpo, ledger, folder, log, final=last)
             saved_at = time.monotonic()
         if result.stop and step < total:
             if log is not None:
@@ -681,7 +687,8 @@ def _loop(grpo: GRPO, ledger: Ledger, folder: Path, stopping: Callable[[], bool]
 
 def _look(grpo: GRPO, log: RunLog | None) -> None:
     """Log the accuracy on problems that are never learnt from."""
-    accuracy = grpo.evaluate()
+    with grpo.optimizer.whole(), grpo.mesh.watchdog.phase("evaluate"):
+        accuracy = grpo.evaluate()
     if log is not None:
         log.record({"step": grpo.done, "eval_accuracy": accuracy})
 
@@ -690,10 +697,11 @@ def save(grpo: GRPO, ledger: Ledger, folder: Path, log: RunLog | None, *, final:
     """A checkpoint, the weights as a Hugging Face folder, the ledger and the curves. Every process must call it."""
     state, tensors = grpo.state(ledger)
     if log is not None:
-        checkpoint.save(folder / "checkpoints", grpo.done, state, tensors, keep=grpo.recipe.train.keep)
-        export(grpo.model, grpo.tokenizer, folder)
+        export(grpo.optimizer.network(grpo.model, tensors["weights"]), grpo.tokenizer, folder)
         ledger.write(folder / "ledger.json", grpo.recipe.cost.usd_per_core_hour)
         log.curves(final=final)
+        # Last, since what a kill leaves undone before it is done again, and what it leaves undone after it is not.
+        checkpoint.save(folder / "checkpoints", grpo.done, state, tensors, keep=grpo.recipe.train.keep)
     grpo.mesh.wait()
 
 

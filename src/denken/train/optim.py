@@ -1,13 +1,17 @@
 """How weights move: Muon for hidden matrices, AdamW for the rest, fp32 masters under a bf16 network, the schedule.
 
 `Optimizer` owns one flat fp32 buffer with every gradient, so that processes average in a single exchange and the norm
-is one reduction. What gradients mean (which loss, averaged over what) is left to the loop.
+is one reduction. What gradients mean (which loss, averaged over what) is left to the loop. Every process holds all of
+it; `shard.py` has the variant whose processes hold a share each.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Set
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +22,7 @@ from denken.errors import CheckpointError
 # G = matrices of one shape, R = rows, C = columns
 
 Exchange = Callable[[Tensor], None]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def lr_factor(step: int, total: int, optim: OptimSection) -> float:
@@ -79,9 +84,9 @@ class Muon:
         self.weight_decay = weight_decay
         self.rank, self.world = rank, world
         self.buffers = {name: torch.zeros_like(tensor) for name, tensor in self.named.items()}
-        self._groups: dict[tuple[int, int], list[str]] = {}
+        self.groups: dict[tuple[int, int], list[str]] = {}
         for name, tensor in self.named.items():
-            self._groups.setdefault((tensor.shape[-2], tensor.shape[-1]), []).append(name)
+            self.groups.setdefault((tensor.shape[-2], tensor.shape[-1]), []).append(name)
         self._update = torch.empty(sum(tensor.numel() for tensor in self.named.values()))
 
     @torch.no_grad()
@@ -91,26 +96,30 @@ class Muon:
         grads = [gradients[name] for name in names]
         torch._foreach_lerp_(buffers, grads, 1 - self.momentum)
         looked_ahead = dict(zip(names, torch._foreach_lerp(grads, buffers, self.momentum), strict=True))
+        updates = self.orthogonalised(looked_ahead, exchange)
+        for (rows, columns), members in self.groups.items():
+            scale = max(1.0, rows / columns) ** 0.5
+            for name in members:
+                self.named[name].mul_(1 - lr * self.weight_decay).add_(updates[name], alpha=-lr * scale)
+
+    def orthogonalised(self, matrices: Mapping[str, Tensor], exchange: Exchange | None) -> dict[str, Tensor]:
+        """Every matrix through `orthogonalise`."""
         start = 0
+        updates: dict[str, Tensor] = {}
         if self.world > 1:
             self._update.zero_()
-        for (rows, columns), members in self._groups.items():
-            stack_GRC = torch.cat([looked_ahead[name].reshape(-1, rows, columns) for name in members])
+        for (rows, columns), members in self.groups.items():
+            stack_GRC = torch.cat([matrices[name].reshape(-1, rows, columns) for name in members])
             update_GRC = self._update[start : start + stack_GRC.numel()].view_as(stack_GRC)
             start += stack_GRC.numel()
             share = slice(self.rank, None, self.world)
             if stack_GRC[share].shape[0]:
                 update_GRC[share] = orthogonalise(stack_GRC[share]).to(update_GRC.dtype)
+            parts = update_GRC.flatten().split([matrices[name].numel() for name in members])
+            updates |= {name: part.view_as(matrices[name]) for name, part in zip(members, parts, strict=True)}
         if exchange is not None and self.world > 1:
             exchange(self._update)
-        start = 0
-        for (rows, columns), members in self._groups.items():
-            scale = max(1.0, rows / columns) ** 0.5
-            for name in members:
-                tensor = self.named[name]
-                update = self._update[start : start + tensor.numel()].view_as(tensor)
-                start += tensor.numel()
-                tensor.mul_(1 - lr * self.weight_decay).add_(update, alpha=-lr * scale)
+        return updates
 
 
 class AdamW:
@@ -147,8 +156,9 @@ class AdamW:
 class Optimizer:
     """Moves a network's weights; keeps fp32 masters where the network computes in another type.
 
-    The loop calls `collect()` after each backward, sums `buffer` over processes, divides `gradient` and calls `step()`.
-    `stats` is a tail of the buffer that travels along: the loop puts sums into it.
+    The loop calls `collect()` after each backward, `reduce()` when all are done, divides `gradient` and calls `step()`.
+    `stats` is a tail of the buffer that travels along: the loop puts sums into it. What every method takes as
+    `exchange` sums a tensor over processes, in place.
     """
 
     def __init__(
@@ -163,28 +173,22 @@ class Optimizer:
     ) -> None:
         """`model` comes in fp32; its parameters (not its buffers) are turned into `dtype` here."""
         self.optim = optim
+        self.model = model
+        self.rank, self.world = rank, world
         self.model_parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        sizes = [p.numel() for p in self.model_parameters.values()]
+        self.masters = self._masters(dtype)
+        sizes = [master.numel() for master in self.masters.values()]
         self.buffer = torch.zeros(sum(sizes) + stats)
         self.gradient, self.stats = self.buffer[: sum(sizes)], self.buffer[sum(sizes) :]
-        views = zip(self.model_parameters.items(), self.gradient.split(sizes), strict=True)
-        self.gradients = {name: view.view(p.shape) for (name, p), view in views}
-        # An fp32 network is its own master, and lets backward add into the buffer directly.
-        self.shadowed = dtype != torch.float32
-        self.masters = {name: parameter.detach() for name, parameter in self.model_parameters.items()}
-        for name, parameter in self.model_parameters.items():
-            if self.shadowed:
-                parameter.data = parameter.data.to(dtype)
-            else:
-                parameter.grad = self.gradients[name]
+        views = zip(self.masters.items(), self.gradient.split(sizes), strict=True)
+        self.gradients = {name: view.view(master.shape) for (name, master), view in views}
+        self._lend(dtype)
 
         hidden = {name for name, master in self.masters.items() if is_hidden_matrix(name, master)}
         by_muon = hidden if optim.name == "muon" else set()
         # Embeddings, norms and biases are not decayed: a token that is rarely seen should not fade.
         decayed = (hidden | {name for name in self.masters if "lm_head" in name}) - by_muon
-        self.muon = Muon(
-            self._pick(by_muon), momentum=optim.momentum, weight_decay=optim.weight_decay, rank=rank, world=world
-        )
+        self.muon = self._muon(self._pick(by_muon))
         self.adamw = [
             AdamW(self._pick(decayed), betas=optim.betas, weight_decay=optim.weight_decay),
             AdamW(self._pick(self.masters.keys() - by_muon - decayed), betas=optim.betas, weight_decay=0.0),
@@ -192,9 +196,39 @@ class Optimizer:
         other_lr = optim.adam_lr or (0.003 if optim.name == "muon" else optim.lr)
         self.adamw_lr = [optim.lr if optim.name == "adamw" else other_lr, other_lr]
 
+    def _masters(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """The fp32 weights that are moved, by name."""
+        return {name: parameter.detach() for name, parameter in self.model_parameters.items()}
+
+    def _lend(self, dtype: torch.dtype) -> None:
+        """Give the network its weights in `dtype`, and where its gradients go."""
+        # An fp32 network is its own master, and lets backward add into the buffer directly.
+        self.shadowed = dtype != torch.float32
+        for name, parameter in self.model_parameters.items():
+            if self.shadowed:
+                parameter.data = parameter.data.to(dtype)
+            else:
+                parameter.grad = self.gradients[name]
+
+    def _muon(self, named: Mapping[str, Tensor]) -> Muon:
+        momentum, weight_decay = self.optim.momentum, self.optim.weight_decay
+        return Muon(named, momentum=momentum, weight_decay=weight_decay, rank=self.rank, world=self.world)
+
     def _pick(self, names: Set[str]) -> dict[str, Tensor]:
         """Masters in the network's order."""
         return {name: master for name, master in self.masters.items() if name in names}
+
+    @property
+    def size(self) -> int:
+        """How many weights are moved, over all processes that share them."""
+        return sum(parameter.numel() for parameter in self.model_parameters.values())
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Within it a forward needs no other process, so that processes may make different numbers of them.
+
+        Every process must enter and leave it. Here the network always is whole.
+        """
+        return nullcontext()
 
     @torch.no_grad()
     def collect(self) -> None:
@@ -205,10 +239,18 @@ class Optimizer:
                     self.gradients[name].add_(parameter.grad)
                     parameter.grad = None
 
+    def reduce(self, exchange: Exchange) -> None:
+        """Sum gradients and `stats` over processes."""
+        exchange(self.buffer)
+
+    def norm(self, exchange: Exchange | None = None) -> float:
+        """The Euclidean norm of all gradients."""
+        return float(self.gradient.norm())
+
     @torch.no_grad()
     def step(self, factor: float, exchange: Exchange | None = None) -> float:
         """Clip, move every weight at `factor` of its peak learning rate, clear the buffer; returns the norm before."""
-        norm = float(self.gradient.norm())
+        norm = self.norm(exchange)
         if self.optim.grad_clip and norm > self.optim.grad_clip:
             self.gradient.mul_(self.optim.grad_clip / norm)
         if self.muon.named:
@@ -227,8 +269,23 @@ class Optimizer:
             for name, parameter in self.model_parameters.items():
                 parameter.copy_(self.masters[name])
 
+    def weights(self) -> dict[str, Tensor]:
+        """The masters by name, for a checkpoint. Every process must call it; what it gives counts on rank 0."""
+        return self.masters
+
+    def own(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Of a checkpoint's weights or momenta what this process holds."""
+        return tensors
+
+    def network(self, model: Model, weights: Mapping[str, Tensor]) -> Model:
+        """The network with what `weights` gave, to be exported. Rank 0 only."""
+        return model
+
+    def leave(self, folder: Path) -> None:
+        """What else a run's folder should hold of what is learnt; rank 0 only. Here the network is all."""
+
     def state(self) -> dict[str, Tensor]:
-        """Momenta by name, for a checkpoint; `restore` takes them back."""
+        """Momenta by name, for a checkpoint; `restore` takes them back. As `weights`, for every process to call."""
         tensors = {f"muon.{name}": buffer for name, buffer in self.muon.buffers.items()}
         for adamw in self.adamw:
             for name in adamw.named:
@@ -240,6 +297,7 @@ class Optimizer:
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave. CheckpointError where a shape differs; a missing momentum starts afresh."""
+        tensors = self.own(tensors)
         for name, buffer in self.muon.buffers.items():
             if f"muon.{name}" in tensors:
                 buffer.copy_(_same_shape(name, tensors[f"muon.{name}"], buffer))

@@ -1,21 +1,23 @@
 """Several processes, one step: each reads its own lanes of documents, gradients are summed once a step.
 
 Collectives are torch.distributed's over gloo. A run starts its own processes (`launch`), or finds itself started by
-`torchrun`, which sets RANK and WORLD_SIZE. Sharding of weights is not here: every process holds the whole network.
+`torchrun`, which sets RANK and WORLD_SIZE. Whether every process holds the whole network, or a share of it, is no
+matter here: see `shard.py`.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -23,6 +25,16 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from denken.errors import DenkenError
+from denken.train.watchdog import WAITING, Watchdog
+
+T = TypeVar("T")
+
+# A process that is silent for so long counts as gone. One that ends is noticed at once.
+PATIENCE = timedelta(minutes=30)
+GONE = (
+    "Another process of this run is gone. If it says nothing above, it was killed, perhaps for want of memory. "
+    "The same command goes on from the last checkpoint."
+)
 
 
 class PeerGone(DenkenError):
@@ -31,10 +43,14 @@ class PeerGone(DenkenError):
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """This process among the others. With a world of 1 every exchange is a no-op."""
+    """This process among the others. With a world of 1 every exchange is a no-op.
+
+    watchdog: is told of the phases of this process; waiting for the others is one.
+    """
 
     rank: int = 0
     world: int = 1
+    watchdog: Watchdog = field(default_factory=Watchdog, compare=False, repr=False)
 
     @property
     def main(self) -> bool:
@@ -44,7 +60,7 @@ class Mesh:
     def sum_(self, tensor: Tensor) -> None:
         """Sum over all processes, in place; every process ends with the same bits."""
         if self.world > 1:
-            with _together():
+            with self.watchdog.phase(WAITING), _together():
                 dist.all_reduce(tensor)
 
     def gather(self, value: Any) -> list[Any]:
@@ -52,14 +68,14 @@ class Mesh:
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
-        with _together():
+        with self.watchdog.phase(WAITING), _together():
             dist.all_gather_object(values, value)
         return values
 
     def wait(self) -> None:
         """Until every process is here."""
         if self.world > 1:
-            with _together():
+            with self.watchdog.phase(WAITING), _together():
                 dist.barrier()
 
 
@@ -69,10 +85,18 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise PeerGone(
-            "Another process of this run is gone. If it says nothing above, it was killed, perhaps for want of memory. "
-            "The same command goes on from the last checkpoint."
-        ) from error
+        raise PeerGone(GONE) from error
+
+
+@contextmanager
+def _from_within() -> Iterator[None]:
+    """The same for exchanges that PyTorch makes by itself, in the middle of a forward or a backward."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, DenkenError) or not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
+            raise
+        raise PeerGone(GONE) from error
 
 
 def launch(body: Callable[..., None], processes: int, threads: int | None, *arguments: Any) -> None:
@@ -80,14 +104,9 @@ def launch(body: Callable[..., None], processes: int, threads: int | None, *argu
 
     Under torchrun (RANK is set) this process is one of torchrun's and starts none. `body` must be importable.
     """
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if under_torchrun():
         torch.set_num_threads(threads or 1)
-        dist.init_process_group("gloo")
-        try:
-            body(Mesh(rank, world), *arguments)
-        finally:
-            dist.destroy_process_group()
+        _share(body, *_met(), arguments)
         return
     if processes == 1:
         if threads:
@@ -113,17 +132,56 @@ def launch(body: Callable[..., None], processes: int, threads: int | None, *argu
                 process.terminate()
 
 
+def under_torchrun() -> bool:
+    """Whether others run the same command beside this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def once(work: Callable[[], T]) -> T:
+    """What `work` gives, which one process does while others that torchrun has started wait, however long it takes."""
+    if not under_torchrun():
+        return work()
+    rank, _ = _met()
+    patient = dist.new_group(timeout=timedelta(days=30))
+    result = [work() if rank == 0 else None]
+    try:
+        with _together():
+            dist.broadcast_object_list(result, src=0, group=patient)
+    except PeerGone:
+        sys.exit(1)
+    return cast(T, result[0])
+
+
+def _met() -> tuple[int, int]:
+    """Rank and world of one of torchrun's processes, which has met the others."""
+    if not dist.is_initialized():
+        # Once a process, since torchrun's meeting point knows each process once: the next run uses it again.
+        dist.init_process_group("gloo", timeout=PATIENCE)
+        atexit.register(dist.destroy_process_group)
+    return dist.get_rank(), dist.get_world_size()
+
+
 def _rank(
     body: Callable[..., None], rank: int, world: int, threads: int | None, port: int, arguments: tuple[Any, ...]
 ) -> None:
     torch.set_num_threads(threads or 1)
     dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world, timeout=timedelta(minutes=10)
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world, timeout=PATIENCE
     )
-    # Whoever fails early must not be gone before the others have found it.
-    dist.barrier()
     try:
-        body(Mesh(rank, world), *arguments)
+        _share(body, rank, world, arguments)
+    finally:
+        dist.destroy_process_group()
+
+
+def _share(body: Callable[..., None], rank: int, world: int, arguments: tuple[Any, ...]) -> None:
+    """This process's share of the work. What goes wrong is said once, by the process in which it went wrong."""
+    mesh = Mesh(rank, world)
+    # Whoever fails early must not be gone before the others have found it.
+    mesh.wait()
+    try:
+        with _from_within():
+            body(mesh, *arguments)
     except DenkenError as error:
         if rank == 0:
             raise
@@ -131,8 +189,6 @@ def _rank(
         if not isinstance(error, PeerGone):
             print(f"Process {rank}: {error}", file=sys.stderr)
         sys.exit(1)
-    finally:
-        dist.destroy_process_group()
 
 
 @contextmanager

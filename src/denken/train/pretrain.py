@@ -37,7 +37,7 @@ from denken.train.folder import (
 )
 from denken.train.ledger import Ledger, Price
 from denken.train.loss import cross_entropy, select_targets, sums_by_source
-from denken.train.optim import Optimizer, lr_factor
+from denken.train.optim import lr_factor
 from denken.train.parallel import Mesh
 from denken.train.runlog import RunLog
 from denken.train.shape import model_config
@@ -103,14 +103,7 @@ class Trainer:
         if start is not None:
             start_from(self.model, start, settings.init_layers)
         self.price = Price.of(self.model.named_parameters(), recipe.model)
-        self.optimizer = Optimizer(
-            self.model,
-            recipe.optim,
-            dtype=session.DTYPES[settings.dtype],
-            stats=len(STATS),
-            rank=mesh.rank,
-            world=mesh.world,
-        )
+        self.optimizer = session.optimizer(self.model, recipe, mesh, stats=len(STATS))
         self.hidden: Callable[..., Tensor] = self.model.hidden
         if settings.compile:
             # One program a width; beyond this limit the compiler would quietly give up.
@@ -126,7 +119,7 @@ class Trainer:
 
     @property
     def parameters(self) -> int:
-        return sum(master.numel() for master in self.optimizer.masters.values())
+        return self.optimizer.size
 
     @property
     def my_lanes(self) -> range:
@@ -145,20 +138,26 @@ class Trainer:
 
     def step(self, stop: bool = False, save: bool = False) -> StepResult:
         """One update: every process learns from its lanes, gradients are summed, the weights move."""
+        phase = self.mesh.watchdog.phase
+        self.mesh.watchdog.beat(self.done + 1)
         for lane in self.lanes.values():
             for _ in range(self.micro_batches):
-                self.learn(_next(lane))
+                with phase("read documents"):
+                    batch = _next(lane)
+                with phase("learn"):
+                    self.learn(batch)
         stats = self.optimizer.stats
         stats[STATS.index("stop")] = float(stop)
         stats[STATS.index("save")] = float(save)
-        self.mesh.sum_(self.optimizer.buffer)
+        self.optimizer.reduce(self.mesh.sum_)
         sums = dict(zip(STATS, stats.tolist(), strict=True))
         loss = sums["loss"] / max(1.0, sums["targets"])
         if not math.isfinite(loss):
             raise session.diverged(self.done, loss)
         self.optimizer.gradient.div_(max(1.0, sums["targets"]))
         factor = lr_factor(self.done, self.recipe.train.total_steps, self.recipe.optim)
-        norm = self.optimizer.step(factor, self.mesh.sum_)
+        with phase("update"):
+            norm = self.optimizer.step(factor, self.mesh.sum_)
         if not math.isfinite(norm):
             raise session.diverged(self.done, norm)
         self.done += 1
@@ -239,7 +238,7 @@ class Trainer:
             "tokenizer": session.tokenizer_hash(self.tokenizer),
         }
         tensors = {
-            "weights": self.optimizer.masters,
+            "weights": self.optimizer.weights(),
             "optimizer": self.optimizer.state(),
             "rng": {f"torch.{rank}": rng for rank, (_, rng) in enumerate(gathered)},
         }
@@ -253,7 +252,7 @@ class Trainer:
             warn(
                 "the tokenizer has changed since the checkpoint; documents that were waiting to be packed are dropped."
             )
-        copy_weights(self.optimizer.masters, saved.tensors["weights"], str(saved.folder))
+        copy_weights(self.optimizer.masters, self.optimizer.own(saved.tensors["weights"]), str(saved.folder))
         self.optimizer.publish()
         self.optimizer.restore(saved.tensors["optimizer"])
         self.done = saved.state["step"]
@@ -310,11 +309,13 @@ def _loop(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[],
                 log.record(_metrics(step, window, result, losses, ledger))
             window = Window()
         if settings.eval_every and step % settings.eval_every == 0:
-            loss, losses = trainer.evaluate()
+            with trainer.optimizer.whole(), trainer.mesh.watchdog.phase("evaluate"):
+                loss, losses = trainer.evaluate()
             if log is not None:
                 log.record({"step": step, "eval_loss": loss, "eval_losses": losses})
         if result.save or last or (settings.checkpoint_every and step % settings.checkpoint_every == 0):
-            save(trainer, ledger, folder, log, final=last)
+            with trainer.mesh.watchdog.phase("save"):
+                save(trainer, ledger, folder, log, final=last)
             saved_at = time.monotonic()
         if result.stop and step < total:
             if log is not None:
@@ -333,11 +334,12 @@ def save(trainer: Trainer, ledger: Ledger, folder: Path, log: RunLog | None, *, 
     """A checkpoint, the weights as a Hugging Face folder, the ledger and the curves. Every process must call it."""
     state, tensors = trainer.state(ledger)
     if log is not None:
-        checkpoint.save(folder / "checkpoints", trainer.done, state, tensors, keep=trainer.recipe.train.keep)
-        export(trainer.model, trainer.tokenizer, folder)
+        export(trainer.optimizer.network(trainer.model, tensors["weights"]), trainer.tokenizer, folder)
         _tell_dropped(state["lanes"], trainer.recipe.data.widths[-1], log)
         ledger.write(folder / "ledger.json", trainer.recipe.cost.usd_per_core_hour)
         log.curves(final=final)
+        # Last, since what a kill leaves undone before it is done again, and what it leaves undone after it is not.
+        checkpoint.save(folder / "checkpoints", trainer.done, state, tensors, keep=trainer.recipe.train.keep)
     trainer.mesh.wait()
 
 

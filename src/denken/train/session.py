@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from denken.config import Recipe
 from denken.errors import ConfigError, DenkenError
@@ -21,6 +23,7 @@ from denken.tokenizer import Tokenizer
 from denken.train import checkpoint
 from denken.train.folder import complete, describe, load_tokenizer, only_one, start_of
 from denken.train.ledger import Ledger
+from denken.train.optim import Optimizer
 from denken.train.parallel import Mesh, launch, stop_signals
 from denken.train.runlog import RunLog
 
@@ -97,9 +100,26 @@ def run(
                 log.say(f"The {recipe.train.minutes:g} minutes of {recipe.name} are used up; raise minutes to go on.")
             elif learner.done >= recipe.train.total_steps:
                 log.say(f"All {learner.done} steps of {recipe.name} are done; raise steps in the recipe to go on.")
-        with log or nullcontext():
+        tell = log.warn if log is not None else lambda text: print(f"Process {mesh.rank}: {text}", file=sys.stderr)
+        watching = mesh.watchdog.watching(folder, tell, stall_s=recipe.train.stall_s, rank=mesh.rank)
+        with log or nullcontext(), watching:
             if learner.done < recipe.train.total_steps and ledger.seconds < seconds:
                 loop(learner, ledger, folder, lambda: stopping() or ledger.seconds >= seconds, log)
+
+
+def optimizer(model: nn.Module, recipe: Recipe, mesh: Mesh, *, stats: int) -> Optimizer:
+    """What moves the weights of this run. With shard, and others to share with, `model` holds its share from now on.
+
+    model: in fp32; it will compute in the recipe's dtype. stats: as in `Optimizer`.
+    """
+    kind: type[Optimizer] = Optimizer
+    if recipe.train.shard and mesh.world > 1:
+        # PyTorch's part of it takes a second to import.
+        from denken.train.shard import ShardedOptimizer
+
+        kind = ShardedOptimizer
+    dtype = DTYPES[recipe.train.dtype]
+    return kind(model, recipe.optim, dtype=dtype, stats=stats, rank=mesh.rank, world=mesh.world)
 
 
 def compare(old: dict[str, Any], new: dict[str, Any], warn: Callable[[str], None]) -> None:
@@ -117,8 +137,8 @@ def compare(old: dict[str, Any], new: dict[str, Any], warn: Callable[[str], None
         if section not in old or before == after:
             continue
         if isinstance(before, dict) and isinstance(after, dict):
-            # A key that this version added says nothing while it is left out.
-            keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+            # A key that this version added says nothing.
+            keys = sorted(k for k in before.keys() | after.keys() if before.get(k, after.get(k)) != after.get(k))
             if keys:
                 warn(f"[{section}] has changed since the checkpoint: {', '.join(keys)}; going on with the new recipe.")
         else:
