@@ -11,6 +11,7 @@ the affair of process i % world, and nothing of them depends on that process.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
@@ -19,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -63,6 +64,10 @@ SUMS = ("loss", "weight", "learnt", "tokens", "context", "kl", "clipped", "surpr
 MAXIMA = ("ratio", "parity")
 # With dynamic sampling: how often groups without variance are replaced before the step goes on with fewer.
 MOST_ROUNDS = 8
+PHASES = ("ask", "generate", "score", "learn", "update")
+
+Given = ParamSpec("Given")
+Returned = TypeVar("Returned")
 
 
 def train(
@@ -126,7 +131,7 @@ class Tally:
     cut: list[bool] = field(default_factory=list)
     stds: list[float] = field(default_factory=list)
     prompts: list[int] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "score": 0.0, "learn": 0.0})
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
 
     def count(self, answers: Answers, std: float) -> None:
         """One group."""
@@ -179,6 +184,25 @@ class Learnt:
         return sums
 
 
+def phase(
+    name: str,
+) -> Callable[[Callable[Concatenate[GRPO, Given], Returned]], Callable[Concatenate[GRPO, Given], Returned]]:
+    """A method that is a phase of a step: named to the watchdog, and its time added to the step's seconds."""
+
+    def name_it(method: Callable[Concatenate[GRPO, Given], Returned]) -> Callable[Concatenate[GRPO, Given], Returned]:
+        @functools.wraps(method)
+        def named(self: GRPO, /, *given: Given.args, **options: Given.kwargs) -> Returned:
+            began = time.monotonic()
+            with self.mesh.watchdog.phase(name):
+                returned = method(self, *given, **options)
+            self.tally.seconds[name] += time.monotonic() - began
+            return returned
+
+        return named
+
+    return name_it
+
+
 class GRPO:
     """Policy, reference, engine and optimiser, in one process of a `Mesh`."""
 
@@ -227,35 +251,27 @@ class GRPO:
 
     def step(self, stop: bool = False, save: bool = False) -> StepResult:
         """One batch of problems asked, answered, judged, compared and learnt from."""
-        phase = self.mesh.watchdog.phase
         self.mesh.watchdog.beat(self.done + 1)
         self.tally = Tally()
         groups: list[Group] = []
         missing = self.rl.problems
         for _ in range(MOST_ROUNDS if self.rl.dynamic_sampling else 1):
-            with phase("ask"):
-                questions = self.questions(missing)
-            with phase("generate"):
-                answers = self.generate(questions)
-            with phase("score"):
-                self.score(answers)
+            questions = self.questions(missing)
+            answers = self.generate(questions)
+            self.score(answers)
             groups += self.compare(answers)
             missing = self.rl.problems - len(places := self.everybodys([group.place for group in groups]))
             if not missing:
                 break
-        began = time.monotonic()
         learnt = Learnt()
         for minibatch in self.minibatches(groups, places):
-            with phase("learn"):
-                for batch in minibatch:
-                    self.learn(batch, first=not learnt.updates)
-            with phase("update"):
-                self.update(learnt)
+            self.learn_all(minibatch, first=not learnt.updates)
+            self.update(learnt)
         self.engine.weights_changed()
-        self.tally.seconds["learn"] += time.monotonic() - began
         self.done += 1
         return self.report(groups, learnt, stop, save)
 
+    @phase("ask")
     def questions(self, count: int) -> list[Question]:
         """Of the run's next `count` problems those of this process."""
         places = range(self.cursor, self.cursor + count)
@@ -271,9 +287,9 @@ class GRPO:
             seed = rng.randrange(EVALUATION_SEEDS_FROM)
         return Question(place, task, self.tasks[task].problem(seed))
 
+    @phase("generate")
     def generate(self, questions: Sequence[Question]) -> list[Answers]:
         """`group` completions of each question, all in one call. A sample's seed is its problem's and its own."""
-        began = time.monotonic()
         group = self.rl.group
         prompts = [prompt_ids(q.problem, self.tokenizer, thinking=self.rl.thinking) for q in questions]
         params = [
@@ -282,15 +298,14 @@ class GRPO:
             for index in range(group)
         ]
         completions = self.engine([prompt for prompt in prompts for _ in range(group)], params)
-        self.tally.seconds["generate"] += time.monotonic() - began
         return [
             Answers(question, prompt, completions[i * group : (i + 1) * group])
             for i, (question, prompt) in enumerate(zip(questions, prompts, strict=True))
         ]
 
+    @phase("score")
     def score(self, answers: Sequence[Answers]) -> None:
         """Have every sample judged by its task, and made into a reward."""
-        began = time.monotonic()
         for each in answers:
             problem, task = each.question.problem, self.tasks[each.question.task]
             replies = [read(completion, self.tokenizer, thinking=self.rl.thinking) for completion in each.completions]
@@ -304,7 +319,6 @@ class GRPO:
                 self.shortened(score, len(completion.ids))
                 for score, completion in zip(self.reward(judged, replies), each.completions, strict=True)
             ]
-        self.tally.seconds["score"] += time.monotonic() - began
 
     def shortened(self, score: Score, length: int) -> Score:
         """The score, less DAPO's punishment of overlong samples, which may make it negative."""
@@ -349,6 +363,12 @@ class GRPO:
                 for batch in made:
                     batch.trainer_ST = batch.padded(self.logprobs(self.logits(self.model, batch), batch)[0])
         return made
+
+    @phase("learn")
+    def learn_all(self, minibatch: Sequence[RolloutBatch], *, first: bool) -> None:
+        """Forwards and backwards of a minibatch. first: no update since the sampling."""
+        for batch in minibatch:
+            self.learn(batch, first=first)
 
     def learn(self, batch: RolloutBatch, *, first: bool) -> None:
         """Forward and backward of one batch; gradients of the summed loss go to the buffer, figures to its tail."""
@@ -442,6 +462,7 @@ class GRPO:
         if first:
             maxima[1] = max(maxima[1], apart_ST.max())
 
+    @phase("update")
     def update(self, learnt: Learnt) -> None:
         """Gradients and figures summed over processes in one exchange, the division, the optimiser's step."""
         self.optimizer.reduce(self.mesh.sum_)
@@ -605,19 +626,13 @@ class GRPO:
         return Ledger(**saved.state["ledger"])
 
     def _engine(self) -> Engine:
-        """An engine over the very network that learns, large enough for a step's samples at once."""
-        sequences = -(-self.rl.problems // self.mesh.world) * self.rl.group
-        questions = [self.question(place) for place in range(64)]
-        longest = max(len(prompt_ids(q.problem, self.tokenizer, thinking=self.rl.thinking)) for q in questions)
-        context = min(longest + self.rl.max_tokens, self.config.max_position_embeddings)
+        """An engine over the very network that learns, which may run a step's samples all at once."""
         return Engine(
             self.model,
             eos_ids=_eos_ids(self.tokenizer),
             tokenizer=self.tokenizer,
-            # A block of room a sequence, and a fifth more for questions longer than those that were looked at.
-            cache_tokens=int(1.2 * sequences * (context + 16)),
             max_batch_tokens=2048,
-            max_sequences=sequences,
+            max_sequences=-(-self.rl.problems // self.mesh.world) * self.rl.group,
         )
 
 
@@ -646,7 +661,7 @@ def _loop(grpo: GRPO, ledger: Ledger, folder: Path, stopping: Callable[[], bool]
         ledger.targets += result.targets
         ledger.sampled += metrics["sampled"]
         ledger.generate_seconds += seconds["generate"]
-        ledger.learn_seconds += seconds["learn"]
+        ledger.learn_seconds += seconds["learn"] + seconds["update"]
         ledger.flops += grpo.price.flops(result.tokens, result.targets, result.context)
         if grpo.reference is not None:
             ledger.flops += grpo.price.sampling_flops(result.tokens, result.targets, result.context)
