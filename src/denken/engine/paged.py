@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,7 +47,7 @@ class Store:
         def allocate(size: int, dtype: torch.dtype, *shape: int) -> list[Tensor]:
             # Zeros, because memory's old contents may be NaN, which a masked score would not keep out of a sum.
             layers = layout.layers if size else 0
-            return [torch.zeros((*shape, size), dtype=dtype, device=like.device) for _ in range(layers)]
+            return [_zeros((*shape, size), dtype, like.device) for _ in range(layers)]
 
         self.keys, self.values = (
             allocate(size, like.dtype, blocks, block_size, heads) for size in (layout.key_size, layout.value_size)
@@ -292,6 +293,16 @@ class Paged:
             return None
         beyond_TL = torch.ones(chunk.count, chunk.start + chunk.count, dtype=torch.bool, device=device)
         return additive(beyond_TL.triu(chunk.start + 1), dtype)
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros that take memory where they are first written; `torch.zeros` writes to all of them at once."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    size, line = math.prod(shape) * dtype.itemsize, 64
+    raw = torch.from_numpy(np.zeros(size + line, dtype=np.uint8))
+    start = -raw.data_ptr() % line
+    return raw[start : start + size].view(dtype).view(shape)
 
 
 def additive(beyond: Tensor, dtype: torch.dtype) -> Tensor:
