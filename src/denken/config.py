@@ -93,6 +93,13 @@ class OptimSection(Section):
     grad_clip: float = Field(default=1.0, ge=0)
 
 
+class LoraSection(Section):
+    """Low-rank adapters in place of whole weights (`denken.train.lora`): W + (alpha / rank) * B A."""
+
+    rank: int = Field(default=8, ge=1, le=4096)
+    alpha: float = Field(default=16.0, gt=0)
+
+
 class TrainSection(Section):
     """How long, how much at a time, and what is kept.
 
@@ -105,6 +112,7 @@ class TrainSection(Section):
     threads: torch's threads a process; None: 1 with several processes, else torch's own choice.
     init_from: weights to start from instead of random ones: a folder (Hugging Face's format, a run, a checkpoint),
         "run:NAME" for the run of that name beside this one, or "bundled" for the model that comes with denken.
+    lora: adapters to train instead of the weights of `init_from`; None trains all of them.
     init_layers: which of its layers to take, in order, for a network with fewer: [0, 2, 4] starts a student of three
         layers from every second one of six, as DistilBERT does (arXiv 1910.01108, section 3).
     eval_every: steps between looks at documents of another seed; 0 never looks. eval_documents: how many each time.
@@ -132,8 +140,15 @@ class TrainSection(Section):
     eval_documents: int = Field(default=64, ge=1)
     init_from: str | None = Field(default=None, min_length=1)
     init_layers: tuple[int, ...] | None = Field(default=None, min_length=1)
+    lora: LoraSection | None = None
     shard: bool = False
     stall_s: float = Field(default=120, ge=0)
+
+    @model_validator(mode="after")
+    def _adapters_to_something(self) -> Self:
+        if self.lora is not None and self.init_from is None:
+            raise ValueError("lora adapts weights that are there; give init_from too")
+        return self
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:

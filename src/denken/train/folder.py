@@ -216,9 +216,9 @@ def start_from(model: nn.Module, folder: Path, layers: Sequence[int] | None = No
 
     layers: layer i of the network gets the weights of layer `layers[i]` there; None takes them as they are.
     """
-    if any((folder / "checkpoints").glob("step-*")):
-        newest = checkpoint.load_latest(folder / "checkpoints", lambda _: None)
-        tensors = newest.tensors["weights"] if newest is not None else {}
+    newest = checkpoint.load_latest(folder / "checkpoints", lambda _: None)
+    if newest is not None and not any(name.endswith(".lora_A.weight") for name in newest.tensors["weights"]):
+        tensors = newest.tensors["weights"]
     elif (folder / "manifest.json").is_file():
         tensors = checkpoint.load(folder).tensors["weights"]
     else:

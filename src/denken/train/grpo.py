@@ -713,6 +713,7 @@ def save(grpo: GRPO, ledger: Ledger, folder: Path, log: RunLog | None, *, final:
     state, tensors = grpo.state(ledger)
     if log is not None:
         export(grpo.optimizer.network(grpo.model, tensors["weights"]), grpo.tokenizer, folder)
+        grpo.optimizer.leave(folder)
         ledger.write(folder / "ledger.json", grpo.recipe.cost.usd_per_core_hour)
         log.curves(final=final)
         # Last, since what a kill leaves undone before it is done again, and what it leaves undone after it is not.

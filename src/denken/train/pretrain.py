@@ -335,6 +335,7 @@ def save(trainer: Trainer, ledger: Ledger, folder: Path, log: RunLog | None, *, 
     state, tensors = trainer.state(ledger)
     if log is not None:
         export(trainer.optimizer.network(trainer.model, tensors["weights"]), trainer.tokenizer, folder)
+        trainer.optimizer.leave(folder)
         _tell_dropped(state["lanes"], trainer.recipe.data.widths[-1], log)
         ledger.write(folder / "ledger.json", trainer.recipe.cost.usd_per_core_hour)
         log.curves(final=final)

@@ -112,13 +112,20 @@ def optimizer(model: nn.Module, recipe: Recipe, mesh: Mesh, *, stats: int) -> Op
 
     model: in fp32; it will compute in the recipe's dtype. stats: as in `Optimizer`.
     """
+    dtype, lora = DTYPES[recipe.train.dtype], recipe.train.lora
+    if lora is not None:
+        if recipe.train.shard:
+            raise ConfigError("Adapters are small and are not shared out; give lora or shard, one of the two.")
+        from denken.train.lora import LoraOptimizer
+
+        place = {"stats": stats, "rank": mesh.rank, "world": mesh.world}
+        return LoraOptimizer(model, recipe.optim, lora=lora, seed=recipe.seed, dtype=dtype, **place)
     kind: type[Optimizer] = Optimizer
     if recipe.train.shard and mesh.world > 1:
         # PyTorch's part of it takes a second to import.
         from denken.train.shard import ShardedOptimizer
 
         kind = ShardedOptimizer
-    dtype = DTYPES[recipe.train.dtype]
     return kind(model, recipe.optim, dtype=dtype, stats=stats, rank=mesh.rank, world=mesh.world)
 
 
