@@ -226,9 +226,10 @@ class _Flow:
             engine(trial, _params(1.0, limit, 0))
             each = (time.monotonic() - started) / len(trial)
             affordable = MEASURE * self.seconds / max(1e-6, each) / 2
+            least = (64, 24) if self.setting.small else (16, 8)
             counts = {
-                "greedy": int(max(16, min(MOST_PROBLEMS, affordable))),
-                "sampled": int(max(8, min(SAMPLED_PROBLEMS, affordable / SAMPLES))),
+                "greedy": int(min(MOST_PROBLEMS, max(least[0], affordable))),
+                "sampled": int(min(SAMPLED_PROBLEMS, max(least[1], affordable / SAMPLES))),
             }
             path.write_text(json.dumps(counts), encoding="utf-8")
         return dict(json.loads(path.read_text(encoding="utf-8")))
