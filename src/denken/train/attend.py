@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,9 +103,7 @@ class SharedPrompts:
     ) -> Tensor:
         assert value_BTKE is not None
         if not self._biases:
-            self._biases = [
-                torch.zeros(hidden.shape, dtype=query_BTHD.dtype).masked_fill_(hidden, -1e9) for hidden in self._hidden
-            ]
+            self._biases = [torch.zeros(hidden.shape).masked_fill_(hidden, -1e9) for hidden in self._hidden]
         queries, keys, values = (x[0].split(self.sizes) for x in (query_BTHD, key_BTKD, value_BTKE))
         prompts = (self.prompts, self.width)
         prompt_key, prompt_value = keys[0].unflatten(0, prompts), values[0].unflatten(0, prompts)
@@ -121,16 +120,51 @@ class SharedPrompts:
 def attend_to(query_BTHD: Tensor, key_BXKD: Tensor, value_BXKE: Tensor, bias_BTX: Tensor, scale: float) -> Tensor:
     """Softmax attention of T queries over X keys a row, what is hidden being a large negative number in the bias."""
     if query_BTHD.device.type != "cpu" or max(bias_BTX.shape[1:]) > WIDEST:
-        return _sdpa(query_BTHD, key_BXKD, value_BXKE, scale, bias_BTX[:, None])
+        return _sdpa(query_BTHD, key_BXKD, value_BXKE, scale, bias_BTX[:, None].to(query_BTHD.dtype))
     rows, width, heads, _ = query_BTHD.shape
     keys = key_BXKD.shape[2]
     group = heads // keys
     query_NYD = query_BTHD.unflatten(2, (keys, group)).permute(0, 2, 3, 1, 4).reshape(rows * keys, group * width, -1)
     key_NXD, value_NXE = (x.transpose(1, 2).flatten(0, 1) for x in (key_BXKD, value_BXKE))
-    scores_NYX = torch.baddbmm(query_NYD.new_zeros(1, 1, 1), query_NYD, key_NXD.mT, beta=0, alpha=scale)
-    scores_NYX.view(rows, heads, width, -1).add_(bias_BTX[:, None])
-    out_NYE = torch.bmm(scores_NYX.softmax(dim=-1), value_NXE)
+    out_NYE: Tensor = _WrittenOut.apply(query_NYD, key_NXD, value_NXE, bias_BTX, scale)
     return out_NYE.view(rows, keys, group, width, -1).permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+
+class _WrittenOut(torch.autograd.Function):
+    """softmax(q k scale + bias) v over written-out scores; of them only the probabilities are kept for backward.
+
+    Products are in fp32 whatever the network's type. For a bf16 network scores are rounded before the softmax,
+    probabilities after it and sums at the end, which is where the engine rounds, so that the two agree. (Products in
+    bf16 would also leave a program of oneDNN's behind for every shape, and shapes differ from batch to batch.)
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query_NYD: Tensor, key_NXD: Tensor, value_NXE: Tensor, bias_BTX: Tensor, scale: float
+    ) -> Tensor:
+        rows, width, length = bias_BTX.shape
+        scores_NYX = torch.bmm(query_NYD.float() * scale, key_NXD.float().mT)
+        scores_NYX.view(rows, -1, width, length).add_(bias_BTX[:, None])
+        probs_NYX = scores_NYX.to(query_NYD.dtype).softmax(dim=-1)
+        out_NYE = torch.bmm(probs_NYX.float(), value_NXE.float())
+        ctx.save_for_backward(query_NYD, key_NXD, value_NXE, probs_NYX, out_NYE)
+        ctx.scale = scale
+        return out_NYE.to(query_NYD.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad_NYE: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        """Of the scores: probabilities times how far the gradient of each is from their mean, which is gradient times
+        output."""
+        query_NYD, key_NXD, value_NXE, probs_NYX, out_NYE = ctx.saved_tensors
+        kind = query_NYD.dtype
+        probs_NYX, grad_NYE = probs_NYX.float(), grad_NYE.float()
+        value_grad_NXE = torch.bmm(probs_NYX.mT, grad_NYE)
+        grad_NYX = torch.bmm(grad_NYE, value_NXE.float().mT)
+        mean_NY1 = (grad_NYE * out_NYE).sum(dim=-1, keepdim=True)
+        grad_NYX = grad_NYX.sub_(mean_NY1).mul_(probs_NYX).mul_(ctx.scale)
+        query_grad_NYD = torch.bmm(grad_NYX, key_NXD.float())
+        key_grad_NXD = torch.bmm(grad_NYX.mT, query_NYD.float())
+        return query_grad_NYD.to(kind), key_grad_NXD.to(kind), value_grad_NXE.to(kind), None, None
 
 
 def _future(width: int) -> Tensor:

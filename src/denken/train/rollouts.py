@@ -22,8 +22,9 @@ from denken.types import Rollout
 
 # Completions share a width if none is shorter than this part of the longest.
 ALIKE = 0.75
-# Prompts, lanes and batches are filled up to multiples of these: the fewer shapes, the fewer programs oneDNN prepares.
-PROMPT_MULTIPLE, LANE_MULTIPLE, BATCH_MULTIPLE = 8, 16, 64
+# Prompts, lanes and batches are filled up to multiples of these. oneDNN prepares, and keeps, a program for every number
+# of tokens that a bf16 network meets.
+PROMPT_MULTIPLE, LANE_MULTIPLE, BATCH_MULTIPLE = 8, 16, 256
 
 
 @dataclass(frozen=True, slots=True)
