@@ -25,14 +25,15 @@ def run(recipe_path: str | Path, *, run_dir: str | Path | None = None, resume: b
 
         return grpo.train(path, run_dir=folder, resume=resume, scale=scale)
     from denken.train import pretrain
+    from denken.train.parallel import once
 
     if recipe.sample is not None:
         from denken.train.sample import make_set
 
-        if not make_set(recipe, path.parent, folder, fill=scale != 1):
+        if not once(lambda: make_set(recipe, path.parent, folder, fill=scale != 1)):
             return folder
     elif recipe.data.save_documents:
         from denken.train.sample import save_documents
 
-        save_documents(recipe, path.parent, folder)
+        once(lambda: save_documents(recipe, path.parent, folder))
     return pretrain.train(path, run_dir=folder, resume=resume, scale=scale)

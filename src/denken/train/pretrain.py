@@ -205,7 +205,8 @@ class Trainer:
         """Mean loss, and per source, on documents of a seed that training never sees, as difficult as today's."""
         kept, self.per_source = self.per_source, {}
         share = max(1, self.recipe.train.eval_documents // self.mesh.world)
-        start = max((lane.cursor for lane in self.lanes.values()), default=0) * self.lane_count
+        furthest = max((lane.cursor for lane in self.lanes.values()), default=0)
+        start = max(self.mesh.gather(furthest)) * self.lane_count
         stream = documents(
             self.recipe.data.sources,
             self.tokenizer,
