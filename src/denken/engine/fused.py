@@ -70,6 +70,8 @@ class Fused:
         self._parameters = list(self.model.parameters())
         self._seen = self._versions()
         self.layers = [self._layer(block) for block in self.model.blocks]
+        # Logits are not rounded to bf16: at 30, that would be by a sixteenth.
+        self.head = self.model.head_weight.float()
 
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:
         """As `Transformer.hidden`, for one row of ids; positions and attend must be given."""
@@ -102,7 +104,7 @@ class Fused:
         return model.model["norm"](x_NM)[None]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return self.model.logits(hidden)
+        return F.linear(hidden.float(), self.head)
 
     @property
     def cache_layout(self) -> CacheLayout:

@@ -36,7 +36,7 @@ class _HeadLogprobs(torch.autograd.Function):
         wide = _wide(hidden_NM)
         logprobs_N, entropy_N, total_N = (hidden_NM.new_empty(len(ids_N), dtype=wide) for _ in range(3))
         turned_MV = weight_VM.to(wide).t()
-        for rows in _slices(*ids_N.shape, len(weight_VM)):
+        for rows in _slices(len(ids_N), len(weight_VM)):
             logits_RV = torch.mm(hidden_NM[rows].to(wide), turned_MV).div_(temperature)
             logprobs_N[rows] = logits_RV.gather(1, ids_N[rows, None])[:, 0]
             highest_R1 = logits_RV.amax(dim=1, keepdim=True)
@@ -62,7 +62,7 @@ class _HeadLogprobs(torch.autograd.Function):
         grad_NM = torch.empty_like(hidden_NM) if wants_hidden else None
         grad_VM = torch.zeros_like(wide_VM) if wants_weight else None
         scaled_N1 = (grad_N.to(wide) / ctx.temperature)[:, None]
-        for rows in _slices(*ids_N.shape, len(weight_VM)):
+        for rows in _slices(len(ids_N), len(weight_VM)):
             rows_RM = hidden_NM[rows].to(wide)
             grad_RV = torch.mm(rows_RM, wide_VM.t()).div_(ctx.temperature).sub_(total_N[rows, None]).exp_()
             grad_RV.mul_(-scaled_N1[rows]).scatter_add_(1, ids_N[rows, None], scaled_N1[rows])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from denken.model.attention import Angles, Attend, CacheLayout, Causal, GroupedAttention, LatentAttention
 from denken.model.config import ModelConfig
+from denken.model.head import head_logprobs
 from denken.model.layers import MLP, Embedding, Linear, RMSNorm
 from denken.model.moe import MixtureOfExperts, Router
 from denken.model.rope import Rotary
@@ -87,7 +88,14 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., M) to (..., V), in the hidden state's precision: ask only for the rows that are needed."""
-        return F.linear(hidden, self.head_weight)
+        return F.linear(hidden, self.head_weight.to(hidden.dtype))
+
+    def logprobs(self, hidden_NM: Tensor, ids_N: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """log p of an id after each hidden state (with gradient), and the entropy of each (without), in fp32 (N,).
+
+        As from `logits`, for less memory; and for a bf16 network as from logits that were not rounded to bf16.
+        """
+        return head_logprobs(hidden_NM, self.head_weight, ids_N, temperature=temperature)
 
     @property
     def blocks(self) -> nn.ModuleList:

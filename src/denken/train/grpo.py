@@ -361,7 +361,7 @@ class GRPO:
         if self.rl.importance_cap and self.rl.minibatches > 1:
             with torch.no_grad():
                 for batch in made:
-                    batch.trainer_ST = batch.padded(self.logprobs(self.logits(self.model, batch), batch)[0])
+                    batch.trainer_ST = batch.padded(self.logprobs(self.model, batch)[0])
         return made
 
     @phase("learn")
@@ -374,8 +374,7 @@ class GRPO:
         """Forward and backward of one batch; gradients of the summed loss go to the buffer, figures to its tail."""
         learns = self.reference is not None or bool(batch.advantage_S.any())
         with torch.set_grad_enabled(learns):
-            logits_MV = self.logits(self.model, batch)
-            new_M, ranks_MW = self.logprobs(logits_MV, batch)
+            new_M, entropy_M, ranks_MW = self.logprobs(self.model, batch)
             new_ST = batch.padded(new_M)
             reference_ST = self.reference_logprobs(batch, ranks_MW)
             # The sampler's are the old ones, unless its difference from the trainer is to be corrected.
@@ -402,27 +401,30 @@ class GRPO:
                 terms.loss_S.sum().backward()
                 self.optimizer.collect()
         with torch.no_grad():
-            self.note(batch, terms, new_ST, old_ST, reference_ST, logits_MV, first=first)
-
-    def logits(self, model: Transformer, batch: RolloutBatch) -> Tensor:
-        """What the model says where an id was sampled, and nowhere else."""
-        hidden_1ND = model.hidden(batch.ids_1N, batch.positions_1N, batch.attend)
-        return model.logits(rows_at(hidden_1ND[0], batch.index_M))
+            self.note(batch, terms, new_ST, old_ST, reference_ST, entropy_M, first=first)
 
     def logprobs(
-        self, logits_MV: Tensor, batch: RolloutBatch, ranks_MW: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Log-probabilities of the sampled ids under the distribution they were drawn from."""
-        return sampled_logprobs(
-            logits_MV, batch.targets_M, temperature=self.rl.temperature, kept_N=batch.kept_M, ranks=ranks_MW
+        self, model: Transformer, batch: RolloutBatch, ranks_MW: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Log-probabilities of the sampled ids under the distribution they were drawn from; the entropy of each before
+        any cut, without gradient; and, where something was cut, the ids in falling order (`sampled_logprobs`)."""
+        hidden_1ND = model.hidden(batch.ids_1N, batch.positions_1N, batch.attend)
+        hidden_MD = rows_at(hidden_1ND[0], batch.index_M)
+        temperature = self.rl.temperature
+        if batch.kept_M is None:
+            return *model.logprobs(hidden_MD, batch.targets_M, temperature), None
+        logits_MV = model.logits(hidden_MD.float())
+        logprobs_M, ranks_MW = sampled_logprobs(
+            logits_MV, batch.targets_M, temperature=temperature, kept_N=batch.kept_M, ranks=ranks_MW
         )
+        return logprobs_M, entropy(logits_MV, temperature), ranks_MW
 
     @torch.no_grad()
     def reference_logprobs(self, batch: RolloutBatch, ranks_MW: Tensor | None) -> Tensor | None:
         """The reference's, over the ids that the policy could have drawn; None where there is no reference."""
         if self.reference is None:
             return None
-        return batch.padded(self.logprobs(self.logits(self.reference, batch), batch, ranks_MW)[0])
+        return batch.padded(self.logprobs(self.reference, batch, ranks_MW)[0])
 
     def note(
         self,
@@ -431,7 +433,7 @@ class GRPO:
         new_ST: Tensor,
         old_ST: Tensor,
         reference_ST: Tensor | None,
-        logits_MV: Tensor,
+        entropy_M: Tensor,
         *,
         first: bool,
     ) -> None:
@@ -451,7 +453,7 @@ class GRPO:
             "surprise": -(batch.logprobs_ST * mask_ST).sum(),
         }
         if first:
-            sums["entropy"] = entropy(logits_MV, self.rl.temperature).sum()
+            sums["entropy"] = entropy_M.sum()
             sums["parity"] = apart_ST.sum()
             sums["compared"] = mask_ST.sum()
         stats = self.optimizer.stats

@@ -252,7 +252,7 @@ def shard(model: Transformer, dtype: torch.dtype) -> None:
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
     # The trainers ask for hidden states first, and then for logits where they are wanted.
-    for method in ("hidden", "logits"):
+    for method in ("hidden", "logits", "logprobs"):
         register_fsdp_forward_method(model, method)
     for module in model.modules():
         if isinstance(module, FSDPModule):
