@@ -38,19 +38,20 @@ class _HeadLogprobs(torch.autograd.Function):
         turned_MV = weight_VM.to(wide).t()
         for rows in _slices(len(ids_N), len(weight_VM)):
             logits_RV = torch.mm(hidden_NM[rows].to(wide), turned_MV).div_(temperature)
-            logprobs_N[rows] = logits_RV.gather(1, ids_N[rows, None])[:, 0]
             highest_R1 = logits_RV.amax(dim=1, keepdim=True)
             shifted_RV = logits_RV.sub_(highest_R1)
             weights_RV = shifted_RV.exp()
             sum_R = weights_RV.sum(dim=1)
             log_sum_R = sum_R.log()
+            # Near 0 where an id is all but certain: of the shifted logit, since the logit itself is large.
+            logprobs_N[rows] = shifted_RV.gather(1, ids_N[rows, None])[:, 0] - log_sum_R
             # A shifted logit may be minus infinity, where its weight is 0: 0 times infinity is none of the sum.
             entropy_N[rows] = log_sum_R - weights_RV.mul_(shifted_RV).nan_to_num_(0.0).sum(dim=1) / sum_R
             total_N[rows] = log_sum_R + highest_R1[:, 0]
         ctx.save_for_backward(hidden_NM, weight_VM, ids_N, total_N)
         ctx.temperature = temperature
         ctx.mark_non_differentiable(entropy_N)
-        return logprobs_N.sub_(total_N), entropy_N
+        return logprobs_N, entropy_N
 
     @staticmethod
     def backward(ctx: Any, grad_N: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
