@@ -264,6 +264,8 @@ def theirs(given: Namespace, channel: TextIO) -> None:
         """Waits after each step until another is wanted, and reports the one before."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if "completions/mean_length" not in (logs or {}) and state.global_step:
+                return  # the summary of a run that has been told to stop
             if state.global_step:
                 self.report(logs)
             if _asked():
