@@ -23,7 +23,7 @@ from denken.chat.message import Message
 from denken.chat.parser import Event, Parser
 from denken.chat.template import END_THINK, EOS, end_of_thinking, open_thought, render
 from denken.errors import CheckpointError, RequestError, UnknownNameError
-from denken.serve.speaker import ContextFull, Piece, TokenLogprob, Usage
+from denken.serve.speaker import Ask, ContextFull, Piece, TextAsk, TokenLogprob, Unsupported, Usage
 from denken.tokenizer import Tokenizer
 from denken.types import FinishReason, SamplingParams
 
@@ -79,8 +79,15 @@ class Reply:
     """One answer in the making. Iterate over it once, with `for` or `async for`; `usage` and the rest grow with it."""
 
     def __init__(
-        self, stream: Stream, tokenizer: Tokenizer, prompt: Sequence[int], params: SamplingParams, thinking: bool
+        self,
+        stream: Stream,
+        tokenizer: Tokenizer,
+        prompt: Sequence[int],
+        params: SamplingParams,
+        thinking: bool,
+        most_tokens: int,
     ):
+        self.most_tokens = most_tokens
         self._stream, self._tokenizer = stream, tokenizer
         self._prompt, self._params, self._thinking = prompt, params, thinking
         self._parser = Parser(tokenizer, thinking=thinking)
@@ -90,6 +97,9 @@ class Reply:
         self._untold: list[TokenLogprob] = []
         self.usage = Usage(prompt_tokens=len(prompt))
         self.finish_reason: FinishReason = "abort"
+
+    async def begin(self) -> None:
+        """Whatever could be wrong was found when it was made."""
 
     def __iter__(self) -> Generator[Piece, None, None]:
         with closing(self._stream.generate_sync(self._prompt, self._params, thinking=self._thinking)) as chunks:
@@ -217,24 +227,48 @@ class Assistant:
                     yield Event(piece.kind, piece.text)
 
     def reply(
-        self, question: str | Sequence[Message], params: SamplingParams | None = None, *, thinking: bool = True
+        self,
+        question: str | Sequence[Message] | Ask,
+        params: SamplingParams | None = None,
+        *,
+        thinking: bool = True,
     ) -> Reply:
         """The answer as it is made, with what it costs. Raises RequestError before anything is generated."""
-        messages = [Message("user", question)] if isinstance(question, str) else list(question)
-        self._check(messages)
-        prompt = render(messages, self.tokenizer, thinking=thinking).ids
-        if len(prompt) + LEAST_ROOM > self.context:
-            raise ContextFull(
-                f"The conversation has {len(prompt)} tokens, and {self.name} takes {self.context}, "
-                f"of which at least {LEAST_ROOM} are for the answer; shorten it or begin a new one."
-            )
+        ask = self._ask(question, params, thinking)
+        prompt = self._prompt(ask)
         with self._lock:
             if not self._started:
                 self._stream.start()
                 self._started = True
         # After a tool's output the turn goes on where no thought is open, whatever was asked for.
         opened = open_thought(prompt, self.tokenizer)
-        return Reply(self._stream, self.tokenizer, prompt, params or self.defaults, opened)
+        room = self.context - len(prompt)
+        most = min(ask.params.max_tokens or room, room)
+        return Reply(self._stream, self.tokenizer, prompt, ask.params, opened, most)
+
+    def complete(self, ask: TextAsk) -> Reply:
+        """A text that goes on as it stands."""
+        raise Unsupported(f"{self.name} does not continue bare texts; send a conversation to /v1/chat/completions.")
+
+    def count(self, ask: Ask) -> int:
+        """How many tokens a conversation has, up to where the answer begins."""
+        return len(self._prompt(ask))
+
+    def _ask(self, question: str | Sequence[Message] | Ask, params: SamplingParams | None, thinking: bool) -> Ask:
+        if isinstance(question, Ask):
+            return question
+        messages = [Message("user", question)] if isinstance(question, str) else list(question)
+        return Ask(messages, params or self.defaults, thinking)
+
+    def _prompt(self, ask: Ask) -> tuple[int, ...]:
+        self._check(ask.messages)
+        prompt = render(ask.messages, self.tokenizer, thinking=ask.thinking).ids
+        if len(prompt) + LEAST_ROOM > self.context:
+            raise ContextFull(
+                f"The conversation has {len(prompt)} tokens, and {self.name} takes {self.context}, "
+                f"of which at least {LEAST_ROOM} are for the answer; shorten it or begin a new one."
+            )
+        return prompt
 
     def close(self) -> None:
         """Stops the engine's thread; what is still being generated is aborted."""

@@ -16,7 +16,7 @@ from denken.chat.message import Message
 from denken.errors import RequestError
 from denken.serve.app import create_app
 from denken.serve.listen import listen
-from denken.serve.speaker import ContextFull, Piece, TokenLogprob, Usage
+from denken.serve.speaker import Ask, ContextFull, Piece, TextAsk, TokenLogprob, Usage
 from denken.types import FinishReason, SamplingParams
 
 
@@ -26,6 +26,11 @@ class FakeReply:
     def __init__(self, speaker: FakeSpeaker, pieces: Sequence[Piece], usage: Usage, reason: FinishReason):
         self._speaker, self._pieces, self._final = speaker, pieces, usage
         self.usage, self.finish_reason = Usage(usage.prompt_tokens), reason
+        self.most_tokens = 100
+
+    async def begin(self) -> None:
+        if self._speaker.refuses is not None:
+            raise self._speaker.refuses
 
     async def __aiter__(self) -> AsyncGenerator[Piece, None]:
         self._speaker.begun += 1
@@ -41,25 +46,42 @@ class FakeReply:
 
 
 class FakeSpeaker:
-    """Remembers what it was asked in `asked`; counts replies begun and ended."""
+    """Remembers what it was asked in `asks` and, of conversations, in `asked`; counts replies begun and ended.
+
+    refuses: what `begin` raises. pieces: what is said instead of the echo.
+    """
 
     name, created, context = "fake", 1_700_000_000, 1000
 
     def __init__(self) -> None:
         self.defaults = SamplingParams(temperature=0.3, seed=None)
         self.asked: list[tuple[Sequence[Message], SamplingParams, bool]] = []
+        self.asks: list[Ask | TextAsk] = []
+        self.refuses: Exception | None = None
         self.pause = 0.0
         self.reason: FinishReason = "stop"
         self.pieces: list[Piece] | None = None
         self.begun = self.ended = 0
 
-    def reply(self, messages: Sequence[Message], params: SamplingParams, *, thinking: bool) -> FakeReply:
-        self.asked.append((messages, params, thinking))
-        question = messages[-1].content
+    def reply(self, ask: Ask) -> FakeReply:
+        self.asks.append(ask)
+        params, thinking = ask.params, ask.thinking
+        self.asked.append((ask.messages, params, thinking))
+        question = ask.messages[-1].content
         if not question.strip():
             raise RequestError("The question is empty; write what you want to know.")
         if len(question) > self.context:
             raise ContextFull("The conversation has 2000 tokens, and fake takes 1000.")
+        return self.echo(question, params, thinking)
+
+    def complete(self, ask: TextAsk) -> FakeReply:
+        self.asks.append(ask)
+        return self.echo(str(ask.prompt), ask.params, thinking=False)
+
+    def count(self, ask: Ask) -> int:
+        return 10
+
+    def echo(self, question: str, params: SamplingParams, thinking: bool) -> FakeReply:
         logprobs = (TokenLogprob(b"x", -0.5, ((b"x", -0.5), (b"y", float("-inf")))),) if params.top_logprobs else ()
         thought = [Piece("think", "I echo ", logprobs), Piece("think", "it.")] if thinking else []
         pieces = [*thought, Piece("answer", question[:1], logprobs), Piece("answer", question[1:])]

@@ -2,31 +2,32 @@
 
     POST /v1/chat/completions, /chat/completions    GET /v1/models, /models    GET /health    GET /
 
-What a request may say is in `schemas.py`, how it is answered in `completions.py`, who may send it in `guard.py`.
+What a request may say is in `schemas.py`, how it is answered in `turn.py`, in which words in `completions.py`, who may
+send it in `guard.py` and `desk.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
-from collections.abc import Collection, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi.responses import Response
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from denken.errors import DenkenError, RequestError
-from denken.serve import completions, sse
-from denken.serve.completions import Record
+from denken.serve.completions import Chat
+from denken.serve.desk import Desk, OpenDesk
+from denken.serve.failure import Failure
 from denken.serve.guard import LOOPBACK, Guard
 from denken.serve.schemas import ChatRequest
 from denken.serve.speaker import ContextFull, Speaker
+from denken.serve.turn import Counter, Dialect, HungUp, Places, Record
 
 log = logging.getLogger(__name__)
 
@@ -39,31 +40,18 @@ PAGE = {
 }
 
 
-class HungUp(Exception):
-    """The client went away before its answer was ready; there is nobody to tell."""
-
-
-class Places:
-    """How many replies are being made, and whether there is room for one more."""
-
-    def __init__(self, most: int):
-        self.most, self.taken = most, 0
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
-
-
 def create_app(
-    speaker: Speaker, *, host: str = "127.0.0.1", allow_hosts: Collection[str] = (), max_replies: int = MAX_REPLIES
+    speaker: Speaker | Sequence[Speaker],
+    *,
+    host: str = "127.0.0.1",
+    allow_hosts: Collection[str] = (),
+    max_replies: int = MAX_REPLIES,
+    desk: Desk | None = None,
 ) -> FastAPI:
-    """The application that serves `speaker`.
+    """The application that serves one speaker or several; the first answers where a request names no model.
 
     host: the address that it is bound to; it and `allow_hosts` are the names it answers to, besides the loopback's.
+    desk: who lets in and writes down; nobody, if absent.
     """
     # FastAPI's own documentation pages load scripts from elsewhere, which the page policy forbids.
     app = FastAPI(title="denken", docs_url=None, redoc_url=None)
@@ -74,40 +62,43 @@ def create_app(
     )
     _add_errors(app)
     _add_page(app)
-    places = Places(max_replies)
-
-    async def chat_completions(request: Request, body: ChatRequest) -> Response:
-        if body.model not in (None, speaker.name):
-            return error_response(
-                404,
-                f"There is no model {body.model!r} here; this server has {speaker.name!r}.",
-                param="model",
-                code="model_not_found",
-            )
-        if places.taken >= places.most:
-            response = error_response(503, f"{places.most} replies are being made; try again soon.", code="overloaded")
-            response.headers["Retry-After"] = "2"
-            return response
-        with ExitStack() as place:
-            place.enter_context(places.one())  # before anything is waited for, so that nobody else takes it meanwhile
-            # A long conversation takes a while to encode; others are served meanwhile.
-            reply = await run_in_threadpool(completions.open_reply, speaker, body)
-            if body.stream:
-                return sse.Stream(completions.chunks(speaker, body, reply), place.pop_all())
-            return JSONResponse(await _unless_hung_up(request, completions.whole(speaker, body, reply)))
-
-    async def models() -> dict[str, Any]:
-        model = {"id": speaker.name, "object": "model", "created": speaker.created, "owned_by": "denken"}
-        return {"object": "list", "data": [model]}
+    speakers = list(speaker) if isinstance(speaker, Sequence) else [speaker]
+    counter = Counter(speakers, desk or OpenDesk(), Places(max_replies))
+    api = APIRouter(dependencies=[Depends(counter.admit)])
+    _add_dialects(api, counter)
+    _add_models(api, counter)
+    app.include_router(api)
 
     async def health() -> dict[str, str]:
-        return {"status": "ok", "model": speaker.name}
+        return {"status": "ok", "model": counter.default.name}
 
-    for prefix in ("/v1", ""):
-        app.add_api_route(f"{prefix}/chat/completions", chat_completions, methods=["POST"], response_model=None)
-        app.add_api_route(f"{prefix}/models", models, methods=["GET"])
     app.add_api_route("/health", health, methods=["GET"])
     return app
+
+
+def _add_dialects(api: APIRouter, counter: Counter) -> None:
+    """A route for every way to ask: its paths, what its body is read as, and who answers."""
+
+    def add(paths: Sequence[str], body_type: type[BaseModel], dialect: Callable[[Any], Dialect]) -> None:
+        async def ask(request: Request, body: Any) -> Response:
+            return await counter.answer(request, dialect(body))
+
+        ask.__annotations__["body"] = body_type
+        for path in paths:
+            api.add_api_route(path, ask, methods=["POST"], response_model=None)
+
+    add(["/v1/chat/completions", "/chat/completions"], ChatRequest, Chat)
+
+
+def _add_models(api: APIRouter, counter: Counter) -> None:
+    def record(speaker: Speaker) -> Record:
+        return {"id": speaker.name, "object": "model", "created": speaker.created, "owned_by": "denken"}
+
+    async def models() -> Record:
+        return {"object": "list", "data": [record(speaker) for speaker in counter.speakers.values()]}
+
+    for prefix in ("/v1", ""):
+        api.add_api_route(f"{prefix}/models", models, methods=["GET"])
 
 
 def is_loopback(host: str) -> bool:
@@ -120,35 +111,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def error_response(status: int, message: str, *, param: str | None = None, code: str | None = None) -> JSONResponse:
-    """An error in OpenAI's shape."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    return JSONResponse({"error": {"message": message, "type": kind, "param": param, "code": code}}, status)
-
-
 def _as_in_url(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-async def _unless_hung_up(request: Request, answer: Coroutine[Any, Any, Record]) -> Record:
-    """Waits for the answer and, meanwhile, for the client to hang up, which ends the answer."""
-    making = asyncio.create_task(answer)
-    leaving = asyncio.create_task(_disconnect(request))
-    try:
-        await asyncio.wait({making, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not making.done():
-            raise HungUp
-        return making.result()
-    finally:
-        for task in (making, leaving):
-            task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await task
-
-
-async def _disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _add_page(app: FastAPI) -> None:
@@ -167,12 +131,19 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
+    def respond(request: Request, failure: Failure) -> Response:
+        return failure.response(request.url.path)
+
+    @app.exception_handler(Failure)
+    async def ended(request: Request, failure: Failure) -> Response:
+        return respond(request, failure)
+
     @app.exception_handler(DenkenError)
     async def refused(request: Request, error: DenkenError) -> Response:
         if not isinstance(error, RequestError):  # the engine is overloaded, failing or shutting down
-            return error_response(503, str(error), code="unavailable")
+            return respond(request, Failure(503, str(error), code="unavailable", retry_after=2))
         code = "context_length_exceeded" if isinstance(error, ContextFull) else None
-        return error_response(400, str(error), param="messages" if code else None, code=code)
+        return respond(request, Failure(400, str(error), param="messages" if code else None, code=code))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -181,17 +152,18 @@ def _add_errors(app: FastAPI) -> None:
         # The names of the kinds themselves, such as list[...], are no part of what was sent.
         place = ".".join(str(part) for part in first["loc"][1:] if "[" not in str(part)) or None
         if first["type"] == "json_invalid":
-            return error_response(400, "The body is not valid JSON.", code="json_invalid")
+            return respond(request, Failure(400, "The body is not valid JSON.", code="json_invalid"))
         if first["type"] in ("missing", "model_attributes_type") and place is None:
-            return error_response(400, "Send a JSON object, with Content-Type: application/json.", code="no_body")
+            message = "Send a JSON object, with Content-Type: application/json."
+            return respond(request, Failure(400, message, code="no_body"))
         message = first["msg"].removeprefix("Value error, ")
-        return error_response(400, message if place is None else f"{place}: {message}", param=place)
+        return respond(request, Failure(400, message if place is None else f"{place}: {message}", param=place))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         known = "POST /v1/chat/completions, GET /v1/models, GET /health and GET / are what there is."
         message = known if error.status_code in (404, 405) else str(error.detail)
-        response = error_response(error.status_code, message)
+        response = respond(request, Failure(error.status_code, message))
         response.headers.update(error.headers or {})
         return response
 
@@ -202,4 +174,4 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         log.error("A request failed.", exc_info=error)
-        return error_response(500, "The server failed at this request; its log says more.")
+        return respond(request, Failure(500, "The server failed at this request; its log says more."))

@@ -1,102 +1,146 @@
-"""POST /chat/completions: a request becomes a reply, and the reply becomes OpenAI's records, whole or in chunks.
+"""POST /chat/completions as a dialect: a request becomes replies, and the replies become OpenAI's records.
 
 The thought is sent as `reasoning_content` (DeepSeek) and as `reasoning` (newer clients), the answer as `content`.
-HTTP is left to `app.py`, the wire to `sse.py`, the model to whoever is the `Speaker`.
+How a request is admitted and settled is in `turn.py`, the wire in `sse.py`, what a request may say in `schemas.py`.
 """
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass, field, replace
 
+from denken.serve import sse
 from denken.serve.schemas import ChatRequest
-from denken.serve.speaker import Reply, Speaker, TokenLogprob, Usage
-
-Record = dict[str, Any]
-
-
-def open_reply(speaker: Speaker, request: ChatRequest) -> Reply:
-    """Raises RequestError where the conversation cannot be answered."""
-    params = request.sampling(speaker.defaults, speaker.context)
-    return speaker.reply(request.conversation(), params, thinking=request.thinks)
+from denken.serve.speaker import Ask, Reply, Speaker, TokenLogprob
+from denken.serve.turn import Record, Turn, usage_record
 
 
-async def whole(speaker: Speaker, request: ChatRequest, reply: Reply) -> Record:
-    """The reply as one `chat.completion`."""
-    texts = {"think": "", "answer": "", "tool": ""}
-    tokens: dict[str, list[TokenLogprob]] = {"think": [], "answer": [], "tool": []}
-    async with aclosing(aiter(reply)) as pieces:
-        async for piece in pieces:
-            texts[piece.kind] += piece.text
-            tokens[piece.kind] += piece.tokens
-    thought = texts["think"].strip() or None
-    message: Record = {"role": "assistant", "content": texts["answer"].strip()}
-    if request.thinks:
-        message |= {"reasoning_content": thought, "reasoning": thought}
-    logprobs = None
-    if request.logprobs:
-        logprobs = {"content": _logprobs(tokens["answer"]), "reasoning_content": _logprobs(tokens["think"])}
-    choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": _finish(reply)}
-    return _envelope(speaker, "chat.completion") | {"choices": [choice], "usage": usage_record(reply.usage)}
+@dataclass(slots=True)
+class Told:
+    """What one reply has said so far, by kind."""
+
+    thought: str = ""
+    answer: str = ""
+    calls: list[Record] = field(default_factory=list)
+    thought_tokens: list[TokenLogprob] = field(default_factory=list)
+    answer_tokens: list[TokenLogprob] = field(default_factory=list)
 
 
-async def chunks(speaker: Speaker, request: ChatRequest, reply: Reply) -> AsyncGenerator[Record, None]:
-    """The reply as `chat.completion.chunk`s: the role first, then the thought, the answer, the reason it ended."""
-    envelope = _envelope(speaker, "chat.completion.chunk")
-    if request.includes_usage:
-        envelope["usage"] = None
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One request to /chat/completions."""
 
-    def chunk(delta: Record, logprobs: Record | None = None, finish_reason: str | None = None) -> Record:
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
-        return envelope | {"choices": [choice]}
+    request: ChatRequest
 
-    yield chunk({"role": "assistant", "content": ""})
-    async with aclosing(aiter(reply)) as pieces:
-        async for piece in pieces:
-            if piece.kind == "tool":  # nobody offered a tool, so there is no call to report
-                continue
-            name = "reasoning_content" if piece.kind == "think" else "content"
-            delta = {name: piece.text}
-            if piece.kind == "think":
-                delta["reasoning"] = piece.text
-            yield chunk(delta, {name: _logprobs(piece.tokens)} if request.logprobs else None)
-    yield chunk({}, finish_reason=_finish(reply))
-    if request.includes_usage:
-        yield envelope | {"choices": [], "usage": usage_record(reply.usage)}
+    @property
+    def model(self) -> str | None:
+        return self.request.model
+
+    @property
+    def streams(self) -> bool:
+        return bool(self.request.stream)
+
+    def asks(self, speaker: Speaker) -> Sequence[Ask]:
+        """`n` asks that differ in their seed."""
+        ask = self.request.ask(speaker.defaults, speaker.context)
+        if ask.params.seed is None:
+            return [ask] * self.request.replies
+        seeds = range(ask.params.seed, ask.params.seed + self.request.replies)
+        return [replace(ask, params=replace(ask.params, seed=seed)) for seed in seeds]
+
+    async def whole(self, turn: Turn) -> Record:
+        """One `chat.completion`."""
+        told = [Told() for _ in turn.replies]
+        async with aclosing(turn.pieces()) as pieces:
+            async for number, piece in pieces:
+                one = told[number]
+                if piece.kind == "think":
+                    one.thought += piece.text
+                    one.thought_tokens += piece.tokens
+                elif piece.kind == "answer":
+                    one.answer += piece.text
+                    one.answer_tokens += piece.tokens
+                elif piece.kind == "tool":
+                    one.calls.append(call_record(turn, number, len(one.calls), piece.name, piece.text))
+        choices = [self._choice(i, reply, one) for i, (reply, one) in enumerate(zip(turn.replies, told, strict=True))]
+        return envelope(turn, "chat.completion") | {"choices": choices, "usage": usage_record(turn.usage)}
+
+    async def events(self, turn: Turn) -> AsyncGenerator[sse.Event, None]:
+        """`chat.completion.chunk`s: the role first, then the thought, the answer, calls, the reason it ended."""
+        start = envelope(turn, "chat.completion.chunk")
+        if self.request.includes_usage:
+            start["usage"] = None
+
+        def chunk(index: int, delta: Record, logprobs: Record | None = None, reason: str | None = None) -> sse.Event:
+            choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+            return sse.Event(start | {"choices": [choice]})
+
+        calls = [0] * len(turn.replies)
+        for number in range(len(turn.replies)):
+            yield chunk(number, {"role": "assistant", "content": ""})
+        async with aclosing(turn.pieces()) as pieces:
+            async for number, piece in pieces:
+                if piece.kind == "tool":
+                    call = call_record(turn, number, calls[number], piece.name, piece.text)
+                    yield chunk(number, {"tool_calls": [{"index": calls[number], **call}]})
+                    calls[number] += 1
+                    continue
+                name = "reasoning_content" if piece.kind == "think" else "content"
+                delta = {name: piece.text}
+                if piece.kind == "think":
+                    delta["reasoning"] = piece.text
+                yield chunk(number, delta, {name: logprob_records(piece.tokens)} if self.request.logprobs else None)
+        for number, reply in enumerate(turn.replies):
+            yield chunk(number, {}, reason=finish(reply, calls[number]))
+        if self.request.includes_usage:
+            yield sse.Event(start | {"choices": [], "usage": usage_record(turn.usage)})
+        yield sse.DONE
+
+    def _choice(self, index: int, reply: Reply, told: Told) -> Record:
+        thought = told.thought.strip() or None
+        content = told.answer.strip()
+        message: Record = {"role": "assistant", "content": content if content or not told.calls else None}
+        if self.request.thinks:
+            message |= {"reasoning_content": thought, "reasoning": thought}
+        if told.calls:
+            message["tool_calls"] = told.calls
+        logprobs = None
+        if self.request.logprobs:
+            logprobs = {
+                "content": logprob_records(told.answer_tokens),
+                "reasoning_content": logprob_records(told.thought_tokens),
+            }
+        reason = finish(reply, len(told.calls))
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason}
 
 
-def usage_record(usage: Usage) -> Record:
-    """Tokens under the names of OpenAI and of DeepSeek."""
-    completion = usage.thought_tokens + usage.answer_tokens
+def finish(reply: Reply, calls: int) -> str:
+    if reply.finish_reason == "length":
+        return "length"
+    return "tool_calls" if calls else "stop"
+
+
+def call_record(turn: Turn, reply: int, number: int, name: str, arguments: str) -> Record:
     return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": completion,
-        "total_tokens": usage.prompt_tokens + completion,
-        "prompt_cache_hit_tokens": usage.cached_tokens,
-        "prompt_cache_miss_tokens": usage.prompt_tokens - usage.cached_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.thought_tokens},
+        "id": f"call_{turn.id[:20]}{reply:02d}{number:02d}",
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
     }
 
 
-def _finish(reply: Reply) -> str:
-    return "length" if reply.finish_reason == "length" else "stop"
-
-
-def _envelope(speaker: Speaker, kind: str) -> Record:
+def envelope(turn: Turn, kind: str, prefix: str = "chatcmpl") -> Record:
+    speaker = turn.speaker
     return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "id": f"{prefix}-{turn.id}",
         "object": kind,
-        "created": int(time.time()),
+        "created": turn.created,
         "model": speaker.name,
         "system_fingerprint": f"{speaker.name}-{speaker.created}",
     }
 
 
-def _logprobs(tokens: Sequence[TokenLogprob]) -> list[Record]:
+def logprob_records(tokens: Sequence[TokenLogprob]) -> list[Record]:
     return [
         _logprob(token.token, token.logprob) | {"top_logprobs": [_logprob(text, value) for text, value in token.top]}
         for token in tokens

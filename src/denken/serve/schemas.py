@@ -6,7 +6,6 @@ ignored, as OpenAI does it. What the fields mean for sampling is said here too; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -22,6 +21,7 @@ from pydantic import (
 )
 
 from denken.chat.message import Message
+from denken.serve.speaker import Ask
 from denken.types import SamplingParams
 
 MAX_MESSAGES = 1000
@@ -173,8 +173,14 @@ class ChatRequest(Lenient):
     def includes_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def conversation(self) -> Sequence[Message]:
-        return [message.as_message() for message in self.messages]
+    @property
+    def replies(self) -> int:
+        return self.n or 1
+
+    def ask(self, defaults: SamplingParams, context: int) -> Ask:
+        """What is asked of the model, with its defaults changed by what the request gives."""
+        messages = [message.as_message() for message in self.messages]
+        return Ask(messages, self.sampling(defaults, context), self.thinks)
 
     def sampling(self, defaults: SamplingParams, context: int) -> SamplingParams:
         """The model's defaults, changed by what the request gives."""

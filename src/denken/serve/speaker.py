@@ -1,14 +1,15 @@
 """What serving needs of a model, and nothing of how it computes.
 
-`denken.Assistant` is a `Speaker`; so is the fake in the tests, and so can be a server elsewhere.
-Whatever is wrong with a request is raised by `reply` itself, before a byte has been sent.
+`denken.Assistant` is a `Speaker`; so is the fake in the tests, and so is a server elsewhere (`upstream.py`).
+Whatever is known to be wrong with a request is raised by `reply` and `complete` themselves, before a byte has been
+sent; what only the other side can tell is raised by `begin`, which is awaited before anything is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from denken.chat.message import Message
 from denken.errors import RequestError
@@ -17,6 +18,47 @@ from denken.types import FinishReason, SamplingParams
 
 class ContextFull(RequestError):
     """The conversation is longer than the model's context; clients know this error by a code of its own."""
+
+
+class Unsupported(RequestError):
+    """The model cannot do what was asked, whatever the values; the text says what it lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the asker offers to run. parameters: the JSON Schema of its arguments, an object's."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One reply that is wanted to a conversation, whatever API it was asked through.
+
+    continues: the last message is the assistant's beginning, and the reply goes on from there.
+    tool_choice: "auto", "none", "required" (any of `tools`), or ("named", NAME). parallel_tools: several calls at once.
+    schema: the JSON Schema that the answer must match; {} is any JSON object; None asks for text.
+    """
+
+    messages: Sequence[Message]
+    params: SamplingParams
+    thinking: bool = True
+    continues: bool = False
+    tools: tuple[Tool, ...] = ()
+    tool_choice: Literal["auto", "none", "required"] | tuple[Literal["named"], str] = "auto"
+    parallel_tools: bool = True
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextAsk:
+    """A text that is to be continued as it stands, without roles. suffix: what comes after the gap, or nothing."""
+
+    prompt: str | tuple[int, ...]
+    params: SamplingParams
+    suffix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +74,14 @@ class TokenLogprob:
 class Piece:
     """A stretch of one reply, as it arrives. `tokens` is empty unless `top_logprobs` was asked for.
 
-    The text may be empty where a token has not yet made up a whole character.
+    The text may be empty where a token has not yet made up a whole character. A "tool" piece is one whole call: `name`
+    is the function and `text` its arguments as JSON.
     """
 
     kind: Literal["think", "answer", "tool"]
     text: str
     tokens: tuple[TokenLogprob, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +99,23 @@ class Usage:
 
 
 class Reply(Protocol):
-    """One answer in the making: iterate over it once; `usage` and `finish_reason` grow with it.
+    """One answer in the making: await `begin`, then iterate over it once; `usage` and `finish_reason` grow with it.
 
-    Closing the iterator early ends the generation.
+    Closing the iterator early ends the generation. most_tokens: how many it may generate at the most.
     """
 
     @property
     def usage(self) -> Usage: ...
 
     @property
+    def most_tokens(self) -> int: ...
+
+    @property
     def finish_reason(self) -> FinishReason: ...
+
+    async def begin(self) -> None:
+        """Returns once the reply is sure to come. Raises what `Speaker.reply` raises."""
+        ...
 
     def __aiter__(self) -> AsyncGenerator[Piece, None]: ...
 
@@ -88,6 +139,15 @@ class Speaker(Protocol):
     @property
     def defaults(self) -> SamplingParams: ...
 
-    def reply(self, messages: Sequence[Message], params: SamplingParams, *, thinking: bool) -> Reply:
-        """Raises RequestError at once for a conversation that cannot be answered, ContextFull for one too long."""
+    def reply(self, ask: Ask) -> Reply:
+        """Raises at once, in any thread: RequestError for a conversation that cannot be answered, ContextFull for one
+        too long, Unsupported for what the model cannot do."""
+        ...
+
+    def complete(self, ask: TextAsk) -> Reply:
+        """Likewise; everything generated is "answer"."""
+        ...
+
+    def count(self, ask: Ask) -> int:
+        """How many tokens the conversation has, up to where the reply would begin."""
         ...

@@ -1,20 +1,22 @@
-"""A reply as server-sent events: what is written between the headers and `[DONE]`, and when the model is stopped.
+"""A reply as server-sent events: what is written between the headers and the end, and when the model is stopped.
 
-The records come from `completions.py`; this file only knows how they travel.
+The records come from the dialects; this file only knows how they travel.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractContextManager, aclosing
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
 from denken.errors import DenkenError
+from denken.serve.failure import Failure, is_anthropic
 
 log = logging.getLogger(__name__)
 
@@ -23,38 +25,58 @@ KEEP_ALIVE_SECONDS = 10.0
 SEND_SECONDS = 60.0
 
 
-def event(record: Mapping[str, Any]) -> bytes:
-    """One event. JSON has no line breaks of its own, so a record is one line."""
-    return b"data: " + json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: a record, or the bare word that ends OpenAI's streams. name: its type, where the API has such."""
+
+    data: Mapping[str, Any] | str
+    name: str | None = None
+
+    def encode(self) -> bytes:
+        """JSON has no line breaks of its own, so a record is one line."""
+        text = (
+            self.data
+            if isinstance(self.data, str)
+            else json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
+        )
+        return (f"event: {self.name}\n" if self.name else "").encode() + b"data: " + text.encode() + b"\n\n"
 
 
-async def events(records: AsyncGenerator[Mapping[str, Any], None]) -> AsyncIterator[bytes]:
-    """The records, then `[DONE]`. An error on the way is sent as a last event, since the status has long gone out.
+DONE = Event("[DONE]")
 
-    However this ends, `records` is closed, and with it the generation.
-    """
-    async with aclosing(records):
-        try:
-            async for record in records:
-                yield event(record)
-        except DenkenError as error:
-            yield event({"error": {"message": str(error), "type": "server_error", "param": None, "code": None}})
-        except Exception:
-            log.exception("A reply broke off.")
-            message = "The reply broke off by an error in the server; its log says more."
-            yield event({"error": {"message": message, "type": "server_error", "param": None, "code": None}})
-    yield b"data: [DONE]\n\n"
+
+async def wire(events: AsyncIterator[Event], path: str) -> AsyncIterator[bytes]:
+    """The events as bytes. An error on the way is sent as a last event, since the status has long gone out."""
+    try:
+        async for event in events:
+            yield event.encode()
+    except Failure as failure:
+        yield _broken(failure, path)
+    except DenkenError as error:
+        yield _broken(Failure(503, str(error)), path)
+    except Exception:
+        log.exception("A reply broke off.")
+        yield _broken(Failure(500, "The reply broke off by an error in the server; its log says more."), path)
+    else:
+        return
+    if not is_anthropic(path):
+        yield DONE.encode()
+
+
+def _broken(failure: Failure, path: str) -> bytes:
+    return Event(failure.record(path), "error" if is_anthropic(path) else None).encode()
 
 
 class Stream(EventSourceResponse):
-    """Streams the records; a client that hangs up closes them. Comments keep a quiet connection alive.
+    """Streams the events; a client that hangs up closes them. Comments keep a quiet connection alive.
 
     held: left when the response is over, however it ends, even where nothing of it was ever sent.
+    path: of the request; it says in whose shape an error is written.
     """
 
-    def __init__(self, records: AsyncGenerator[Mapping[str, Any], None], held: AbstractContextManager[Any]):
+    def __init__(self, events: AsyncIterator[Event], held: AbstractAsyncContextManager[Any], path: str):
         super().__init__(
-            events(records),
+            wire(events, path),
             sep="\n",
             ping=KEEP_ALIVE_SECONDS,
             ping_message_factory=lambda: ServerSentEvent(comment="keep-alive", sep="\n"),
@@ -63,5 +85,5 @@ class Stream(EventSourceResponse):
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._held:
+        async with self._held:
             await super().__call__(scope, receive, send)

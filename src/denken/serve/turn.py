@@ -1,0 +1,297 @@
+"""A request on its way: admitted, answered, settled. The same for every API; what they write is in their own files.
+
+    caller -> model -> place -> replies -> reservation -> pieces -> records -> settled -> the last record
+
+A `Dialect` is one API: it says what is asked and how the pieces of the replies are written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from denken.serve import sse
+from denken.serve.desk import Desk, Outcome, Ticket, Wanted
+from denken.serve.failure import Failure
+from denken.serve.speaker import Ask, Piece, Reply, Speaker, TextAsk, Usage
+
+log = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+Answer = TypeVar("Answer")
+
+
+class HungUp(Exception):
+    """The client went away before its answer was ready; there is nobody to tell."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """Replies under way, and what a record has to say of them. id: 32 hexadecimal digits."""
+
+    speaker: Speaker
+    replies: Sequence[Reply]
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time()))
+    began: float = field(default_factory=time.monotonic)
+
+    async def pieces(self) -> AsyncGenerator[tuple[int, Piece], None]:
+        """Every piece with the number of its reply, as they come. Closing it ends all replies."""
+        if len(self.replies) == 1:
+            async with aclosing(aiter(self.replies[0])) as pieces:
+                async for piece in pieces:
+                    yield 0, piece
+            return
+        async with aclosing(_merged(self.replies)) as numbered:
+            async for item in numbered:
+                yield item
+
+    @property
+    def usage(self) -> Usage:
+        """Of all replies; their prompt is one and the same, and counts once."""
+        usages = [reply.usage for reply in self.replies]
+        return Usage(
+            prompt_tokens=usages[0].prompt_tokens,
+            cached_tokens=usages[0].cached_tokens,
+            thought_tokens=sum(usage.thought_tokens for usage in usages),
+            answer_tokens=sum(usage.answer_tokens for usage in usages),
+        )
+
+
+class Dialect(Protocol):
+    """One API's request, already checked: what it asks, and how what comes of it is written."""
+
+    @property
+    def model(self) -> str | None: ...
+
+    @property
+    def streams(self) -> bool: ...
+
+    def asks(self, speaker: Speaker) -> Sequence[Ask | TextAsk]:
+        """One for each reply that is wanted. Raises RequestError."""
+        ...
+
+    async def whole(self, turn: Turn) -> Record:
+        """The answer as one record; consumes `turn.pieces()`."""
+        ...
+
+    def events(self, turn: Turn) -> AsyncGenerator[sse.Event, None]:
+        """The answer as events; consumes `turn.pieces()`."""
+        ...
+
+
+class Places:
+    """How many replies are being made, and whether there is room for more."""
+
+    def __init__(self, most: int):
+        self.most, self.taken = most, 0
+
+    @contextmanager
+    def some(self, count: int) -> Iterator[None]:
+        if self.taken + count > self.most:
+            raise Failure(
+                503, f"{self.taken} replies are being made; try again soon.", code="overloaded", retry_after=2
+            )
+        self.taken += count
+        try:
+            yield
+        finally:
+            self.taken -= count
+
+
+class Counter:
+    """Where requests are answered: the models there are, the places, the desk that lets in and writes down."""
+
+    def __init__(self, speakers: Sequence[Speaker], desk: Desk, places: Places):
+        self.speakers = {speaker.name: speaker for speaker in speakers}
+        self.default = speakers[0]
+        self.desk, self.places = desk, places
+
+    def speaker(self, name: str | None) -> Speaker:
+        """Raises Failure 404."""
+        if name is None:
+            return self.default
+        if name not in self.speakers:
+            known = ", ".join(map(repr, self.speakers))
+            raise Failure(
+                404, f"There is no model {name!r} here; this server has {known}.", param="model", code="model_not_found"
+            )
+        return self.speakers[name]
+
+    async def admit(self, request: Request) -> None:
+        """Passed by every request but those for the page itself. Raises Failure 401."""
+        request.state.caller = await self.desk.caller(request)
+
+    async def answer(self, request: Request, dialect: Dialect) -> Response:
+        """The response to a request that was admitted. Raises Failure and RequestError before anything is sent."""
+        speaker = self.speaker(dialect.model)
+        async with AsyncExitStack() as held:
+            asks = dialect.asks(speaker)
+            # Before anything is waited for, so that nobody else takes the place meanwhile.
+            held.enter_context(self.places.some(len(asks)))
+            # A long conversation takes a while to encode; others are served meanwhile.
+            replies = await run_in_threadpool(lambda: [_open(speaker, ask) for ask in asks])
+            turn = Turn(speaker, replies)
+            wanted = Wanted(
+                turn.id,
+                request.url.path,
+                speaker.name,
+                replies[0].usage.prompt_tokens,
+                sum(reply.most_tokens for reply in replies),
+                len(replies),
+            )
+            ticket = await self.desk.reserve(request.state.caller, wanted)
+            settlement = held.enter_context(_settling(turn, ticket))
+            await _unless_hung_up(request, _begin(replies))
+            if not dialect.streams:
+                record = await _unless_hung_up(request, dialect.whole(turn))
+                await settlement.done()
+                return JSONResponse(record)
+            return sse.Stream(_settled(dialect.events(turn), settlement), held.pop_all(), request.url.path)
+
+
+class _Settlement:
+    """Settles a ticket once: as done, or, where nobody said so before it was left, as aborted or failed."""
+
+    def __init__(self, turn: Turn, ticket: Ticket):
+        self._turn, self._ticket = turn, ticket
+        self._task: asyncio.Task[None] | None = None
+
+    async def done(self) -> None:
+        await asyncio.shield(self.settle("done"))
+
+    def settle(self, outcome: Outcome) -> asyncio.Task[None]:
+        if self._task is None:
+            usages = [reply.usage for reply in self._turn.replies]
+            seconds = time.monotonic() - self._turn.began
+            self._task = asyncio.get_running_loop().create_task(self._ticket.settle(usages, seconds, outcome))
+            _running.add(self._task)
+            self._task.add_done_callback(_running.discard)
+        return self._task
+
+
+# Settlements under way: a task that nobody refers to may be collected before it has run.
+_running: set[asyncio.Task[None]] = set()
+
+
+@contextmanager
+def _settling(turn: Turn, ticket: Ticket) -> Iterator[_Settlement]:
+    settlement = _Settlement(turn, ticket)
+    try:
+        yield settlement
+    except (HungUp, asyncio.CancelledError, GeneratorExit):
+        settlement.settle("aborted")
+        raise
+    except BaseException:
+        settlement.settle("failed")
+        raise
+    finally:
+        settlement.settle("aborted")
+
+
+async def _settled(events: AsyncGenerator[sse.Event, None], settlement: _Settlement) -> AsyncIterator[sse.Event]:
+    """The events; the last one is held back until what they cost is written down."""
+    held: sse.Event | None = None
+    try:
+        async with aclosing(events):
+            async for event in events:
+                if held is not None:
+                    yield held
+                held = event
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException:
+        settlement.settle("failed")
+        if held is not None:
+            yield held
+        raise
+    await settlement.done()
+    if held is not None:
+        yield held
+
+
+def _open(speaker: Speaker, ask: Ask | TextAsk) -> Reply:
+    return speaker.reply(ask) if isinstance(ask, Ask) else speaker.complete(ask)
+
+
+async def _begin(replies: Sequence[Reply]) -> None:
+    for reply in replies:
+        await reply.begin()
+
+
+async def _merged(replies: Sequence[Reply]) -> AsyncGenerator[tuple[int, Piece], None]:
+    """Pieces of several replies as they come. The first failure ends them all."""
+    queue: asyncio.Queue[tuple[int, Piece | BaseException | None]] = asyncio.Queue()
+
+    async def listen(number: int, reply: Reply) -> None:
+        try:
+            async with aclosing(aiter(reply)) as pieces:
+                async for piece in pieces:
+                    queue.put_nowait((number, piece))
+            queue.put_nowait((number, None))
+        except Exception as error:
+            queue.put_nowait((number, error))
+
+    tasks = [asyncio.create_task(listen(number, reply)) for number, reply in enumerate(replies)]
+    try:
+        left = len(tasks)
+        while left:
+            number, item = await queue.get()
+            if item is None:
+                left -= 1
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                yield number, item
+    finally:
+        await _end(tasks)
+
+
+async def _unless_hung_up(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
+    """Waits for the answer and, meanwhile, for the client to hang up, which ends the answer."""
+    making = asyncio.create_task(answer)
+    leaving = asyncio.create_task(_disconnect(request))
+    try:
+        await asyncio.wait({making, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not making.done():
+            raise HungUp
+        return making.result()
+    finally:
+        await _end([making, leaving])
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError, Exception):
+            await task
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def usage_record(usage: Usage) -> Mapping[str, Any]:
+    """Tokens under the names of OpenAI's completions and of DeepSeek."""
+    completion = usage.thought_tokens + usage.answer_tokens
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": completion,
+        "total_tokens": usage.prompt_tokens + completion,
+        "prompt_cache_hit_tokens": usage.cached_tokens,
+        "prompt_cache_miss_tokens": usage.prompt_tokens - usage.cached_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.thought_tokens},
+    }
