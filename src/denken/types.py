@@ -30,6 +30,9 @@ class SamplingParams:
     max_tokens: the most ids to generate, thought included; None is "until the context is full".
     thinking_budget: the most ids of thought; at the limit the closing tag is forced and the answer follows.
     top_logprobs: how many alternatives to report beside each chosen id; None reports none.
+    frequency_penalty, presence_penalty: from -2 to 2; an id that was generated already (thought included) loses the
+        first from its logit for every time, the second once. logit_bias: (id, from -100 to 100) pairs, added to logits.
+    grammar: what the answer must follow, as `engine/grammar.py` reads it; a thought before it is free.
     """
 
     temperature: float = 0.6
@@ -41,6 +44,10 @@ class SamplingParams:
     max_tokens: int | None = None
     thinking_budget: int | None = None
     top_logprobs: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    grammar: str | None = None
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -51,6 +58,8 @@ class SamplingParams:
             ("max_tokens", self.max_tokens, 1, 10_000_000),
             ("thinking_budget", self.thinking_budget, 0, 10_000_000),
             ("top_logprobs", self.top_logprobs, 0, 20),
+            ("frequency_penalty", self.frequency_penalty, -2.0, 2.0),
+            ("presence_penalty", self.presence_penalty, -2.0, 2.0),
         ):
             if value is not None and not low <= value <= high:
                 raise RequestError(f"{name} is {value}; give a value from {low} to {high}.")
@@ -60,11 +69,18 @@ class SamplingParams:
             raise RequestError("min_p is 1; give a value below 1, or temperature 0 for greedy decoding.")
         if len(self.stop) > 16 or any(not 0 < len(s) <= 256 for s in self.stop):
             raise RequestError("stop takes at most 16 strings of 1 to 256 characters each.")
+        if len(self.logit_bias) > 1024 or any(id < 0 or not -100 <= bias <= 100 for id, bias in self.logit_bias):
+            raise RequestError("logit_bias takes at most 1024 ids of at least 0, each with a value from -100 to 100.")
 
     @property
     def cuts(self) -> bool:
         """Whether top-k, top-p or min-p may leave ids that cannot be drawn; greedy decoding draws none."""
         return self.temperature > 0 and (self.top_k > 0 or self.top_p < 1 or self.min_p > 0)
+
+    @property
+    def steers(self) -> bool:
+        """Whether logits are changed before they are sampled: by penalties or a bias, or by a grammar."""
+        return bool(self.frequency_penalty or self.presence_penalty or self.logit_bias or self.grammar is not None)
 
 
 @dataclass(frozen=True, slots=True)
