@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -23,6 +24,7 @@ class Failure(Exception):
     """Ends a request with a status and a sentence.
 
     param: the field that is at fault, as it was sent. code: what programs tell errors apart by. retry_after: seconds.
+    headers: further ones of the response.
     """
 
     def __init__(
@@ -33,9 +35,11 @@ class Failure(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ):
         super().__init__(message)
         self.status, self.message, self.param, self.code, self.retry_after = status, message, param, code, retry_after
+        self.headers = headers or {}
 
     def record(self, path: str = "") -> dict[str, Any]:
         """The body, in the shape of the API that the path belongs to."""
@@ -47,7 +51,7 @@ class Failure(Exception):
         return {"error": error}
 
     def response(self, path: str = "") -> JSONResponse:
-        response = JSONResponse(self.record(path), self.status)
+        response = JSONResponse(self.record(path), self.status, dict(self.headers))
         if self.retry_after is not None:
             response.headers["Retry-After"] = str(max(1, round(self.retry_after)))
         return response

@@ -11,9 +11,9 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from starlette.concurrency import run_in_threadpool
@@ -37,16 +37,28 @@ class HungUp(Exception):
 
 @dataclass(slots=True)
 class Turn:
-    """Replies under way, and what a record has to say of them. id: 32 hexadecimal digits."""
+    """Replies under way, and what a record has to say of them.
+
+    id: 32 hexadecimal digits. on_first: called when the first piece has come.
+    """
 
     speaker: Speaker
     replies: Sequence[Reply]
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
     began: float = field(default_factory=time.monotonic)
+    on_first: Callable[[], None] | None = None
 
     async def pieces(self) -> AsyncGenerator[tuple[int, Piece], None]:
         """Every piece with the number of its reply, as they come. Closing it ends all replies."""
+        async with aclosing(self._numbered()) as numbered:
+            async for item in numbered:
+                if self.on_first is not None:
+                    self.on_first()
+                    self.on_first = None
+                yield item
+
+    async def _numbered(self) -> AsyncGenerator[tuple[int, Piece], None]:
         if len(self.replies) == 1:
             async with aclosing(aiter(self.replies[0])) as pieces:
                 async for piece in pieces:
@@ -57,12 +69,21 @@ class Turn:
                 yield item
 
     @property
+    def usages(self) -> list[Usage]:
+        """Of every reply; a prompt that several have in common counts for the first of them."""
+        pairs = zip(self.asks, self.replies, strict=True)
+        return [
+            replace(reply.usage, prompt_tokens=0, cached_tokens=0) if ask.repeats else reply.usage
+            for ask, reply in pairs
+        ]
+
+    @property
     def usage(self) -> Usage:
-        """Of all replies; their prompt is one and the same, and counts once."""
-        usages = [reply.usage for reply in self.replies]
+        """Of all replies together."""
+        usages = self.usages
         return Usage(
-            prompt_tokens=usages[0].prompt_tokens,
-            cached_tokens=usages[0].cached_tokens,
+            prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+            cached_tokens=sum(usage.cached_tokens for usage in usages),
             thought_tokens=sum(usage.thought_tokens for usage in usages),
             answer_tokens=sum(usage.answer_tokens for usage in usages),
         )
@@ -98,6 +119,10 @@ class Places:
 
     @contextmanager
     def some(self, count: int) -> Iterator[None]:
+        if count > self.most:
+            raise Failure(
+                400, f"{count} replies were asked for, and this server makes {self.most} at the most at once."
+            )
         if self.taken + count > self.most:
             raise Failure(
                 503, f"{self.taken} replies are being made; try again soon.", code="overloaded", retry_after=2
@@ -141,23 +166,26 @@ class Counter:
             held.enter_context(self.places.some(len(asks)))
             # A long conversation takes a while to encode; others are served meanwhile.
             replies = await run_in_threadpool(lambda: [_open(speaker, ask) for ask in asks])
-            turn = Turn(speaker, replies)
+            turn = Turn(speaker, asks, replies)
             wanted = Wanted(
                 turn.id,
                 request.url.path,
                 speaker.name,
-                replies[0].usage.prompt_tokens,
+                turn.usage.prompt_tokens,
                 sum(reply.most_tokens for reply in replies),
                 len(replies),
             )
             ticket = await self.desk.reserve(request.state.caller, wanted)
+            turn.on_first = ticket.begun
             settlement = held.enter_context(_settling(turn, ticket))
             await _unless_hung_up(request, _begin(replies))
             if not dialect.streams:
                 record = await _unless_hung_up(request, dialect.whole(turn))
                 await settlement.done()
-                return JSONResponse(record)
-            return sse.Stream(_settled(dialect.events(turn), settlement), held.pop_all(), request.url.path)
+                return JSONResponse(record, headers=dict(ticket.headers))
+            stream = sse.Stream(_settled(dialect.events(turn), settlement), held.pop_all(), request.url.path)
+            stream.headers.update(ticket.headers)
+            return stream
 
 
 class _Settlement:
@@ -172,9 +200,10 @@ class _Settlement:
 
     def settle(self, outcome: Outcome) -> asyncio.Task[None]:
         if self._task is None:
-            usages = [reply.usage for reply in self._turn.replies]
             seconds = time.monotonic() - self._turn.began
-            self._task = asyncio.get_running_loop().create_task(self._ticket.settle(usages, seconds, outcome))
+            self._task = asyncio.get_running_loop().create_task(
+                self._ticket.settle(self._turn.usages, seconds, outcome)
+            )
             _running.add(self._task)
             self._task.add_done_callback(_running.discard)
         return self._task
