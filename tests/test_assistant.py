@@ -68,6 +68,16 @@ def test_what_follows_a_stop_string_is_cut(tokenizer):
     assert (answer.text, answer.finish_reason) == ("one", "stop")
 
 
+@pytest.mark.parametrize(("stops", "named"), [(("no", "STOP"), "STOP"), (("no",), None)])
+def test_a_reply_says_which_stop_string_ended_it(tokenizer, stops, named):
+    outputs = script(tokenizer, "ab", "one STOP", reason="length")
+    held = [id_ for output in outputs[-5:] for id_ in output.ids]
+    last = Output(0, tuple(held), (-0.25,) * 5, "stop", surplus=len("STOP"))
+    reply = speaking(tokenizer, [*outputs[:-5], last]).reply("Hi", SamplingParams(stop=stops))
+    assert "".join(piece.text for piece in reply if piece.kind == "answer") == "one "
+    assert reply.stop_string == named
+
+
 def test_stream_gives_events_in_order_and_stops_the_model_when_closed(tokenizer):
     assistant = speaking(tokenizer, script(tokenizer, "ab", "cd"))
     events = list(assistant.stream("Hi"))

@@ -97,6 +97,7 @@ class Reply:
         self._untold: list[TokenLogprob] = []
         self.usage = Usage(prompt_tokens=len(prompt))
         self.finish_reason: FinishReason = "abort"
+        self.stop_string: str | None = None
 
     async def begin(self) -> None:
         """Whatever could be wrong was found when it was made."""
@@ -130,6 +131,9 @@ class Reply:
         if chunk.finish_reason is not None:
             self.finish_reason = chunk.finish_reason
             pieces += self._pieces(self._parser.finish(), "answer")
+        if chunk.surplus:
+            ending = "".join(piece.text for piece in pieces)[-chunk.surplus :]
+            self.stop_string = next((stop for stop in self._params.stop if ending.startswith(stop)), None)
         return _cut(pieces, chunk.surplus)
 
     def _pieces(self, events: Sequence[Event], kind: Literal["think", "answer"]) -> Iterator[Piece]:

@@ -27,6 +27,7 @@ class FakeReply:
         self._speaker, self._pieces, self._final = speaker, pieces, usage
         self.usage, self.finish_reason = Usage(usage.prompt_tokens), reason
         self.most_tokens = 100
+        self.stop_string = speaker.stop_string
 
     async def begin(self) -> None:
         if self._speaker.refuses is not None:
@@ -60,6 +61,7 @@ class FakeSpeaker:
         self.refuses: Exception | None = None
         self.pause = 0.0
         self.reason: FinishReason = "stop"
+        self.stop_string: str | None = None
         self.pieces: list[Piece] | None = None
         self.begun = self.ended = 0
 

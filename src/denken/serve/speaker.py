@@ -102,6 +102,7 @@ class Reply(Protocol):
     """One answer in the making: await `begin`, then iterate over it once; `usage` and `finish_reason` grow with it.
 
     Closing the iterator early ends the generation. most_tokens: how many it may generate at the most.
+    stop_string: the one that ended it; None where none did, or where the other side does not say.
     """
 
     @property
@@ -112,6 +113,9 @@ class Reply(Protocol):
 
     @property
     def finish_reason(self) -> FinishReason: ...
+
+    @property
+    def stop_string(self) -> str | None: ...
 
     async def begin(self) -> None:
         """Returns once the reply is sure to come. Raises what `Speaker.reply` raises."""
