@@ -149,8 +149,9 @@ def _add_errors(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         # Where several kinds of value were possible, the one that was meant is the one that went furthest.
         first = max(error.errors(), key=lambda one: len(one["loc"]))
-        # The names of the kinds themselves, such as list[...], are no part of what was sent.
-        place = ".".join(str(part) for part in first["loc"][1:] if "[" not in str(part)) or None
+        # The names of the kinds themselves, such as list[...] and NamedChoice, are no part of what was sent.
+        parts = [str(part) for part in first["loc"][1:]]
+        place = ".".join(part for part in parts if "[" not in part and not part[:1].isupper()) or None
         if first["type"] == "json_invalid":
             return respond(request, Failure(400, "The body is not valid JSON.", code="json_invalid"))
         if first["type"] in ("missing", "model_attributes_type") and place is None:

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from denken.serve import sse
+from denken.serve.fields import seeds
 from denken.serve.schemas import ChatRequest
 from denken.serve.speaker import Ask, Reply, Speaker, TokenLogprob
 from denken.serve.turn import Record, Turn, usage_record
@@ -44,10 +45,8 @@ class Chat:
     def asks(self, speaker: Speaker) -> Sequence[Ask]:
         """`n` asks that differ in their seed."""
         ask = self.request.ask(speaker.defaults, speaker.context)
-        if ask.params.seed is None:
-            return [ask] * self.request.replies
-        seeds = range(ask.params.seed, ask.params.seed + self.request.replies)
-        return [replace(ask, params=replace(ask.params, seed=seed)) for seed in seeds]
+        every = seeds(ask.params, self.request.replies)
+        return [replace(ask, params=params, repeats=number > 0) for number, params in enumerate(every)]
 
     async def whole(self, turn: Turn) -> Record:
         """One `chat.completion`."""
@@ -74,7 +73,8 @@ class Chat:
 
         def chunk(index: int, delta: Record, logprobs: Record | None = None, reason: str | None = None) -> sse.Event:
             choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
-            return sse.Event(start | {"choices": [choice]})
+            so_far = {"usage": usage_record(turn.usage)} if self.request.counts_along else {}
+            return sse.Event(start | so_far | {"choices": [choice]})
 
         calls = [0] * len(turn.replies)
         for number in range(len(turn.replies)):
@@ -90,7 +90,8 @@ class Chat:
                 delta = {name: piece.text}
                 if piece.kind == "think":
                     delta["reasoning"] = piece.text
-                yield chunk(number, delta, {name: logprob_records(piece.tokens)} if self.request.logprobs else None)
+                tokens: Record = {"content": []} | {name: logprob_records(piece.tokens)}
+                yield chunk(number, delta, tokens if self.request.logprobs else None)
         for number, reply in enumerate(turn.replies):
             yield chunk(number, {}, reason=finish(reply, calls[number]))
         if self.request.includes_usage:
@@ -98,9 +99,9 @@ class Chat:
         yield sse.DONE
 
     def _choice(self, index: int, reply: Reply, told: Told) -> Record:
-        thought = told.thought.strip() or None
-        content = told.answer.strip()
-        message: Record = {"role": "assistant", "content": content if content or not told.calls else None}
+        thought = told.thought or None
+        content = told.answer if told.answer or not told.calls else None
+        message: Record = {"role": "assistant", "content": content}
         if self.request.thinks:
             message |= {"reasoning_content": thought, "reasoning": thought}
         if told.calls:

@@ -40,6 +40,7 @@ class Ask:
     continues: the last message is the assistant's beginning, and the reply goes on from there.
     tool_choice: "auto", "none", "required" (any of `tools`), or ("named", NAME). parallel_tools: several calls at once.
     schema: the JSON Schema that the answer must match; {} is any JSON object; None asks for text.
+    repeats: an ask before it, of the same request, has the same prompt, which is counted once.
     """
 
     messages: Sequence[Message]
@@ -50,15 +51,20 @@ class Ask:
     tool_choice: Literal["auto", "none", "required"] | tuple[Literal["named"], str] = "auto"
     parallel_tools: bool = True
     schema: Mapping[str, Any] | None = None
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TextAsk:
-    """A text that is to be continued as it stands, without roles. suffix: what comes after the gap, or nothing."""
+    """A text that is to be continued as it stands, without roles. suffix: what comes after the gap, or nothing.
+
+    repeats: as in `Ask`.
+    """
 
     prompt: str | tuple[int, ...]
     params: SamplingParams
     suffix: str | None = None
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,12 +37,13 @@ class HungUp(Exception):
 
 @dataclass(slots=True)
 class Turn:
-    """Replies under way, and what a record has to say of them.
+    """Replies under way, one for each ask, and what a record has to say of them.
 
     id: 32 hexadecimal digits. on_first: called when the first piece has come.
     """
 
     speaker: Speaker
+    asks: Sequence[Ask | TextAsk]
     replies: Sequence[Reply]
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
