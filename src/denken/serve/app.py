@@ -9,7 +9,6 @@ send it in `guard.py` and `desk.py`.
 from __future__ import annotations
 
 import ipaddress
-import logging
 from collections.abc import Callable, Collection, Sequence
 from importlib.resources import files
 from typing import Any
@@ -21,15 +20,16 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from denken.errors import DenkenError, RequestError
+from denken.serve import streams
 from denken.serve.completions import Chat
 from denken.serve.desk import Desk, OpenDesk
 from denken.serve.failure import Failure
 from denken.serve.guard import LOOPBACK, Guard
+from denken.serve.logs import Logged
+from denken.serve.places import Places
 from denken.serve.schemas import ChatRequest
 from denken.serve.speaker import ContextFull, Speaker
-from denken.serve.turn import Counter, Dialect, HungUp, Places, Record
-
-log = logging.getLogger(__name__)
+from denken.serve.turn import Counter, Dialect, HungUp, Record
 
 # More replies than this at once are answered with 503: each holds memory, and all would be slow.
 MAX_REPLIES = 64
@@ -60,6 +60,8 @@ def create_app(
         hosts=LOOPBACK | {_as_in_url(host), *allow_hosts},
         any_address=not is_loopback(host),
     )
+    # The last that is added is the outermost.
+    app.add_middleware(Logged)
     _add_errors(app)
     _add_page(app)
     speakers = list(speaker) if isinstance(speaker, Sequence) else [speaker]
@@ -67,6 +69,7 @@ def create_app(
     api = APIRouter(dependencies=[Depends(counter.admit)])
     _add_dialects(api, counter)
     _add_models(api, counter)
+    streams.add_routes(api, counter.streams)
     app.include_router(api)
 
     async def health() -> dict[str, str]:
@@ -171,8 +174,3 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HungUp)
     async def hung_up(request: Request, error: HungUp) -> Response:
         return Response(status_code=499)
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        log.error("A request failed.", exc_info=error)
-        return respond(request, Failure(500, "The server failed at this request; its log says more."))

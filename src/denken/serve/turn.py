@@ -11,8 +11,8 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -20,9 +20,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from denken.serve import sse
+from denken.serve import logs, sse, streams
 from denken.serve.desk import Desk, Outcome, Ticket, Wanted
 from denken.serve.failure import Failure
+from denken.serve.places import Places, end_all
 from denken.serve.speaker import Ask, Piece, Reply, Speaker, TextAsk, Usage
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ class HungUp(Exception):
 class Turn:
     """Replies under way, one for each ask, and what a record has to say of them.
 
-    id: 32 hexadecimal digits. on_first: called when the first piece has come.
+    id: 32 hexadecimal digits, those of the request. on_first: called when the first piece has come.
+    first: when that was.
     """
 
     speaker: Speaker
@@ -49,14 +51,16 @@ class Turn:
     created: int = field(default_factory=lambda: int(time.time()))
     began: float = field(default_factory=time.monotonic)
     on_first: Callable[[], None] | None = None
+    first: float | None = None
 
     async def pieces(self) -> AsyncGenerator[tuple[int, Piece], None]:
         """Every piece with the number of its reply, as they come. Closing it ends all replies."""
         async with aclosing(self._numbered()) as numbered:
             async for item in numbered:
-                if self.on_first is not None:
-                    self.on_first()
-                    self.on_first = None
+                if self.first is None:
+                    self.first = time.monotonic()
+                    if self.on_first is not None:
+                        self.on_first()
                 yield item
 
     async def _numbered(self) -> AsyncGenerator[tuple[int, Piece], None]:
@@ -112,29 +116,6 @@ class Dialect(Protocol):
         ...
 
 
-class Places:
-    """How many replies are being made, and whether there is room for more."""
-
-    def __init__(self, most: int):
-        self.most, self.taken = most, 0
-
-    @contextmanager
-    def some(self, count: int) -> Iterator[None]:
-        if count > self.most:
-            raise Failure(
-                400, f"{count} replies were asked for, and this server makes {self.most} at the most at once."
-            )
-        if self.taken + count > self.most:
-            raise Failure(
-                503, f"{self.taken} replies are being made; try again soon.", code="overloaded", retry_after=2
-            )
-        self.taken += count
-        try:
-            yield
-        finally:
-            self.taken -= count
-
-
 class Counter:
     """Where requests are answered: the models there are, the places, the desk that lets in and writes down."""
 
@@ -142,6 +123,7 @@ class Counter:
         self.speakers = {speaker.name: speaker for speaker in speakers}
         self.default = speakers[0]
         self.desk, self.places = desk, places
+        self.streams = streams.Streams(places)
 
     def speaker(self, name: str | None) -> Speaker:
         """Raises Failure 404."""
@@ -157,20 +139,22 @@ class Counter:
     async def admit(self, request: Request) -> None:
         """Passed by every request but those for the page itself. Raises Failure 401."""
         request.state.caller = await self.desk.caller(request)
+        logs.entry(request).key = request.state.caller.name
 
     async def answer(self, request: Request, dialect: Dialect) -> Response:
         """The response to a request that was admitted. Raises Failure and RequestError before anything is sent."""
-        speaker = self.speaker(dialect.model)
+        speaker, entry, path = self.speaker(dialect.model), logs.entry(request), request.url.path
+        resumable = dialect.streams and streams.is_wanted(request)
         async with AsyncExitStack() as held:
             asks = dialect.asks(speaker)
             # Before anything is waited for, so that nobody else takes the place meanwhile.
             held.enter_context(self.places.some(len(asks)))
             # A long conversation takes a while to encode; others are served meanwhile.
             replies = await run_in_threadpool(lambda: [_open(speaker, ask) for ask in asks])
-            turn = Turn(speaker, asks, replies)
+            entry.turn = turn = Turn(speaker, asks, replies, entry.id)
             wanted = Wanted(
                 turn.id,
-                request.url.path,
+                path,
                 speaker.name,
                 turn.usage.prompt_tokens,
                 sum(reply.most_tokens for reply in replies),
@@ -178,22 +162,38 @@ class Counter:
             )
             ticket = await self.desk.reserve(request.state.caller, wanted)
             turn.on_first = ticket.begun
-            settlement = held.enter_context(_settling(turn, ticket))
-            await _unless_hung_up(request, _begin(replies))
+            settlement = held.enter_context(_settling(turn, ticket, entry))
+            await self._unless_ended(request, _begin(replies))
             if not dialect.streams:
-                record = await _unless_hung_up(request, dialect.whole(turn))
+                record = await self._unless_ended(request, dialect.whole(turn))
                 await settlement.done()
                 return JSONResponse(record, headers=dict(ticket.headers))
-            stream = sse.Stream(_settled(dialect.events(turn), settlement), held.pop_all(), request.url.path)
+            chunks = sse.wire(_settled(dialect.events(turn), settlement), path)
+            if resumable:
+                stream = self.streams.begin(request, chunks, held, path)
+            else:
+                stream = sse.Stream(chunks, held.pop_all(), path, self.places)
             stream.headers.update(ticket.headers)
             return stream
+
+    async def _unless_ended(self, request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
+        """Waits for the answer and, meanwhile, for the client to hang up and for the server to end: both end it."""
+        making = asyncio.create_task(answer)
+        others = [asyncio.create_task(sse.disconnect(request.receive)), asyncio.create_task(self.places.cleared.wait())]
+        try:
+            await asyncio.wait([making, *others], return_when=asyncio.FIRST_COMPLETED)
+            if making.done():
+                return making.result()
+            raise self.places.ending if self.places.cleared.is_set() else HungUp
+        finally:
+            await end_all([making, *others])
 
 
 class _Settlement:
     """Settles a ticket once: as done, or, where nobody said so before it was left, as aborted or failed."""
 
-    def __init__(self, turn: Turn, ticket: Ticket):
-        self._turn, self._ticket = turn, ticket
+    def __init__(self, turn: Turn, ticket: Ticket, entry: logs.Entry):
+        self._turn, self._ticket, self._entry = turn, ticket, entry
         self._task: asyncio.Task[None] | None = None
 
     async def done(self) -> None:
@@ -201,6 +201,7 @@ class _Settlement:
 
     def settle(self, outcome: Outcome) -> asyncio.Task[None]:
         if self._task is None:
+            self._entry.outcome = outcome
             seconds = time.monotonic() - self._turn.began
             self._task = asyncio.get_running_loop().create_task(
                 self._ticket.settle(self._turn.usages, seconds, outcome)
@@ -215,8 +216,8 @@ _running: set[asyncio.Task[None]] = set()
 
 
 @contextmanager
-def _settling(turn: Turn, ticket: Ticket) -> Iterator[_Settlement]:
-    settlement = _Settlement(turn, ticket)
+def _settling(turn: Turn, ticket: Ticket, entry: logs.Entry) -> Iterator[_Settlement]:
+    settlement = _Settlement(turn, ticket, entry)
     try:
         yield settlement
     except (HungUp, asyncio.CancelledError, GeneratorExit):
@@ -229,7 +230,7 @@ def _settling(turn: Turn, ticket: Ticket) -> Iterator[_Settlement]:
         settlement.settle("aborted")
 
 
-async def _settled(events: AsyncGenerator[sse.Event, None], settlement: _Settlement) -> AsyncIterator[sse.Event]:
+async def _settled(events: AsyncGenerator[sse.Event, None], settlement: _Settlement) -> AsyncGenerator[sse.Event, None]:
     """The events; the last one is held back until what they cost is written down."""
     held: sse.Event | None = None
     try:
@@ -284,33 +285,7 @@ async def _merged(replies: Sequence[Reply]) -> AsyncGenerator[tuple[int, Piece],
             else:
                 yield number, item
     finally:
-        await _end(tasks)
-
-
-async def _unless_hung_up(request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
-    """Waits for the answer and, meanwhile, for the client to hang up, which ends the answer."""
-    making = asyncio.create_task(answer)
-    leaving = asyncio.create_task(_disconnect(request))
-    try:
-        await asyncio.wait({making, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not making.done():
-            raise HungUp
-        return making.result()
-    finally:
-        await _end([making, leaving])
-
-
-async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError, Exception):
-            await task
-
-
-async def _disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        await end_all(tasks)
 
 
 def usage_record(usage: Usage) -> Mapping[str, Any]:
