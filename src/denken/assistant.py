@@ -107,6 +107,9 @@ class Reply:
             for chunk in chunks:
                 yield from self._read(chunk)
 
+    async def aclose(self) -> None:
+        """Nothing is open before it is iterated over, and the iterator closes what it opens."""
+
     async def __aiter__(self) -> AsyncGenerator[Piece, None]:
         async with aclosing(self._stream.generate(self._prompt, self._params, thinking=self._thinking)) as chunks:
             async for chunk in chunks:

@@ -33,6 +33,9 @@ class FakeReply:
         if self._speaker.refuses is not None:
             raise self._speaker.refuses
 
+    async def aclose(self) -> None:
+        self._speaker.closed += 1
+
     async def __aiter__(self) -> AsyncGenerator[Piece, None]:
         self._speaker.begun += 1
         try:
@@ -47,7 +50,7 @@ class FakeReply:
 
 
 class FakeSpeaker:
-    """Remembers what it was asked in `asks` and, of conversations, in `asked`; counts replies begun and ended.
+    """Remembers what it was asked in `asks` and, of conversations, in `asked`; counts replies begun, ended and closed.
 
     refuses: what `begin` raises. pieces: what is said instead of the echo.
     """
@@ -63,7 +66,7 @@ class FakeSpeaker:
         self.reason: FinishReason = "stop"
         self.stop_string: str | None = None
         self.pieces: list[Piece] | None = None
-        self.begun = self.ended = 0
+        self.begun = self.ended = self.closed = 0
 
     def reply(self, ask: Ask) -> FakeReply:
         self.asks.append(ask)

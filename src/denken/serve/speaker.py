@@ -1,6 +1,6 @@
 """What serving needs of a model, and nothing of how it computes.
 
-`denken.Assistant` is a `Speaker`; so is the fake in the tests, and so is a server elsewhere (`upstream.py`).
+`denken.Assistant` is a `Speaker`; so is the fake in the tests, and so is a server elsewhere (`upstream/`).
 Whatever is known to be wrong with a request is raised by `reply` and `complete` themselves, before a byte has been
 sent; what only the other side can tell is raised by `begin`, which is awaited before anything is sent.
 """
@@ -107,7 +107,8 @@ class Usage:
 class Reply(Protocol):
     """One answer in the making: await `begin`, then iterate over it once; `usage` and `finish_reason` grow with it.
 
-    Closing the iterator early ends the generation. most_tokens: how many it may generate at the most.
+    Closing the iterator early ends the generation, and so does `aclose`, at any time and as often as one likes.
+    most_tokens: how many it may generate at the most.
     stop_string: the one that ended it; None where none did, or where the other side does not say.
     """
 
@@ -128,6 +129,10 @@ class Reply(Protocol):
         ...
 
     def __aiter__(self) -> AsyncGenerator[Piece, None]: ...
+
+    async def aclose(self) -> None:
+        """Gives up what `begin` has opened, for replies that nobody came to iterate over."""
+        ...
 
 
 class Speaker(Protocol):

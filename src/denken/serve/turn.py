@@ -163,6 +163,8 @@ class Counter:
             ticket = await self.desk.reserve(request.state.caller, wanted)
             turn.on_first = ticket.begun
             settlement = held.enter_context(_settling(turn, ticket, entry))
+            for reply in replies:
+                held.push_async_callback(reply.aclose)
             await self._unless_ended(request, _begin(replies))
             if not dialect.streams:
                 record = await self._unless_ended(request, dialect.whole(turn))
@@ -256,8 +258,13 @@ def _open(speaker: Speaker, ask: Ask | TextAsk) -> Reply:
 
 
 async def _begin(replies: Sequence[Reply]) -> None:
-    for reply in replies:
-        await reply.begin()
+    """All at once; the first that fails ends the others."""
+    tasks = [asyncio.create_task(reply.begin()) for reply in replies]
+    try:
+        for task in tasks:
+            await task
+    finally:
+        await end_all(tasks)
 
 
 async def _merged(replies: Sequence[Reply]) -> AsyncGenerator[tuple[int, Piece], None]:
