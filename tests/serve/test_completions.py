@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from starlette.testclient import TestClient
 
+from denken.serve.app import create_app
 from denken.serve.speaker import Piece
 
 
@@ -91,6 +93,70 @@ def test_the_request_reaches_the_sampler(ask, speaker):
     assert (params.stop, params.max_tokens) == (("END",), 40)
 
 
+def test_penalties_and_biases_reach_the_sampler(ask, speaker):
+    ask(frequency_penalty=0.5, presence_penalty=-1, logit_bias={"7": -100, "11": 2.5})
+    params = speaker.asked[-1][1]
+    assert (params.frequency_penalty, params.presence_penalty) == (0.5, -1)
+    assert params.logit_bias == ((7, -100.0), (11, 2.5))
+
+
+def test_several_answers_have_their_seeds_and_their_numbers(ask, speaker):
+    body = ask("Echo", n=3, seed=5).json()
+    assert [choice["index"] for choice in body["choices"]] == [0, 1, 2]
+    assert {choice["message"]["content"] for choice in body["choices"]} == {"Echo"}
+    assert [asked.params.seed for asked in speaker.asks] == [5, 6, 7]
+    # The prompt is one and the same, and counts once.
+    assert (body["usage"]["prompt_tokens"], body["usage"]["completion_tokens"]) == (10, 15)
+    assert body["usage"]["prompt_cache_hit_tokens"] == 4
+    chunks = records(ask("Echo", n=2, stream=True))
+    for index in (0, 1):
+        own = [chunk["choices"][0] for chunk in chunks if chunk["choices"][0]["index"] == index]
+        assert "".join(choice["delta"].get("content", "") for choice in own) == "Echo"
+        assert own[-1]["finish_reason"] == "stop"
+
+
+def test_more_answers_than_the_server_has_places_are_refused(speaker):
+    client = TestClient(create_app(speaker, max_replies=2), base_url="http://localhost:8000")
+    body = {"messages": [{"role": "user", "content": "Hi"}], "n": 3}
+    assert "2 at the most" in error(client.post("/v1/chat/completions", json=body), 400)["message"]
+
+
+def test_every_chunk_counts_where_that_is_wanted(ask):
+    chunks = records(ask(stream=True, stream_options={"include_usage": True, "continuous_usage_stats": True}))
+    assert all(chunk["usage"]["prompt_tokens"] == 10 for chunk in chunks)
+    assert chunks[-1]["choices"] == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "schema"),
+    [
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, {}),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": {"type": "array"}}},
+            {"type": "array"},
+        ),
+    ],
+)
+def test_a_response_format_is_a_schema_for_the_answer(ask, speaker, wanted, schema):
+    assert ask(response_format=wanted).status_code == 200
+    assert speaker.asks[-1].schema == schema
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/beta/chat/completions", "/chat/completions"])
+def test_a_begun_answer_is_gone_on_with(client, speaker, path):
+    begun = {"role": "assistant", "content": "So far ", "prefix": True, "reasoning_content": "Thought."}
+    speaker.pieces = [Piece("answer", "  so good")]
+    body = {"messages": [{"role": "user", "content": "How?"}, begun]}
+    answer = client.post(path, json=body).json()["choices"][0]["message"]
+    assert answer["content"] == "  so good"
+    asked = speaker.asks[-1]
+    assert asked.continues
+    assert (asked.messages[-1].content, asked.messages[-1].reasoning_content) == ("So far ", "Thought.")
+    not_last = {"messages": [begun, {"role": "user", "content": "How?"}]}
+    assert "not the last" in error(client.post(path, json=not_last), 400)["message"]
+
+
 def test_what_the_request_leaves_out_is_the_models_own(ask, speaker):
     ask(top_p=0.5)
     assert speaker.asked[-1][1].temperature == speaker.defaults.temperature
@@ -138,11 +204,21 @@ def test_history_is_taken_with_thoughts_parts_and_unknown_fields(client, speaker
 @pytest.mark.parametrize(
     "field",
     [
-        {"n": 2},
-        {"tools": [{"type": "function"}]},
-        {"response_format": {"type": "json_object"}},
-        {"logit_bias": {"1": 5}},
-        {"frequency_penalty": 0.5},
+        {"n": 0},
+        {"n": 17},
+        {"functions": [{"name": "f"}]},
+        {"function_call": {"name": "f"}},
+        {"modalities": ["text", "audio"]},
+        {"audio": {"voice": "x"}},
+        {"web_search_options": {}},
+        {"response_format": {"type": "xml"}},
+        {"response_format": {"type": "json_schema"}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": []}}},
+        {"logit_bias": {"x": 5}},
+        {"logit_bias": {"1": 101}},
+        {"logit_bias": {str(id_): 1 for id_ in range(1025)}},
+        {"frequency_penalty": 2.5},
+        {"presence_penalty": -2.5},
         {"temperature": 3},
         {"temperature": "warm"},
         {"top_p": 0},
@@ -167,8 +243,9 @@ def test_what_is_not_supported_is_refused_by_name(ask, speaker, field):
 @pytest.mark.parametrize(
     "harmless",
     [
-        {"n": 1, "tools": [], "response_format": {"type": "text"}, "logit_bias": None, "frequency_penalty": 0.0},
-        {"tool_choice": "auto", "user": "x", "store": False, "anything": {"deep": [1]}},
+        {"n": 1, "tools": [], "response_format": {"type": "text"}, "logit_bias": None, "frequency_penalty": None},
+        {"tool_choice": "auto", "parallel_tool_calls": True, "functions": [], "modalities": ["text"], "audio": None},
+        {"user": "x", "store": False, "metadata": {"a": "b"}, "service_tier": "auto", "anything": {"deep": [1]}},
     ],
 )
 def test_what_asks_for_nothing_is_ignored(ask, harmless):
@@ -179,17 +256,21 @@ def test_what_asks_for_nothing_is_ignored(ask, harmless):
     "message",
     [
         {"role": "tool", "content": "x", "tool_call_id": "1"},
+        {"role": "tool", "content": "x"},
+        {"role": "function", "content": "x", "name": "f"},
+        {"role": "assistant", "content": "x", "function_call": {"name": "f", "arguments": "{}"}},
         {"role": "robot", "content": "x"},
+        {"role": "user", "content": None},
+        {"role": "user", "content": "x", "prefix": True},
         {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]},
         {"role": "user", "content": 5},
-        {"role": "assistant", "content": "so far", "prefix": True},
         "text",
     ],
 )
 def test_messages_of_another_kind_are_refused(client, message):
     body = json.dumps({"messages": [message]})
     response = client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
-    assert error(response, 400)["param"].startswith("messages.0")
+    assert error(response, 400)["param"].startswith("messages")
 
 
 @pytest.mark.parametrize(
@@ -261,8 +342,10 @@ def test_models_health_and_unknown_paths(client):
         (model,) = client.get(path).json()["data"]
         assert model == {"id": "fake", "object": "model", "created": 1_700_000_000, "owned_by": "denken"}
     assert client.get("/health").json()["status"] == "ok"
-    error(client.get("/v1/nothing"), 404)
-    error(client.get("/v1/chat/completions"), 405)
+    assert "POST /v1/chat/completions" in error(client.get("/v1/nothing"), 404)["message"]
+    wrong = client.get("/v1/chat/completions")
+    assert "POST /v1/chat/completions" in error(wrong, 405)["message"]
+    assert wrong.headers["allow"] == "POST"
 
 
 def test_logprobs_are_json_also_where_a_token_is_impossible(ask):
@@ -275,6 +358,7 @@ def test_logprobs_are_json_also_where_a_token_is_impossible(ask):
     }
     streamed = records(ask(logprobs=True, top_logprobs=2, stream=True))
     assert streamed[1]["choices"][0]["logprobs"]["reasoning_content"][0]["token"] == "x"
+    assert all(chunk["choices"][0]["logprobs"]["content"] == [] for chunk in streamed[1:3])
 
 
 def test_an_error_on_the_way_ends_the_stream_without_its_details(ask, speaker):

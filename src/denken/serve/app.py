@@ -1,9 +1,7 @@
 """The HTTP server: its routes, its errors in OpenAI's shape, and the page.
 
-    POST /v1/chat/completions, /chat/completions    GET /v1/models, /models    GET /health    GET /
-
-What a request may say is in `schemas.py`, how it is answered in `turn.py`, in which words in `completions.py`, who may
-send it in `guard.py` and `desk.py`.
+What a request may say is in `schemas.py` and its like, how it is answered in `turn.py`, in which words in
+`completions.py` and its like, who may send it in `guard.py` and `desk.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from denken.errors import DenkenError, RequestError
-from denken.serve import streams
+from denken.serve import models, streams
 from denken.serve.completions import Chat
 from denken.serve.desk import Desk, OpenDesk
 from denken.serve.failure import Failure
@@ -29,7 +27,8 @@ from denken.serve.logs import Logged
 from denken.serve.places import Places
 from denken.serve.schemas import ChatRequest
 from denken.serve.speaker import ContextFull, Speaker
-from denken.serve.turn import Counter, Dialect, HungUp, Record
+from denken.serve.texts import TextRequest, Texts
+from denken.serve.turn import Counter, Dialect, HungUp
 
 # More replies than this at once are answered with 503: each holds memory, and all would be slow.
 MAX_REPLIES = 64
@@ -68,7 +67,7 @@ def create_app(
     counter = Counter(speakers, desk or OpenDesk(), Places(max_replies))
     api = APIRouter(dependencies=[Depends(counter.admit)])
     _add_dialects(api, counter)
-    _add_models(api, counter)
+    models.add_routes(api, counter)
     streams.add_routes(api, counter.streams)
     app.include_router(api)
 
@@ -90,18 +89,9 @@ def _add_dialects(api: APIRouter, counter: Counter) -> None:
         for path in paths:
             api.add_api_route(path, ask, methods=["POST"], response_model=None)
 
-    add(["/v1/chat/completions", "/chat/completions"], ChatRequest, Chat)
-
-
-def _add_models(api: APIRouter, counter: Counter) -> None:
-    def record(speaker: Speaker) -> Record:
-        return {"id": speaker.name, "object": "model", "created": speaker.created, "owned_by": "denken"}
-
-    async def models() -> Record:
-        return {"object": "list", "data": [record(speaker) for speaker in counter.speakers.values()]}
-
-    for prefix in ("/v1", ""):
-        api.add_api_route(f"{prefix}/models", models, methods=["GET"])
+    bases = ("/v1", "", "/beta")
+    add([f"{base}/chat/completions" for base in bases], ChatRequest, Chat)
+    add([f"{base}/completions" for base in bases], TextRequest, Texts)
 
 
 def is_loopback(host: str) -> bool:
@@ -131,6 +121,17 @@ def _add_page(app: FastAPI) -> None:
 
     for path, (name, media_type) in PAGE.items():
         add(path, name, media_type)
+
+
+def _why_no_route(app: FastAPI, error: HTTPException) -> str:
+    """What an error of the routing says: what there is, where a path or a method is unknown."""
+    if error.status_code not in (404, 405):
+        return str(error.detail)
+    known = [
+        f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in sorted(methods)
+    ]
+    wrong = "path" if error.status_code == 404 else "method for this path"
+    return f"There is no such {wrong}. There is {', '.join(known)}, and the page at GET /."
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -165,9 +166,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        known = "POST /v1/chat/completions, GET /v1/models, GET /health and GET / are what there is."
-        message = known if error.status_code in (404, 405) else str(error.detail)
-        response = respond(request, Failure(error.status_code, message))
+        response = respond(request, Failure(error.status_code, _why_no_route(app, error)))
         response.headers.update(error.headers or {})
         return response
 
