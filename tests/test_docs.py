@@ -22,7 +22,9 @@ import pytest
 
 import test_readme
 from denken import config
+from denken.serve.fields import Sampled
 from denken.serve.schemas import UNSUPPORTED, ChatRequest
+from denken.serve.texts import TextRequest
 from denken.train.data import Mixture, Source
 
 ROOT = Path(__file__).parents[1]
@@ -331,6 +333,10 @@ def test_the_request_fields_are_the_servers() -> None:
     assert listed == set(ChatRequest.model_fields) - UNSUPPORTED.keys()
     (refused,) = re.findall(r"^Refused unless they ask for nothing: (.*?)$", prose(DOCS / "serve.md"), re.MULTILINE)
     assert set(spans(refused)) == set(UNSUPPORTED)
+    rows = table(DOCS / "serve.md", "field of a text")
+    own = {name for row in rows for name in spans(row[0])}
+    assert own == TextRequest.model_fields.keys() - Sampled.model_fields.keys()
+    assert Sampled.model_fields.keys() <= listed
 
 
 if __name__ == "__main__":
