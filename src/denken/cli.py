@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -125,6 +125,12 @@ def serve(
     without_keys: Annotated[
         bool, typer.Option("--without-keys", help="Listen beyond this machine although anyone may then ask.")
     ] = False,
+    grace: Annotated[
+        float, typer.Option(min=0, max=86400, help="Seconds that replies get to finish when the server is told to end.")
+    ] = 10.0,
+    log: Annotated[
+        Literal["json", "text"], typer.Option(help="The form of the line that every request leaves on standard error.")
+    ] = "text",
     threads: Threads = None,
 ) -> None:
     """Serve a page to talk on, and an API as OpenAI's and DeepSeek's: POST /v1/chat/completions."""
@@ -134,7 +140,7 @@ def serve(
         from denken.assistant import load
 
         with load(model, threads=threads) as assistant:
-            serve_forever(assistant, listener, host, allow_host or ())
+            serve_forever(assistant, listener, host, allow_host or (), grace=grace, log=log)
 
 
 @app.command("eval")

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
 
+import databases
 import pytest
-import uvicorn
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from denken.chat.message import Message
 from denken.errors import RequestError
 from denken.serve.app import create_app
 from denken.serve.listen import listen
+from denken.serve.server import Server
+from denken.serve.server import server as server_of
 from denken.serve.speaker import Ask, ContextFull, Piece, TextAsk, TokenLogprob, Usage
+from denken.serve.store import Store, open_store
 from denken.types import FinishReason, SamplingParams
 
 
@@ -116,17 +122,29 @@ def ask(client: TestClient) -> Callable[..., object]:
     return post
 
 
+@contextmanager
+def running(app: FastAPI, grace: float = 1.0) -> Iterator[tuple[int, Server]]:
+    """The application on a free port of 127.0.0.1, as `denken serve` runs it, in a thread; the port and the server."""
+    with closing(listen("127.0.0.1", 0)) as listener:
+        running = server_of(app, app.state.places, grace=grace)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1], running
+        running.should_exit = running.force_exit = True
+        thread.join(10)
+
+
 @pytest.fixture
 def server(speaker: FakeSpeaker) -> Iterator[int]:
     """A real server on a free port of 127.0.0.1; the port."""
-    with closing(listen("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(create_app(speaker), log_level="error", timeout_graceful_shutdown=1)
-        running = uvicorn.Server(config)
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        yield listener.getsockname()[1]
-        running.should_exit = True
-        thread.join(10)
+    with running(create_app(speaker)) as (port, _):
+        yield port
+
+
+@pytest.fixture
+def run_server() -> Callable[..., AbstractContextManager[tuple[int, Server]]]:
+    """Runs an application of the test's own: see `running`."""
+    return running
 
 
 @pytest.fixture
@@ -140,3 +158,34 @@ def wait_until() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL that runs while the tests do; see `databases.new_database`."""
+    with databases.postgresql() as server:
+        yield server
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store can be made, in each kind of database in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'denken.db'}"
+    return databases.new_database(request.getfixturevalue("postgresql"), f"test{next(_numbers)}")
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    with open_store(store_url) as store:
+        yield store
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+    """For what does not depend on the database."""
+    with open_store(str(tmp_path / "denken.db")) as store:
+        yield store

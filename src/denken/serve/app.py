@@ -25,6 +25,8 @@ from denken.serve.failure import Failure
 from denken.serve.guard import LOOPBACK, Guard
 from denken.serve.logs import Logged
 from denken.serve.places import Places
+from denken.serve.responses import Responses
+from denken.serve.responses_schemas import ResponsesRequest
 from denken.serve.schemas import ChatRequest
 from denken.serve.speaker import ContextFull, Speaker
 from denken.serve.texts import TextRequest, Texts
@@ -71,8 +73,13 @@ def create_app(
     streams.add_routes(api, counter.streams)
     app.include_router(api)
 
-    async def health() -> dict[str, str]:
-        return {"status": "ok", "model": counter.default.name}
+    app.state.places = counter.places
+
+    async def health(response: Response) -> dict[str, str]:
+        if counter.places.closed:  # a proxy is to send new requests elsewhere
+            response.status_code = 503
+        status = "stopping" if counter.places.closed else "ok"
+        return {"status": status, "model": counter.default.name}
 
     app.add_api_route("/health", health, methods=["GET"])
     return app
@@ -92,6 +99,7 @@ def _add_dialects(api: APIRouter, counter: Counter) -> None:
     bases = ("/v1", "", "/beta")
     add([f"{base}/chat/completions" for base in bases], ChatRequest, Chat)
     add([f"{base}/completions" for base in bases], TextRequest, Texts)
+    add(["/v1/responses", "/responses"], ResponsesRequest, Responses)
 
 
 def is_loopback(host: str) -> bool:

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Collection
 
 from denken.errors import ConfigError
+from denken.serve import logs
 from denken.serve.app import create_app, is_loopback
 from denken.serve.speaker import Speaker
 
-# After Ctrl-C, replies in the making get this long.
-GRACE_SECONDS = 2
+# When the server is told to end, replies in the making get this long.
+GRACE_SECONDS = 10.0
 
 
 def listen(host: str, port: int, *, without_keys: bool = False) -> socket.socket:
@@ -44,21 +45,22 @@ def listen(host: str, port: int, *, without_keys: bool = False) -> socket.socket
     return listener
 
 
-def serve_forever(speaker: Speaker, listener: socket.socket, host: str, allow_hosts: Collection[str]) -> None:
-    """Says the address and serves until Ctrl-C."""
-    import uvicorn
+def serve_forever(
+    speaker: Speaker,
+    listener: socket.socket,
+    host: str,
+    allow_hosts: Collection[str],
+    *,
+    grace: float = GRACE_SECONDS,
+    log: logs.Form = "text",
+) -> None:
+    """Says the address and serves until it is told to end (Ctrl-C, SIGTERM), and then what runs for `grace` seconds."""
+    from denken.serve.server import server
 
+    logs.start(log)
     application = create_app(speaker, host=host, allow_hosts=allow_hosts)
-    config = uvicorn.Config(
-        application,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
     print(f"{speaker.name} listens on {url(host, listener)}  (Ctrl-C ends it)", flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    server(application, application.state.places, grace=grace).run(sockets=[listener])
 
 
 def url(host: str, listener: socket.socket) -> str:
