@@ -74,14 +74,16 @@ def test_after_the_grace_time_replies_end_with_an_error(speaker, run_server, wai
 
 def test_a_second_signal_ends_at_once(speaker, run_server, wait_until):
     speaker.pieces, speaker.pause = [Piece("answer", "word ")] * 10_000, 0.02
-    with run_server(create_app(speaker), grace=600) as (port, server):
-        with httpx.stream("POST", f"http://127.0.0.1:{port}/v1/chat/completions", json=BODY | {"stream": True}):
-            wait_until(lambda: speaker.begun == 1)
-            server.handle_exit(signal.SIGTERM, None)
-            time.sleep(0.3)
-            assert speaker.ended == 0
-            server.handle_exit(signal.SIGTERM, None)
-            wait_until(lambda: speaker.ended == 1)
+    with (
+        run_server(create_app(speaker), grace=600) as (port, server),
+        httpx.stream("POST", f"http://127.0.0.1:{port}/v1/chat/completions", json=BODY | {"stream": True}),
+    ):
+        wait_until(lambda: speaker.begun == 1)
+        server.handle_exit(signal.SIGTERM, None)
+        time.sleep(0.3)
+        assert speaker.ended == 0
+        server.handle_exit(signal.SIGTERM, None)
+        wait_until(lambda: speaker.ended == 1)
 
 
 def test_an_idle_server_ends_at_the_first_signal(speaker, run_server, wait_until):

@@ -107,7 +107,7 @@ def test_without_the_header_a_hang_up_ends_the_generation(base, speaker, words, 
 
 
 def test_only_who_began_it_may_read_or_stop_it(base, speaker, words):
-    name, first = begin(base, 3, {"authorization": "mine"})
+    name, _ = begin(base, 3, {"authorization": "mine"})
     for headers in ({}, {"authorization": "other"}):
         for method in ("GET", "DELETE"):
             response = httpx.request(method, f"{base}/v1/streams/{name}", headers=headers)
@@ -194,8 +194,8 @@ def test_streams_a_caller_are_bounded_and_the_oldest_that_is_over_goes(base, spe
     assert other[1]
 
 
-def test_a_break_in_the_middle_of_the_request_begins_no_stream_that_stays(base, speaker, wait_until):
-    """The client hangs up before a byte of the response: the stream goes on for the grace time, its place is counted."""
+def test_a_hang_up_before_the_first_byte_leaves_the_stream_in_the_making(base, speaker, wait_until):
+    """The client hangs up before a byte of the response; the stream is made to its end all the same."""
     speaker.pieces, speaker.pause = [Piece("answer", "x")] * 20, 0.02
     port = int(base.rsplit(":", 1)[1])
     body = json.dumps(BODY).encode()
