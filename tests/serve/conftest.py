@@ -15,6 +15,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+import denken
 from denken.chat.message import Message
 from denken.errors import RequestError
 from denken.serve.app import create_app
@@ -145,6 +146,20 @@ def server(speaker: FakeSpeaker) -> Iterator[int]:
 def run_server() -> Callable[..., AbstractContextManager[tuple[int, Server]]]:
     """Runs an application of the test's own: see `running`."""
     return running
+
+
+@pytest.fixture(scope="session")
+def bundled() -> Iterator[denken.Assistant]:
+    """The model in the box."""
+    with denken.load("bundled") as assistant:
+        yield assistant
+
+
+@pytest.fixture(scope="session")
+def bundled_server(bundled: denken.Assistant) -> Iterator[int]:
+    """A real server with the model in the box; the port."""
+    with running(create_app(bundled)) as (port, _):
+        yield port
 
 
 @pytest.fixture
