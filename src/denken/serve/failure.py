@@ -57,6 +57,11 @@ class Failure(Exception):
         return response
 
 
+def is_responses(path: str) -> bool:
+    """Whether a path is that of OpenAI's responses, whose streams end otherwise than those of its completions."""
+    return path in ("/v1/responses", "/responses")
+
+
 def is_anthropic(path: str) -> bool:
     """Whether a path is one of Anthropic's API."""
     return path.startswith("/anthropic/") or path.startswith("/v1/messages")

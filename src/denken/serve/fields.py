@@ -140,7 +140,12 @@ class Sampled(Lenient):
             "stop": (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()) or None,
             **further,
         }
-        return replace(defaults, **{name: value for name, value in given.items() if value is not None})
+        return changed(defaults, given)
+
+
+def changed(defaults: SamplingParams, given: Mapping[str, Any]) -> SamplingParams:
+    """The model's defaults, changed by what is given and not None. Raises RequestError."""
+    return replace(defaults, **{name: value for name, value in given.items() if value is not None})
 
 
 def seeds(params: SamplingParams, count: int) -> list[SamplingParams]:
