@@ -8,7 +8,7 @@ import random
 import pytest
 import torch
 
-from denken.engine.sampler import Choice, sample
+from denken.engine.sampler import Choice, sample, steer
 from denken.errors import DenkenError
 from denken.types import SamplingParams
 
@@ -139,3 +139,40 @@ def test_a_broken_model_is_an_error_and_not_a_random_id(temperature: float, bad:
 
 def test_no_rows_give_no_choices() -> None:
     assert sample(torch.empty(0, 5), [], []) == []
+
+
+def steered(params: SamplingParams, counts: dict[int, int], mask: bytes | None = None) -> list[float]:
+    logits = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    steer(logits, params, counts, mask)
+    return logits.tolist()
+
+
+def test_penalties_by_hand() -> None:
+    """mu[j] - c[j] * frequency - (c[j] > 0) * presence, then the bias."""
+    params = SamplingParams(frequency_penalty=0.5, presence_penalty=1.5, logit_bias=((0, 2.5), (2, -100.0)))
+    assert steered(params, {1: 1, 2: 3}) == pytest.approx([3.5, 2 - 0.5 - 1.5, 3 - 3 * 0.5 - 1.5 - 100, 4.0])
+    assert steered(SamplingParams(frequency_penalty=-2), {3: 2}) == [1.0, 2.0, 3.0, 8.0]
+    assert steered(SamplingParams(logit_bias=((1, 1.0), (1, 1.0))), {}) == [1.0, 4.0, 3.0, 4.0]
+
+
+def test_a_mask_leaves_what_it_allows_and_nothing_behind_it() -> None:
+    assert steered(SamplingParams(), {}, bytes([0, 200, 1])) == [-math.inf, 2.0, 3.0, -math.inf]
+    assert steered(SamplingParams(), {}, bytes([1, 0, 0, 0, 1, 1])) == [1.0, -math.inf, -math.inf, -math.inf]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(temperature=0, top_logprobs=3),
+        SamplingParams(temperature=1, top_p=1),
+        SamplingParams(temperature=0.5, top_p=1, top_logprobs=3),
+        SamplingParams(temperature=1, top_p=0.9, top_k=3, top_logprobs=3),
+    ],
+)
+def test_masked_ids_are_neither_drawn_nor_reported(params: SamplingParams) -> None:
+    for noise in (0.0, 0.3, 1 - 2**-32):
+        logits = torch.tensor([[9.0, 1.0, 9.0, 2.0]])
+        steer(logits[0], params, {}, bytes([0, 1, 0, 0]))
+        (choice,) = sample(logits, [params], [noise])
+        assert (choice.id, choice.logprob) == (1, pytest.approx(0.0, abs=1e-6))
+        assert [id_ for id_, _ in choice.top] == ([1] if params.top_logprobs else [])

@@ -1,7 +1,7 @@
 """What runs the model for many at once: `step` is the whole of it, everything else lets requests in and out.
 
 One thread owns an engine; `stream.py` gives it a thread of its own and takes requests from others.
-The engine knows ids only. A tokenizer is needed for stop strings and to see where a thought is opened.
+The engine knows ids only. A tokenizer is needed for stop strings, for grammars and to see where a thought is opened.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from denken.chat.template import THINK, open_thought
 from denken.engine.cache import Blocks
+from denken.engine.grammar import Grammars, Matcher
 from denken.engine.runner import Runner
-from denken.engine.sampler import Choice, sample
+from denken.engine.sampler import Choice, sample, steer
 from denken.engine.scheduler import Chunk, Scheduler
 from denken.engine.sequence import Endings, Output
 from denken.engine.sequence import Sequence as Request
@@ -36,7 +37,7 @@ class Engine:
     eos_ids: the ids that end a text. end_of_thinking: the ids that close a thought when its budget is used up (see
         sequence.py for the rule), such as those of "\\n</think>\\n\\n"; the first control id among them is the one
         that a thought's end is recognised by (without a tokenizer: the first id). Empty: thoughts are not bounded.
-    tokenizer: the model's own, for stop strings and to recognise `<think>`.
+    tokenizer: the model's own, for stop strings, for grammars and to recognise `<think>`.
     cache_tokens: ids whose keys and values are kept, in blocks of block_size; the rows of `rows.py` may take as much
         memory again, as they fill. None: 32768, or more where that many take less than CACHE_BYTES.
     max_batch_tokens: ids that go through the network in one step. max_sequences: requests that run at a time.
@@ -79,6 +80,7 @@ class Engine:
         self._tokenizer = tokenizer
         self._endings = _endings(eos_ids, end_of_thinking, tokenizer)
         self._no_answer = sorted(self._endings.no_answer)
+        self._grammars = None if tokenizer is None else Grammars(tokenizer, eos_ids)
         self._blocks = Blocks(count, block_size, reuse=prefix_reuse)
         self._scheduler = Scheduler(self._blocks, max_batch_tokens, max_sequences)
         self._runner = Runner(model, next(model.parameters()), count, block_size)
@@ -119,6 +121,7 @@ class Engine:
             tokenizer=self._tokenizer,
             thinking=thinking,
             at_once=at_once,
+            matcher=self._matcher(params),
         )
         self._next += 1
         self._requests[request.request] = request
@@ -148,7 +151,17 @@ class Engine:
             )
         if params.stop and self._tokenizer is None:
             raise RequestError("Stop strings need a tokenizer, and this engine runs without one; leave `stop` empty.")
+        if outside := [id for id, _ in params.logit_bias if id >= vocabulary]:
+            raise RequestError(f"logit_bias names the id {outside[0]}, and the model's run from 0 to {vocabulary - 1}.")
+        self._matcher(params)
         return min(params.max_tokens or context, context - length, cache - length)
+
+    def _matcher(self, params: SamplingParams) -> Matcher | None:
+        if params.grammar is None:
+            return None
+        if self._grammars is None:
+            raise RequestError("A grammar needs a tokenizer, and this engine runs without one; leave `grammar` out.")
+        return self._grammars.matcher(params.grammar)
 
     def abort(self, request: int) -> Output | None:
         """Ends a request at once; its blocks are free when this returns.
@@ -235,8 +248,12 @@ class Engine:
     @torch.inference_mode()
     def _sample(self, chunks: list[Chunk], logits_RV: Tensor) -> list[Choice]:
         sequences = [chunk.sequence for chunk in chunks if chunk.last]
+        logits_RV = logits_RV.float()
         for row, sequence in enumerate(sequences):
-            if sequence.owes_answer:
+            if sequence.params.steers:
+                steer(logits_RV[row], sequence.params, sequence.counts, sequence.mask)
+            # A grammar says itself whether an answer may be empty.
+            if sequence.owes_answer and sequence.matcher is None:
                 logits_RV[row, self._no_answer] = -torch.inf
         return sample(logits_RV, [s.params for s in sequences], [s.noise for s in sequences])
 

@@ -4,7 +4,8 @@ A row's distribution is cut in this order: temperature, top-k, top-p (of what to
 made to sum to one again, and the id is found by one number in [0, 1) on the cumulative distribution. A row's result
 depends on its own logits, parameters and noise alone, never on the rows beside it.
 Reported log-probabilities are natural logarithms under the distribution the id was drawn from; greedy rows, which
-draw nothing, report log-softmax at temperature 1.
+draw nothing, report log-softmax at temperature 1. What penalties, biases and grammars do comes before all of this, by
+`steer`: it changes the logits, and with them the distribution that is drawn from and reported.
 """
 
 # R = rows, V = vocabulary, W = the likeliest ids of a row, in falling order
@@ -12,7 +13,7 @@ draw nothing, report log-softmax at temperature 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,25 @@ def sample(logits_RV: Tensor, params: Sequence[SamplingParams], noise: Sequence[
     if not all(math.isfinite(choice.logprob) for choice in choices.values()):
         raise DenkenError("The model's logits are not finite numbers: its weights are damaged, or overflow their type.")
     return [choices[row] for row in range(len(params))]
+
+
+def steer(logits_V: Tensor, params: SamplingParams, counts: Mapping[int, int], mask: bytes | None) -> None:
+    """Changes one row's logits in place, as OpenAI's reference says: `frequency_penalty` times its count is taken from
+    the logit of each id that was generated already, and `presence_penalty` once; then biases are added.
+
+    counts: how often each id was generated. mask: a byte an id; where it is 0, and beyond it, nothing can be drawn.
+    """
+    if counts:
+        penalties = [n * params.frequency_penalty + params.presence_penalty for n in counts.values()]
+        logits_V[list(counts)] -= torch.tensor(penalties, dtype=logits_V.dtype, device=logits_V.device)
+    if params.logit_bias:
+        ids, biases = zip(*params.logit_bias, strict=True)
+        bias_B = torch.tensor(biases, dtype=logits_V.dtype, device=logits_V.device)
+        logits_V.index_add_(0, torch.tensor(ids, device=logits_V.device), bias_B)
+    if mask is not None:
+        allowed = torch.frombuffer(bytearray(mask), dtype=torch.uint8)[: len(logits_V)] > 0
+        logits_V[len(allowed) :] = -torch.inf
+        logits_V[: len(allowed)].masked_fill_(~allowed.to(logits_V.device), -torch.inf)
 
 
 def _greedy(logits_RV: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:

@@ -11,6 +11,10 @@ as generated, have a log-probability of 0.0, and the next id, which must begin t
 open or close a thought. A thought that the model opens by itself, in its answer or where the prompt left none open, is
 held to the same place in the text, and closed at once behind it.
 Only where `limit` cannot hold the closing ids and one more is a thought left to run into it.
+
+An answer that must follow a grammar (`matcher`) begins right after the closing ids: what of them follows the closing
+tag is appended also where the model closed its thought by itself. It ends with "stop" as soon as nothing can follow,
+and with "length" where it was cut, also by what following the grammar may take.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from typing import TYPE_CHECKING
 from denken.types import FinishReason, SamplingParams
 
 if TYPE_CHECKING:
+    from denken.engine.grammar import Matcher
     from denken.tokenizer import IncrementalDecoder, Tokenizer
 
 TopLogprobs = tuple[tuple[int, float], ...]
@@ -130,7 +135,8 @@ class Sequence:
     """A request's state. `ids` is the prompt and everything generated; the first `computed` of them are cached.
 
     limit: the most ids to generate. thinking: whether the prompt left a thought open; then, whether one is open.
-    at_once: nothing is handed out before the request has finished.
+    at_once: nothing is handed out before the request has finished. matcher: where its answer stands in its grammar.
+    counts: how often each id was generated; empty unless penalties ask for it.
     blocks, chain, known: the block table, the content number of its last known full block, and how many are known
         (see cache.py). preempted: whether it ever gave its blocks back to be computed again.
     """
@@ -145,6 +151,7 @@ class Sequence:
     tokenizer: Tokenizer | None = None
     thinking: bool = False
     at_once: bool = False
+    matcher: Matcher | None = None
     computed: int = 0
     blocks: list[int] = field(default_factory=list)
     chain: int = 0
@@ -156,6 +163,7 @@ class Sequence:
     logprobs: list[float] = field(default_factory=list)
     top_logprobs: list[TopLogprobs] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)
+    counts: dict[int, int] = field(default_factory=dict)
     surplus: int = 0
     _released: int = 0
     _thought_limit: int | None = field(init=False)
@@ -186,6 +194,11 @@ class Sequence:
         return self._answer_begins == len(self.ids)
 
     @property
+    def mask(self) -> bytes | None:
+        """Which ids may come next, as `Matcher.mask` says it; None where any may."""
+        return None if self.matcher is None or self.thinking else self.matcher.mask
+
+    @property
     def noise(self) -> float:
         """A number in [0, 1) that depends on the seed and the place in the text alone."""
         digest = hashlib.blake2b(f"{self.seed}:{len(self.ids)}".encode(), digest_size=4).digest()
@@ -199,14 +212,13 @@ class Sequence:
         else:
             self._push(id, logprob, top, kept)
             if ends:
-                self.finish_reason = "stop"
+                self.finish_reason = "length" if self.thinking and self.matcher is not None else "stop"
             elif self.thinking and id == self.endings.closer:
-                self.thinking = False
-                self._watch_answer(after_thought=True)
+                self._begin_answer()
             elif self.thinking or id == self.endings.opener:
                 self._bound_thought()
-            elif self._watch is not None and (surplus := self._watch.push(id)) is not None:
-                self.finish_reason, self.surplus = "stop", surplus
+            else:
+                self._go_on(id)
         if self.finish_reason is None and self.generated >= self.limit:
             self.finish_reason = "length"
 
@@ -237,6 +249,17 @@ class Sequence:
             self.top_logprobs.append(top)
         if self.params.cuts:
             self.kept.append(kept)
+        if self.params.frequency_penalty or self.params.presence_penalty:
+            self.counts[id] = self.counts.get(id, 0) + 1
+
+    def _go_on(self, id: int) -> None:
+        """One more id of the answer."""
+        if self._watch is not None and (surplus := self._watch.push(id)) is not None:
+            self.finish_reason, self.surplus = "stop", surplus
+        elif self.matcher is not None:
+            self.matcher.take(id)
+            if self.matcher.done or self.matcher.failed:
+                self.finish_reason = "stop" if self.matcher.done else "length"
 
     @property
     def _can_close(self) -> bool:
@@ -248,6 +271,14 @@ class Sequence:
         self.thinking, self._watch = True, None
         if self._thought_limit is not None and self.generated >= self._thought_limit and self._can_close:
             self._close_thought()
+
+    def _begin_answer(self) -> None:
+        """The model closed its thought."""
+        self.thinking = False
+        if self.matcher is not None and self.endings.closer in self.endings.closing and self._can_close:
+            for id in self.endings.closing[self.endings.closing.index(self.endings.closer) + 1 :]:
+                self._push(id, 0.0, ((id, 0.0),), 1)
+        self._watch_answer(after_thought=True)
 
     def _close_thought(self) -> None:
         for id in self.endings.closing:

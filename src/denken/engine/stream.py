@@ -32,14 +32,21 @@ class EngineError(DenkenError, RuntimeError):
 
 @dataclass(eq=False, slots=True)
 class _Listener:
-    """One request, and where its outputs go. request: its number once the engine has taken it."""
+    """One request, and where its outputs go. request: its number once the engine has taken it.
+
+    loop: the event loop that `put` must be called in; None where any thread may.
+    """
 
     prompt_ids: list[int]
     params: SamplingParams
     thinking: bool
-    deliver: Callable[[Output | DenkenError], object]
+    put: Callable[[Output | DenkenError], object]
+    loop: asyncio.AbstractEventLoop | None = None
     request: int | None = None
     done: bool = False
+
+
+Delivery = tuple[_Listener, Output | DenkenError]
 
 
 class Stream:
@@ -85,6 +92,10 @@ class Stream:
         """Whether requests are taken."""
         return self._open
 
+    def check(self, prompt_ids: Sequence[int], params: SamplingParams) -> None:
+        """Raises RequestError for what can never be served (see `Engine.check`); in any thread, started or not."""
+        self.engine.check(prompt_ids, params)
+
     async def generate(
         self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True
     ) -> AsyncGenerator[Output, None]:
@@ -93,13 +104,9 @@ class Stream:
         Raises on the first iteration RequestError (see `Engine.check`) or OverloadedError, on any EngineError.
         To abort at a certain moment rather than when Python collects the iterator, use `contextlib.aclosing`.
         """
-        loop = asyncio.get_running_loop()
         outputs: asyncio.Queue[Output | DenkenError] = asyncio.Queue()
-
-        def deliver(item: Output | DenkenError) -> None:
-            loop.call_soon_threadsafe(outputs.put_nowait, item)
-
-        listener = self._submit(_Listener(list(prompt_ids), params, thinking, deliver))
+        loop = asyncio.get_running_loop()
+        listener = self._submit(_Listener(list(prompt_ids), params, thinking, outputs.put_nowait, loop))
         try:
             while True:
                 output = _checked(await outputs.get())
@@ -177,7 +184,7 @@ class Stream:
         try:
             listener.request = self.engine.add(listener.prompt_ids, listener.params, thinking=listener.thinking)
         except DenkenError as error:
-            self._end(listener, error)
+            _deliver(self._end(listener, error))
         else:
             self._by_request[listener.request] = listener
 
@@ -188,21 +195,25 @@ class Stream:
             log.exception("A step of the engine failed; its requests are given up")
             self._fail_all(f"The engine failed during this request ({type(error).__name__}: {error}); send it again.")
             return
+        deliveries: list[Delivery] = []
         for output in outputs:
             listener = self._by_request.get(output.request)
             if listener is None or listener.done:
                 continue
             if output.finish_reason is not None:
-                self._end(listener, output)
-            elif not _deliver(listener, output):
-                self._drop(listener)
+                deliveries += self._end(listener, output)
+            else:
+                deliveries.append((listener, output))
+        for listener in _deliver(deliveries):
+            self._drop(listener)
 
-    def _end(self, listener: _Listener, last: Output | DenkenError) -> None:
-        """Hands over the last item of a request and forgets it."""
+    def _end(self, listener: _Listener, last: Output | DenkenError) -> list[Delivery]:
+        """Forgets a request; its last item is to be delivered, where anybody still listens."""
         self._forget(listener)
-        if not listener.done:
-            listener.done = True
-            _deliver(listener, last)
+        if listener.done:
+            return []
+        listener.done = True
+        return [(listener, last)]
 
     def _drop(self, listener: _Listener) -> None:
         if listener.request is not None:
@@ -222,7 +233,7 @@ class Stream:
         for listener in listeners:
             if listener.request is not None:
                 self.engine.abort(listener.request)
-            self._end(listener, EngineError(reason))
+            _deliver(self._end(listener, EngineError(reason)))
 
 
 def _checked(item: Output | DenkenError) -> Output:
@@ -231,10 +242,23 @@ def _checked(item: Output | DenkenError) -> Output:
     return item
 
 
-def _deliver(listener: _Listener, item: Output | DenkenError) -> bool:
-    """False if the listener's event loop is gone."""
-    try:
-        listener.deliver(item)
-    except RuntimeError:
-        return False
-    return True
+def _deliver(deliveries: list[Delivery]) -> list[_Listener]:
+    """Hands everything over, an event loop being woken once for all that it gets; returns whose loop is gone."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Delivery]] = {}
+    for listener, item in deliveries:
+        if listener.loop is None:
+            listener.put(item)
+        else:
+            by_loop.setdefault(listener.loop, []).append((listener, item))
+    gone: list[_Listener] = []
+    for loop, part in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_put, part)
+        except RuntimeError:
+            gone += [listener for listener, _ in part]
+    return gone
+
+
+def _put(deliveries: list[Delivery]) -> None:
+    for listener, item in deliveries:
+        listener.put(item)
