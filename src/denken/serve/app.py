@@ -18,12 +18,15 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from denken.errors import DenkenError, RequestError
-from denken.serve import models, streams
+from denken.serve import messages, models, streams, usage
 from denken.serve.completions import Chat
 from denken.serve.desk import Desk, OpenDesk
 from denken.serve.failure import Failure
 from denken.serve.guard import LOOPBACK, Guard
 from denken.serve.logs import Logged
+from denken.serve.metrics import Measured, Metrics
+from denken.serve.messages import BASES, Messages
+from denken.serve.messages_schemas import MessagesRequest
 from denken.serve.places import Places
 from denken.serve.responses import Responses
 from denken.serve.responses_schemas import ResponsesRequest
@@ -63,14 +66,19 @@ def create_app(
     )
     # The last that is added is the outermost.
     app.add_middleware(Logged)
+    metrics = Metrics()
+    app.add_middleware(Measured, metrics=metrics)
     _add_errors(app)
     _add_page(app)
     speakers = list(speaker) if isinstance(speaker, Sequence) else [speaker]
-    counter = Counter(speakers, desk or OpenDesk(), Places(max_replies))
+    counter = Counter(speakers, metrics.watch(desk or OpenDesk()), Places(max_replies))
     api = APIRouter(dependencies=[Depends(counter.admit)])
     _add_dialects(api, counter)
     models.add_routes(api, counter)
+    messages.add_routes(api, counter)
     streams.add_routes(api, counter.streams)
+    usage.add_routes(api, counter)
+    metrics.add_routes(api)
     app.include_router(api)
 
     app.state.places = counter.places
@@ -100,6 +108,7 @@ def _add_dialects(api: APIRouter, counter: Counter) -> None:
     add([f"{base}/chat/completions" for base in bases], ChatRequest, Chat)
     add([f"{base}/completions" for base in bases], TextRequest, Texts)
     add(["/v1/responses", "/responses"], ResponsesRequest, Responses)
+    add(BASES, MessagesRequest, Messages)
 
 
 def is_loopback(host: str) -> bool:
