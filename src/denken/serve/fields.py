@@ -17,7 +17,7 @@ from denken.types import SamplingParams
 MAX_REPLIES = 16
 MAX_BIASES = 1024
 MAX_SCHEMA_BYTES = 2**16
-MAX_SCHEMA_DEPTH = 64
+MAX_JSON_DEPTH = 64
 
 
 def whole_characters(text: str) -> str:
@@ -32,16 +32,21 @@ def json_schema(value: Any) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise ValueError('a JSON Schema is an object, such as {"type": "object", "properties": {}}')
-    level: list[Any] = [value]
-    for _ in range(MAX_SCHEMA_DEPTH):
-        level = [inner for outer in level for inner in _inside(outer)]
-    if level:
-        raise ValueError(f"the JSON Schema is nested deeper than {MAX_SCHEMA_DEPTH} levels; make it flatter")
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = json_text(value)
     if len(text) > MAX_SCHEMA_BYTES:
         raise ValueError(f"the JSON Schema has {len(text)} characters, and {MAX_SCHEMA_BYTES} are allowed; shorten it")
-    schema: dict[str, Any] = json.loads(whole_characters(text))
+    schema: dict[str, Any] = json.loads(text)
     return schema
+
+
+def json_text(value: Any) -> str:
+    """A value that was sent as JSON, as text again. Raises ValueError where it is nested too deep or has no number."""
+    level: list[Any] = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise ValueError(f"the JSON is nested deeper than {MAX_JSON_DEPTH} levels; make it flatter")
+    return whole_characters(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
 def _inside(value: Any) -> list[Any]:

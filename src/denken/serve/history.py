@@ -105,7 +105,7 @@ def check(messages: Sequence[ChatMessage]) -> None:
         if open_calls:
             raise ValueError(
                 f"the call {open_calls[0][:80]!r} has no result before message {number}; "
-                "send a tool's message for every call"
+                "send a result for every call"
             )
         open_calls = [call.id for call in message.tool_calls or ()]
         if len(set(open_calls)) < len(open_calls):
@@ -113,7 +113,7 @@ def check(messages: Sequence[ChatMessage]) -> None:
         if message.prefix and message is not messages[-1]:
             raise ValueError(f"message {number} has a prefix and is not the last; only the last can be gone on with")
     if open_calls:
-        raise ValueError(f"the call {open_calls[0][:80]!r} has no result; send a tool's message for every call")
+        raise ValueError(f"the call {open_calls[0][:80]!r} has no result; send a result for every call")
 
 
 def conversation(messages: Sequence[ChatMessage]) -> list[Message]:

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 Form = Literal["json", "text"]
 FORMS: tuple[Form, ...] = ("json", "text")
-ID_HEADER = "x-request-id"
+# OpenAI's clients read the first, Anthropic's the second.
+ID_HEADERS = ("x-request-id", "request-id")
 
 log = logging.getLogger("denken.request")
 
@@ -98,7 +99,9 @@ class Logged:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[ID_HEADER] = own.id
+                headers = MutableHeaders(scope=message)
+                for name in ID_HEADERS:
+                    headers[name] = own.id
             await send(message)
 
         try:
