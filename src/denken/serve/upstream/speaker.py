@@ -1,0 +1,259 @@
+"""A model of a server upstream as a `Speaker`: a reply is opened by `begin`, read as it comes, closed when it is over.
+
+Closing a reply closes its connection at once, which is how the server notices that nobody wants it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+
+from denken.errors import RequestError
+from denken.serve.failure import Failure
+from denken.serve.speaker import Ask, Piece, TextAsk, Usage
+from denken.serve.upstream import asking, reading, refusal, tally
+from denken.serve.upstream.pool import Pool
+from denken.serve.upstream.reading import Calls, Delta, Events
+from denken.serve.upstream.server import Server
+from denken.serve.upstream.tally import Tally
+from denken.serve.upstream.thought import Opened, Thoughts
+from denken.types import FinishReason, SamplingParams
+
+log = logging.getLogger(__name__)
+
+# A long prompt is read, and a full queue waited for, without a word.
+QUIET_SECONDS = 600.0
+# Behind the last word of a reply only its usage follows.
+END_SECONDS = 10.0
+ERROR_BYTES = 2**16
+_CUT = ("length", "content_filter")
+_STOPPED = ("stop", "tool_calls", "function_call", "eos", "eos_token")
+
+
+class Upstream:
+    """One model of the pool; safe to use from several threads, as every `Speaker`."""
+
+    def __init__(self, name: str, pool: Pool):
+        self.name, self._pool = name, pool
+        self.defaults: SamplingParams = asking.DEFAULTS
+
+    @property
+    def created(self) -> int:
+        return self._pool.offer(self.name).created
+
+    @property
+    def context(self) -> int:
+        return self._pool.offer(self.name).context or self._pool.context
+
+    def reply(self, ask: Ask) -> UpstreamReply:
+        """What is wrong with it is known to the server alone, but for this."""
+        if not ask.messages:
+            raise RequestError("There is no message to answer; send at least one from the user.")
+        return self._reply(ask)
+
+    def complete(self, ask: TextAsk) -> UpstreamReply:
+        return self._reply(ask)
+
+    def count(self, ask: Ask) -> int:
+        """As the server counts, where it does; about, where it does not, and where tools belong to the prompt."""
+        if not ask.tools:
+            for server in self._pool.servers:
+                if server.up and self.name in server.offers:
+                    counted = server.count(ask.messages, self.name, ask.thinking)
+                    if counted is not None:
+                        return counted
+        return tally.prompt_tokens(ask)
+
+    def upstreams(self) -> list[dict[str, object]]:
+        """The pool's servers, for /health."""
+        return self._pool.status()
+
+    def _reply(self, ask: Ask | TextAsk) -> UpstreamReply:
+        return UpstreamReply(ask, self.name, self._pool, self.context)
+
+
+class UpstreamReply:
+    """One reply; see `denken.serve.speaker.Reply`."""
+
+    stop_string = None
+
+    def __init__(self, ask: Ask | TextAsk, model: str, pool: Pool, context: int):
+        self._ask, self._model, self._pool, self._context = ask, model, pool, context
+        prompt = tally.prompt_tokens(ask)
+        self._tally = Tally(prompt)
+        self.most_tokens = ask.params.max_tokens or max(1, context - prompt)
+        self.finish_reason: FinishReason = "abort"
+        self._finish: str | None = None
+        self._held = AsyncExitStack()
+        self._server: Server | None = None
+        self._response: httpx.Response | None = None
+        self._calls = Calls()
+        self._thoughts: Thoughts | None = None
+
+    @property
+    def usage(self) -> Usage:
+        return self._tally.usage(self._thoughts.held if self._thoughts is not None else "")
+
+    async def begin(self) -> None:
+        """Sends the request and waits for the status. Where no connection could be made, another server is tried."""
+        first = self._pool.choose(self._model)
+        try:
+            return await self._open(first)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            log.warning("Upstream %d cannot be reached: %s", first.number, error)
+            self._pool.lost(first)
+        second = self._pool.choose(self._model, besides=[first])
+        try:
+            await self._open(second)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            log.warning("Upstream %d cannot be reached: %s", second.number, error)
+            self._pool.lost(second)
+            raise refusal.unreachable(self._model) from None
+
+    async def __aiter__(self) -> AsyncGenerator[Piece, None]:
+        assert self._response is not None, "begin comes first"
+        try:
+            async for delta in self._deltas(self._response.aiter_raw()):
+                for piece in self._read(delta):
+                    yield piece
+            for piece in self._end():
+                yield piece
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes the connection, if there is one."""
+        held, self._held = self._held, AsyncExitStack()
+        await held.aclose()
+
+    async def _open(self, server: Server) -> None:
+        """Raises Failure, and httpx's errors where no connection could be made."""
+        if isinstance(self._ask, Ask):
+            self._thoughts = Thoughts(await self._opened(server, self._ask), [tool.name for tool in self._ask.tools])
+        body = asking.body(self._ask, self._model, server.kind, self._context)
+        extras = server.accepted(self._model, body.extras)
+        try:
+            failure = await self._send(server, body.path, body.fields | extras)
+            blamed = self._blamed(failure, extras) if failure is not None else set()
+            if blamed:
+                server.refused.setdefault(self._model, set()).update(blamed)
+                extras = server.accepted(self._model, extras)
+                failure = await self._send(server, body.path, body.fields | extras)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            raise
+        except httpx.TimeoutException:
+            raise refusal.too_slow("did not answer") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            log.warning("Upstream %d: %s: %s", server.number, type(error).__name__, error)
+            raise refusal.broken("broke off before it answered") from None
+        if failure is not None:
+            raise failure
+
+    async def _send(self, server: Server, path: str, body: asking.Record) -> Failure | None:
+        """Opens the stream of the reply, or says why there is none."""
+        async with AsyncExitStack() as held:
+            held.enter_context(server.busy())
+            client = await held.enter_async_context(server.client(QUIET_SECONDS))
+            response = await held.enter_async_context(client.stream("POST", server.address(path), json=body))
+            if response.status_code != 200:
+                return await _failure(response, server)
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "text/event-stream" or response.headers.get("content-encoding", "identity") != "identity":
+                return refusal.broken("answered with something that is no stream of events")
+            self._server, self._response, self._held = server, response, held.pop_all()
+        return None
+
+    async def _opened(self, server: Server, ask: Ask) -> Opened:
+        """How thoughts are told in this server's text; found out, if that is not known."""
+        opened = server.opened(self._model, ask.thinking)
+        if opened == "unknown":
+            await asyncio.to_thread(server.read_template, self._model, ask.thinking)
+            opened = server.opened(self._model, ask.thinking)
+        if opened == "unknown":
+            server.try_out(self._model, ask.thinking)
+        # Behind a begun answer no thought is opened.
+        return opened if opened == "apart" or not ask.continues else "closed"
+
+    def _blamed(self, failure: Failure, extras: Mapping[str, Any]) -> set[str]:
+        """Those of the fields that we added that are refused. A wish of the asker's is not dropped without a word."""
+        message = failure.message.lower()
+        if failure.status not in (400, 422) or not any(word in message for word in ("chat_template", "thinking")):
+            return set()
+        blamed = {name for name in extras if name in message} or set(extras)
+        wished = isinstance(self._ask, Ask) and not self._ask.thinking
+        return {name for name in blamed if "budget" in name or not wished}
+
+    async def _deltas(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Delta, None]:
+        """Everything that comes, until the server says that it is over. Raises Failure where it does not."""
+        assert self._server is not None
+        events = Events()
+        while True:
+            try:
+                async with asyncio.timeout(QUIET_SECONDS if self._finish is None else END_SECONDS):
+                    chunk = await anext(chunks, None)
+            except (TimeoutError, httpx.TimeoutException):
+                if self._finish is not None:
+                    return
+                raise refusal.too_slow("did not go on") from None
+            except httpx.HTTPError as error:
+                log.warning("Upstream %d broke off: %s: %s", self._server.number, type(error).__name__, error)
+                chunk = None
+            if chunk is None:
+                if self._finish is None:
+                    raise refusal.broken("broke off in the middle of the reply")
+                return
+            for data in events.push(chunk):
+                if data == reading.DONE:
+                    self._finish = self._finish or "stop"
+                    return
+                yield reading.delta(data, self._server.secrets)
+
+    def _read(self, delta: Delta) -> list[Piece]:
+        if delta.usage is not None:
+            self._tally.told(delta.usage)
+        if delta.finish is not None:
+            self._finish = delta.finish
+        for call in delta.calls:
+            self._tally.add("answer", self._calls.push(call))
+        if self._thoughts is not None:
+            return self._counted(self._thoughts.push(delta.thought, delta.text, delta.tokens))
+        return self._counted([Piece("answer", delta.text, delta.tokens)] if delta.text or delta.tokens else [])
+
+    def _end(self) -> list[Piece]:
+        """The last pieces, and the reason."""
+        if self._finish not in (*_STOPPED, *_CUT):
+            raise refusal.broken(f"gave up the reply ({refusal.clean(str(self._finish), ())[:40]})")
+        # OpenAI's filter cuts an answer, for which the other APIs have no word of their own.
+        self.finish_reason = "length" if self._finish in _CUT else "stop"
+        if self._tally.estimated:
+            log.info("Upstream %d counts no tokens; they are estimated.", self._server.number if self._server else 0)
+        calls = self._calls.pieces()
+        if self._thoughts is None:
+            return calls
+        pieces = self._counted(self._thoughts.finish())
+        return pieces + self._thoughts.instead(self.finish_reason == "stop", bool(calls)) + calls
+
+    def _counted(self, pieces: list[Piece]) -> list[Piece]:
+        for piece in pieces:
+            if piece.kind != "tool":
+                self._tally.add(piece.kind, piece.text)
+        return pieces
+
+
+async def _failure(response: httpx.Response, server: Server) -> Failure:
+    """What a response says that is none of success."""
+    parts = bytearray()
+    async for chunk in response.aiter_raw():
+        parts += chunk
+        if len(parts) > ERROR_BYTES:
+            break
+    try:
+        body = reading.parse(bytes(parts))
+    except ValueError:
+        body = None
+    return refusal.of_status(response.status_code, body, response.headers.get("retry-after"), server.secrets)
