@@ -137,7 +137,7 @@ class Reply:
         if chunk.surplus:
             ending = "".join(piece.text for piece in pieces)[-chunk.surplus :]
             self.stop_string = next((stop for stop in self._params.stop if ending.startswith(stop)), None)
-        return _cut(pieces, chunk.surplus)
+        return _joined(_cut(pieces, chunk.surplus))
 
     def _pieces(self, events: Sequence[Event], kind: Literal["think", "answer"]) -> Iterator[Piece]:
         """The events as pieces; what is to be told of tokens goes along with the first, or alone."""
@@ -155,6 +155,17 @@ class Reply:
             chunk.logprobs[index],
             tuple((self._tokenizer.token_bytes(other), value) for other, value in top),
         )
+
+
+def _joined(pieces: list[Piece]) -> list[Piece]:
+    """Stretches of thought, or of answer, that follow each other are one: several tokens may come at a time."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        if joined and piece.kind != "tool" and piece.kind == joined[-1].kind:
+            last = joined.pop()
+            piece = Piece(piece.kind, last.text + piece.text, last.tokens + piece.tokens)
+        joined.append(piece)
+    return joined
 
 
 def _cut(pieces: list[Piece], surplus: int) -> list[Piece]:

@@ -11,7 +11,8 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 from denken.engine.engine import Engine
@@ -43,10 +44,16 @@ class _Listener:
     put: Callable[[Output | DenkenError], object]
     loop: asyncio.AbstractEventLoop | None = None
     request: int | None = None
+    begun: bool = False
     done: bool = False
 
 
 Delivery = tuple[_Listener, Output | DenkenError]
+
+# Waking an event loop costs both threads time, so that outputs for one wait for one another: this long for each
+# request that runs, and never longer than the second. A request's first output and its last go at once.
+GATHER_SECONDS = 0.001
+MOST_GATHER_SECONDS = 0.05
 
 
 class Stream:
@@ -65,6 +72,9 @@ class Stream:
         self._open = False
         self._why_closed = "The engine is not running; start its stream before sending requests."
         self._by_request: dict[int, _Listener] = {}
+        # Outputs that wait for others to come along, and when any last went.
+        self._held: dict[_Listener, list[Output]] = {}
+        self._handed_over = 0.0
         self._thread: threading.Thread | None = None
 
     def start(self) -> Stream:
@@ -99,7 +109,7 @@ class Stream:
     async def generate(
         self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True
     ) -> AsyncGenerator[Output, None]:
-        """The request's outputs as they come; the last one has a finish_reason.
+        """The request's outputs as they come, several in one where many requests run; the last has a finish_reason.
 
         Raises on the first iteration RequestError (see `Engine.check`) or OverloadedError, on any EngineError.
         To abort at a certain moment rather than when Python collects the iterator, use `contextlib.aclosing`.
@@ -109,10 +119,17 @@ class Stream:
         listener = self._submit(_Listener(list(prompt_ids), params, thinking, outputs.put_nowait, loop))
         try:
             while True:
-                output = _checked(await outputs.get())
-                yield output
-                if output.finish_reason is not None:
-                    return
+                items = [await outputs.get()]
+                while not outputs.empty():
+                    items.append(outputs.get_nowait())
+                error = items.pop() if isinstance(items[-1], DenkenError) else None
+                if items:
+                    output = _joined([_checked(item) for item in items])
+                    yield output
+                    if output.finish_reason is not None:
+                        return
+                if error is not None:
+                    _checked(error)
         finally:
             self._leave(listener)
 
@@ -184,7 +201,7 @@ class Stream:
         try:
             listener.request = self.engine.add(listener.prompt_ids, listener.params, thinking=listener.thinking)
         except DenkenError as error:
-            _deliver(self._end(listener, error))
+            self._end(listener, error)
         else:
             self._by_request[listener.request] = listener
 
@@ -195,30 +212,44 @@ class Stream:
             log.exception("A step of the engine failed; its requests are given up")
             self._fail_all(f"The engine failed during this request ({type(error).__name__}: {error}); send it again.")
             return
-        deliveries: list[Delivery] = []
+        due: list[_Listener] = []
         for output in outputs:
             listener = self._by_request.get(output.request)
             if listener is None or listener.done:
                 continue
+            self._held.setdefault(listener, []).append(output)
+            if output.finish_reason is not None or not listener.begun or listener.loop is None:
+                due.append(listener)
             if output.finish_reason is not None:
-                deliveries += self._end(listener, output)
-            else:
-                deliveries.append((listener, output))
+                listener.done = True
+                self._forget(listener)
+        self._hand_over(due)
+
+    def _hand_over(self, due: Iterable[_Listener]) -> None:
+        """Delivers what is held for those whose turn it is, and for everybody where enough time has passed."""
+        now = time.monotonic()
+        if now - self._handed_over >= min(GATHER_SECONDS * len(self._by_request), MOST_GATHER_SECONDS):
+            due, self._handed_over = list(self._held), now
+        deliveries: list[Delivery] = []
+        for listener in due:
+            listener.begun = True
+            deliveries += [(listener, output) for output in self._held.pop(listener, ())]
         for listener in _deliver(deliveries):
             self._drop(listener)
 
-    def _end(self, listener: _Listener, last: Output | DenkenError) -> list[Delivery]:
-        """Forgets a request; its last item is to be delivered, where anybody still listens."""
+    def _end(self, listener: _Listener, error: DenkenError) -> None:
+        """Delivers what is held for a request, and the error that it ends by; forgets it."""
+        held = self._held.pop(listener, [])
         self._forget(listener)
-        if listener.done:
-            return []
-        listener.done = True
-        return [(listener, last)]
+        if not listener.done:
+            listener.done = True
+            _deliver([*((listener, output) for output in held), (listener, error)])
 
     def _drop(self, listener: _Listener) -> None:
         if listener.request is not None:
             self.engine.abort(listener.request)
         listener.done = True
+        self._held.pop(listener, None)
         self._forget(listener)
 
     def _forget(self, listener: _Listener) -> None:
@@ -233,13 +264,30 @@ class Stream:
         for listener in listeners:
             if listener.request is not None:
                 self.engine.abort(listener.request)
-            _deliver(self._end(listener, EngineError(reason)))
+            self._end(listener, EngineError(reason))
 
 
 def _checked(item: Output | DenkenError) -> Output:
     if isinstance(item, DenkenError):
         raise item
     return item
+
+
+def _joined(outputs: list[Output]) -> Output:
+    """Outputs of one request that follow each other, as one."""
+    if len(outputs) == 1:
+        return outputs[0]
+    last = outputs[-1]
+    return Output(
+        last.request,
+        tuple(id for output in outputs for id in output.ids),
+        tuple(logprob for output in outputs for logprob in output.logprobs),
+        last.finish_reason,
+        last.cached_tokens,
+        tuple(top for output in outputs for top in output.top_logprobs),
+        last.surplus,
+        tuple(kept for output in outputs for kept in output.kept),
+    )
 
 
 def _deliver(deliveries: list[Delivery]) -> list[_Listener]:

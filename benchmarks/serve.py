@@ -1,0 +1,300 @@
+"""The server under load: is everybody's text their own, is everything given back, and what does serving cost?
+
+    make bench                                  # or: python benchmarks/serve.py
+    python benchmarks/serve.py --only speed canaries disconnects memory --requests 10000
+
+speed        32 clients that stream, beside the bare engine on the same prompts, in turns; the median of the rounds
+canaries     64 streams at once: none fails, each has the very text that it has alone, and nobody else's number
+disconnects  1,000 clients that hang up at random moments: no block of the cache and no place stays taken;
+             how long after a hang-up during a long prompt the slot is free
+memory       10,000 requests: how much the server's resident memory grows in every 1,000
+
+The clients are raw sockets in this process, and share the machine's cores with the server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from denken.assistant import Assistant, load
+from denken.chat.message import Message
+from denken.chat.template import render
+from denken.serve.app import create_app
+from denken.serve.listen import listen
+from denken.serve.server import server as server_of
+from denken.types import SamplingParams
+
+GREEDY = {"temperature": 0, "stream": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server listens. pid: its process."""
+
+    port: int
+    pid: int
+
+    @property
+    def resident_bytes(self) -> int:
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def processor_seconds(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def serving(threads: int) -> Iterator[Place]:
+    """`denken serve` in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "denken", "serve", "--port", "0", "--threads", str(threads), "--log", "json"]
+        environment = os.environ | {"HOME": folder, "XDG_DATA_HOME": folder, "OMP_NUM_THREADS": str(threads)}
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        ) as process:
+            try:
+                assert process.stdout is not None
+                line = process.stdout.readline()
+                yield Place(int(line.split("http://127.0.0.1:")[1].split()[0]), process.pid)
+            finally:
+                process.terminate()
+
+
+@contextmanager
+def serving_here(assistant: Assistant) -> Iterator[tuple[int, Any]]:
+    """A server in a thread of this process, so that its engine can be looked into; the port and its places."""
+    with closing(listen("127.0.0.1", 0)) as listener:
+        application = create_app(assistant)
+        running = server_of(application, application.state.places, grace=0)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1], application.state.places
+        running.should_exit = running.force_exit = True
+        thread.join(10)
+
+
+def request(port: int, question: str, **fields: object) -> bytes:
+    body = json.dumps({"messages": [{"role": "user", "content": question}], **fields}).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def ask(port: int, question: str, **fields: object) -> bytes:
+    """The whole response, unparsed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request(port, question, **fields))
+    try:
+        return await reader.read(-1)
+    finally:
+        writer.close()
+
+
+def said(response: bytes) -> tuple[str, int]:
+    """Thought and answer of a streamed response, and how many tokens they took."""
+    text, tokens = "", 0
+    assert response.startswith(b"HTTP/1.1 200"), response[:500]
+    assert b"data: [DONE]" in response, response[-500:]
+    for line in response.split(b"\n"):
+        if line.startswith(b"data: {"):
+            record = json.loads(line[6:])
+            assert "error" not in record, record
+            for choice in record["choices"]:
+                text += choice["delta"].get("reasoning_content") or choice["delta"].get("content") or ""
+            tokens = (record.get("usage") or {}).get("completion_tokens", tokens)
+    return text, tokens
+
+
+def questions(count: int, seed: int = 0) -> list[str]:
+    rng = random.Random(seed)
+    return [f"What is {rng.randrange(100, 1000)} times {rng.randrange(100, 1000)}?" for _ in range(count)]
+
+
+async def crowd(port: int, asked: list[str], at_once: int, **fields: object) -> list[bytes]:
+    places = asyncio.Semaphore(at_once)
+
+    async def one(question: str) -> bytes:
+        async with places:
+            return await ask(port, question, **fields)
+
+    return list(await asyncio.gather(*(one(question) for question in asked)))
+
+
+def speed(clients: int, rounds: int, threads: int) -> None:
+    """Tokens a second of the engine alone and behind HTTP; the same prompts, none of them remembered from before."""
+    usage = {"stream_options": {"include_usage": True}}
+    shares: list[float] = []
+    with load("bundled", threads=threads) as assistant, serving(threads) as place:
+        engine, alone, served, cost = assistant.engine, [], [], []
+        for round_ in range(rounds + 1):
+            asked = questions(clients, seed=round_)
+            prompts = [render([Message("user", q)], assistant.tokenizer, thinking=True).ids for q in asked]
+            began, worked = time.perf_counter(), time.process_time()
+            outs = engine(prompts, SamplingParams(temperature=0))
+            took, bare_work = time.perf_counter() - began, time.process_time() - worked
+            tokens = sum(len(out.ids) for out in outs)
+            began, worked = time.perf_counter(), place.processor_seconds
+            responses = asyncio.run(crowd(place.port, asked, clients, **GREEDY, **usage))
+            over_http, http_work = time.perf_counter() - began, place.processor_seconds - worked
+            assert sum(said(response)[1] for response in responses) == tokens
+            if round_:  # the first one warms up
+                alone.append(tokens / took)
+                served.append(tokens / over_http)
+                shares.append(took / over_http)
+                cost.append((http_work - bare_work) / tokens)
+    print(
+        f"speed: {clients} clients, {statistics.median(alone):,.0f} tokens/s alone, {statistics.median(served):,.0f} "
+        f"served, ratio {statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f} in {rounds} rounds); "
+        f"{statistics.median(cost) * 1e6:.0f} us of the server's processor time a token more than alone"
+    )
+
+
+def canaries(streams: int, threads: int) -> None:
+    asked = questions(streams, seed=7)
+    with serving(threads) as place:
+        alone = [said(asyncio.run(ask(place.port, question, **GREEDY)))[0] for question in asked]
+        together = [said(response)[0] for response in asyncio.run(crowd(place.port, asked, streams, **GREEDY))]
+    different = sum(one != other for one, other in zip(alone, together, strict=True))
+    print(f"canaries: {streams} streams at once, 0 failed, {different} with another text than alone")
+    if different:
+        sys.exit(1)
+
+
+def disconnects(count: int, threads: int) -> None:
+    rng = random.Random(3)
+    with load("bundled", threads=threads) as assistant, serving_here(assistant) as (port, places):
+        engine = assistant.engine
+        blocks = engine.free_blocks
+
+        async def hang_up(question: str) -> None:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            data = request(port, question, temperature=0, stream=rng.random() < 0.5)
+            writer.write(data if rng.random() < 0.9 else data[: rng.randrange(len(data))])
+            await asyncio.sleep(rng.expovariate(8))
+            writer.close() if rng.random() < 0.5 else writer.transport.abort()
+
+        async def all_of_them() -> None:
+            places_ = asyncio.Semaphore(48)
+
+            async def one(question: str) -> None:
+                async with places_:
+                    await hang_up(question)
+
+            await asyncio.gather(*(one(question) for question in questions(count, seed=5)))
+
+        asyncio.run(all_of_them())
+        until(lambda: places.taken == 0 and not engine.has_work)
+        print(
+            f"disconnects: {count}, {blocks - engine.free_blocks} blocks leaked, {places.taken} places taken, "
+            f"{engine.running + engine.waiting} requests left"
+        )
+        assert engine.free_blocks == blocks
+        seconds, steps = freed_after(assistant, port, places)
+        print(
+            f"disconnects: a slot is free {max(seconds) * 1000:.0f} ms after a hang-up at the most, "
+            f"{statistics.median(seconds) * 1000:.0f} ms in the median; a step of such a prompt takes "
+            f"{statistics.median(steps) * 1000:.0f} ms"
+        )
+
+
+def freed_after(assistant: Assistant, port: int, places: Any, count: int = 20) -> tuple[list[float], list[float]]:
+    """Seconds from hanging up to the slot being free, while a long prompt is read; and those of the steps meanwhile."""
+    import socket
+
+    engine, found, steps = assistant.engine, [], []
+    step = engine.step
+
+    def timed() -> Any:
+        began = time.perf_counter()
+        try:
+            return step()
+        finally:
+            steps.append(time.perf_counter() - began)
+
+    engine.step = timed  # type: ignore[method-assign]
+    for number in range(count):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            question = f"{number} What is 1 + 2? " * 130
+            connection.sendall(request(port, question, temperature=0, stream=bool(number % 2)))
+            until(lambda: engine.running > 0)
+        began = time.perf_counter()
+        until(lambda: places.taken == 0 and not engine.has_work)
+        found.append(time.perf_counter() - began)
+    engine.step = step  # type: ignore[method-assign]
+    return found, steps
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.001)
+
+
+def memory(count: int, threads: int) -> None:
+    with serving(threads) as place:
+        sizes = []
+        for thousand in range(count // 1000):
+            asked = questions(1000, seed=100 + thousand)
+            for response in asyncio.run(crowd(place.port, asked, 16, **GREEDY | {"max_tokens": 4})):
+                said(response)
+            sizes.append(place.resident_bytes / 2**20)
+            print(f"  {(thousand + 1) * 1000} requests: {sizes[-1]:.1f} MiB", flush=True)
+    grown = [after - before for before, after in zip(sizes[2:], sizes[3:], strict=False)]
+    if grown:
+        print(
+            f"memory: {count} requests, {statistics.mean(grown):+.2f} MiB in every 1,000 after the first 3,000 "
+            f"({min(grown):+.2f} to {max(grown):+.2f})"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = ["speed", "canaries", "disconnects", "memory"]
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--streams", type=int, default=64)
+    parser.add_argument("--hang-ups", type=int, default=1000)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    print(
+        f"the bundled model, {given.threads} threads; torch {torch.__version__}, {platform.machine()}, {date.today()}"
+    )
+    if "speed" in given.only:
+        speed(given.clients, given.rounds, given.threads)
+    if "canaries" in given.only:
+        canaries(given.streams, given.threads)
+    if "disconnects" in given.only:
+        disconnects(given.hang_ups, given.threads)
+    if "memory" in given.only:
+        memory(given.requests, given.threads)
+
+
+if __name__ == "__main__":
+    main()
