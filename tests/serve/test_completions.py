@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from denken.serve.app import create_app
-from denken.serve.speaker import Piece
+from denken.serve.speaker import Piece, TokenLogprob
 
 
 def records(response) -> list:
@@ -359,6 +359,27 @@ def test_logprobs_are_json_also_where_a_token_is_impossible(ask):
     streamed = records(ask(logprobs=True, top_logprobs=2, stream=True))
     assert streamed[1]["choices"][0]["logprobs"]["reasoning_content"][0]["token"] == "x"
     assert all(chunk["choices"][0]["logprobs"]["content"] == [] for chunk in streamed[1:3])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_logprobs_of_an_answer_spell_the_answer(ask, speaker, stream):
+    """The line breaks between thought and answer belong to the format, and half a character to the next piece."""
+
+    def token(text: bytes) -> TokenLogprob:
+        return TokenLogprob(text, -1.0)
+
+    speaker.pieces = [
+        Piece("think", "Hm.", (token(b"Hm."),)),
+        Piece("answer", "", (token(b"\n\n"),)),
+        Piece("answer", "", (token(b"\xc3"),)),
+        Piece("answer", "ü", (token(b"\xbc"),)),
+        Piece("answer", "", (token(b"\n"),)),
+        Piece("answer", "\nb", (token(b"b"),)),
+    ]
+    response = ask(logprobs=True, stream=stream)
+    choices = [chunk["choices"][0] for chunk in records(response)] if stream else response.json()["choices"]
+    tokens = [token for choice in choices for token in (choice["logprobs"] or {}).get("content", [])]
+    assert b"".join(bytes(token["bytes"]) for token in tokens).decode() == "ü\nb"
 
 
 def test_an_error_on_the_way_ends_the_stream_without_its_details(ask, speaker):

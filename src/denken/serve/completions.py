@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from itertools import dropwhile
 
 from denken.serve import sse
 from denken.serve.fields import seeds
 from denken.serve.schemas import ChatRequest
-from denken.serve.speaker import Ask, Reply, Speaker, TokenLogprob
+from denken.serve.speaker import Ask, Piece, Reply, Speaker, TokenLogprob
 from denken.serve.turn import Record, Turn, usage_record
 
 
@@ -51,7 +52,7 @@ class Chat:
     async def whole(self, turn: Turn) -> Record:
         """One `chat.completion`."""
         told = [Told() for _ in turn.replies]
-        async with aclosing(turn.pieces()) as pieces:
+        async with aclosing(spoken(turn)) as pieces:
             async for number, piece in pieces:
                 one = told[number]
                 if piece.kind == "think":
@@ -79,7 +80,7 @@ class Chat:
         calls = [0] * len(turn.replies)
         for number in range(len(turn.replies)):
             yield chunk(number, {"role": "assistant", "content": ""})
-        async with aclosing(turn.pieces()) as pieces:
+        async with aclosing(spoken(turn)) as pieces:
             async for number, piece in pieces:
                 if piece.kind == "tool":
                     call = call_record(turn, number, calls[number], piece.name, piece.text)
@@ -114,6 +115,24 @@ class Chat:
             }
         reason = finish(reply, len(told.calls))
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason}
+
+
+async def spoken(turn: Turn) -> AsyncGenerator[tuple[int, Piece], None]:
+    """The pieces, without the tokens of the line breaks that stand between a thought and its answer as its format."""
+    waiting: list[tuple[TokenLogprob, ...] | None] = [()] * len(turn.replies)
+    async with aclosing(turn.pieces()) as pieces:
+        async for number, piece in pieces:
+            before = waiting[number]
+            if piece.kind == "answer" and before is not None:
+                if not piece.text:
+                    waiting[number] = before + piece.tokens
+                    continue
+                waiting[number] = None
+                tokens = before + piece.tokens
+                if not piece.text.startswith("\n"):
+                    tokens = tuple(dropwhile(lambda token: not token.token.strip(b"\n"), tokens))
+                piece = replace(piece, tokens=tokens)
+            yield number, piece
 
 
 def finish(reply: Reply, calls: int) -> str:
