@@ -24,16 +24,17 @@ from denken.serve.desk import Desk, OpenDesk
 from denken.serve.failure import Failure
 from denken.serve.guard import LOOPBACK, Guard
 from denken.serve.logs import Logged
-from denken.serve.metrics import Measured, Metrics
 from denken.serve.messages import BASES, Messages
 from denken.serve.messages_schemas import MessagesRequest
+from denken.serve.metrics import Measured, Metrics
 from denken.serve.places import Places
 from denken.serve.responses import Responses
 from denken.serve.responses_schemas import ResponsesRequest
 from denken.serve.schemas import ChatRequest
 from denken.serve.speaker import ContextFull, Speaker
 from denken.serve.texts import TextRequest, Texts
-from denken.serve.turn import Counter, Dialect, HungUp
+from denken.serve.turn import Counter, Dialect, HungUp, Record
+from denken.serve.upstream.speaker import is_upstream, report
 
 # More replies than this at once are answered with 503: each holds memory, and all would be slow.
 MAX_REPLIES = 64
@@ -57,8 +58,9 @@ def create_app(
     host: the address that it is bound to; it and `allow_hosts` are the names it answers to, besides the loopback's.
     desk: who lets in and writes down; nobody, if absent.
     """
-    # FastAPI's own documentation pages load scripts from elsewhere, which the page policy forbids.
-    app = FastAPI(title="denken", docs_url=None, redoc_url=None)
+    # FastAPI's own documentation pages load scripts from elsewhere, which the page policy forbids; and its description
+    # of the API would need no key.
+    app = FastAPI(title="denken", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(
         Guard,
         hosts=LOOPBACK | {_as_in_url(host), *allow_hosts},
@@ -78,16 +80,20 @@ def create_app(
     messages.add_routes(api, counter)
     streams.add_routes(api, counter.streams)
     usage.add_routes(api, counter)
+    api.add_api_route("/openapi.json", lambda: app.openapi(), methods=["GET"], include_in_schema=False)
     metrics.add_routes(api)
     app.include_router(api)
 
     app.state.places = counter.places
 
-    async def health(response: Response) -> dict[str, str]:
-        if counter.places.closed:  # a proxy is to send new requests elsewhere
-            response.status_code = 503
+    async def health(response: Response) -> Record:
+        upstreams = report(speakers)
         status = "stopping" if counter.places.closed else "ok"
-        return {"status": status, "model": counter.default.name}
+        if upstreams and not any(server["up"] for server in upstreams) and all(map(is_upstream, speakers)):
+            status = "no upstream answers"
+        if status != "ok":  # a proxy is to send new requests elsewhere
+            response.status_code = 503
+        return {"status": status, "model": counter.default.name} | ({"upstreams": upstreams} if upstreams else {})
 
     app.add_api_route("/health", health, methods=["GET"])
     return app

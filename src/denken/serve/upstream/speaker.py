@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -15,7 +15,7 @@ import httpx
 
 from denken.errors import RequestError
 from denken.serve.failure import Failure
-from denken.serve.speaker import Ask, Piece, TextAsk, Usage
+from denken.serve.speaker import Ask, Piece, Speaker, TextAsk, Usage
 from denken.serve.upstream import asking, reading, refusal, tally
 from denken.serve.upstream.pool import Pool
 from denken.serve.upstream.reading import Calls, Delta, Events
@@ -39,16 +39,16 @@ class Upstream:
     """One model of the pool; safe to use from several threads, as every `Speaker`."""
 
     def __init__(self, name: str, pool: Pool):
-        self.name, self._pool = name, pool
+        self.name, self.pool = name, pool
         self.defaults: SamplingParams = asking.DEFAULTS
 
     @property
     def created(self) -> int:
-        return self._pool.offer(self.name).created
+        return self.pool.offer(self.name).created
 
     @property
     def context(self) -> int:
-        return self._pool.offer(self.name).context or self._pool.context
+        return self.pool.offer(self.name).context or self.pool.context
 
     def reply(self, ask: Ask) -> UpstreamReply:
         """What is wrong with it is known to the server alone, but for this."""
@@ -62,19 +62,30 @@ class Upstream:
     def count(self, ask: Ask) -> int:
         """As the server counts, where it does; about, where it does not, and where tools belong to the prompt."""
         if not ask.tools:
-            for server in self._pool.servers:
+            for server in self.pool.servers:
                 if server.up and self.name in server.offers:
                     counted = server.count(ask.messages, self.name, ask.thinking)
                     if counted is not None:
                         return counted
         return tally.prompt_tokens(ask)
 
-    def upstreams(self) -> list[dict[str, object]]:
-        """The pool's servers, for /health."""
-        return self._pool.status()
-
     def _reply(self, ask: Ask | TextAsk) -> UpstreamReply:
-        return UpstreamReply(ask, self.name, self._pool, self.context)
+        return UpstreamReply(ask, self.name, self.pool, self.context)
+
+
+def speakers(pool: Pool) -> list[Upstream]:
+    """One for each model that is served."""
+    return [Upstream(name, pool) for name in pool.names]
+
+
+def is_upstream(speaker: Speaker) -> bool:
+    return isinstance(speaker, Upstream)
+
+
+def report(speakers: Iterable[Speaker]) -> list[dict[str, Any]]:
+    """For /health: every server that answers for any of the speakers."""
+    pools = dict.fromkeys(speaker.pool for speaker in speakers if isinstance(speaker, Upstream))
+    return [server for pool in pools for server in pool.status()]
 
 
 class UpstreamReply:
