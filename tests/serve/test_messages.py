@@ -129,15 +129,26 @@ def test_calls_have_their_input_as_an_object(send, speaker):
 
 
 @pytest.mark.parametrize(
-    ("reason", "stop", "expected"),
-    [("length", None, "max_tokens"), ("stop", "END", "stop_sequence"), ("stop", None, "end_turn")],
+    ("reason", "stop", "most", "expected"),
+    [
+        ("length", None, 5, "max_tokens"),
+        ("length", None, 6, "model_context_window_exceeded"),
+        ("stop", "END", 6, "stop_sequence"),
+        ("stop", None, 6, "end_turn"),
+    ],
 )
-def test_the_reason_it_stopped_is_said(send, speaker, reason, stop, expected):
+def test_the_reason_it_stopped_is_said(send, speaker, reason, stop, most, expected):
     speaker.reason, speaker.stop_string = reason, stop
-    message = read(send(stop_sequences=["END", "FIN"]))
+    message = read(send(stop_sequences=["END", "FIN"], max_tokens=most))
     assert (message.stop_reason, message.stop_sequence) == (expected, stop)
-    delta = events(send(stream=True))[-2].delta
+    delta = events(send(stream=True, max_tokens=most))[-2].delta
     assert (delta.stop_reason, delta.stop_sequence) == (expected, stop)
+
+
+@pytest.mark.parametrize(("given", "limit"), [(999, 999), (1000, None), (64_000, None)])
+def test_a_limit_beyond_the_context_is_the_contexts(send, speaker, given, limit):
+    read(send(max_tokens=given))
+    assert speaker.asks[-1].params.max_tokens == limit
 
 
 def test_a_reply_that_says_nothing_has_an_empty_text(send, speaker):

@@ -53,7 +53,7 @@ class Messages:
             async for _, piece in pieces:
                 writer.take(piece)
         writer.finish()
-        return _message(turn) | {"content": writer.blocks} | _ending(turn.replies[0], writer)
+        return _message(turn) | {"content": writer.blocks} | self._ending(turn.replies[0], writer)
 
     async def events(self, turn: Turn) -> AsyncGenerator[sse.Event, None]:
         """Nothing is sent before the first piece: only then is it known how much of the prompt was cached."""
@@ -66,7 +66,7 @@ class Messages:
                     begun, records = True, [*_start(turn), *records]
                 for record in records:
                     yield _event(record)
-        ending = {"delta": _ending(turn.replies[0], writer), "usage": usage_record(turn)}
+        ending = {"delta": self._ending(turn.replies[0], writer), "usage": usage_record(turn)}
         rest = [*writer.finish(), {"type": "message_delta", **ending}, {"type": "message_stop"}]
         for record in rest if begun else [*_start(turn), *rest]:
             yield _event(record)
@@ -77,6 +77,18 @@ class Messages:
         if thinking is None or thinking.type == "disabled":
             return "hidden"
         return "empty" if thinking.display == "omitted" else "whole"
+
+    def _ending(self, reply: Reply, writer: Writer) -> Record:
+        """Why it ended: cut by the request's limit or the model's, at a stop string, with calls, or by itself."""
+        stop = None
+        if reply.finish_reason == "length":
+            tokens = reply.usage.thought_tokens + reply.usage.answer_tokens
+            reason = "max_tokens" if tokens >= self.request.max_tokens else "model_context_window_exceeded"
+        elif reply.stop_string is not None:
+            reason, stop = "stop_sequence", reply.stop_string
+        else:
+            reason = "tool_use" if writer.called else "end_turn"
+        return {"stop_reason": reason, "stop_sequence": stop}
 
 
 @dataclass(slots=True)
@@ -189,16 +201,6 @@ def _message(turn: Turn) -> Record:
 
 def _start(turn: Turn) -> list[Record]:
     return [{"type": "message_start", "message": _message(turn)}, {"type": "ping"}]
-
-
-def _ending(reply: Reply, writer: Writer) -> Record:
-    if reply.finish_reason == "length":
-        reason = "max_tokens"
-    elif reply.stop_string is not None:
-        return {"stop_reason": "stop_sequence", "stop_sequence": reply.stop_string}
-    else:
-        reason = "tool_use" if writer.called else "end_turn"
-    return {"stop_reason": reason, "stop_sequence": None}
 
 
 def _event(record: Record) -> sse.Event:

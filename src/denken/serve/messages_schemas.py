@@ -35,7 +35,6 @@ MAX_STOPS = 16
 UNSUPPORTED: dict[str, tuple[tuple[object, ...], str]] = {
     "mcp_servers": ((None, []), "MCP servers are not called from here; call them yourself, and offer their tools."),
     "container": ((None,), "There are no containers here; leave container out."),
-    "context_management": ((None,), "Conversations are not edited here; send fewer messages."),
 }
 
 
@@ -128,14 +127,14 @@ def _text(content: str | Sequence[Block]) -> str:
     return "\n\n".join(block.text for block in content if isinstance(block, TextBlock))
 
 
-class Said(Lenient):
+class BlockMessage(Lenient):
     """One message, in which several blocks may be said at once."""
 
     role: Literal["user", "assistant", "system"]
     content: Text | Annotated[list[Block], Field(max_length=MAX_PARTS)]
 
     @model_validator(mode="after")
-    def _check_blocks(self) -> Said:
+    def _check_blocks(self) -> BlockMessage:
         for block in self.content:
             if isinstance(block, CallBlock | ThinkingBlock) and self.role != "assistant":
                 raise ValueError(f"a block of type {block.type} can only be in a message of the assistant")
@@ -210,7 +209,7 @@ class ToolChoice(Lenient):
         return self
 
 
-class Thinking(schemas.Thinking):
+class ShownThinking(schemas.Thinking):
     """display: omitted sends the thought's block without its text."""
 
     display: Literal["summarized", "omitted"] | None = None
@@ -232,15 +231,14 @@ class CountRequest(Lenient):
 
     model: Text | None = Field(default=None, max_length=256)
     system: Texts | None = None
-    messages: Annotated[list[Said], Field(min_length=1, max_length=MAX_MESSAGES)]
-    thinking: Thinking | None = None
+    messages: Annotated[list[BlockMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    thinking: ShownThinking | None = None
     tools: Annotated[list[OfferedTool], Field(max_length=MAX_TOOLS), BeforeValidator(_custom_only)] | None = None
     tool_choice: ToolChoice | None = None
     output_config: OutputConfig | None = None
 
     mcp_servers: Any = None
     container: Any = None
-    context_management: Any = None
 
     @field_validator(*UNSUPPORTED, mode="before")
     @classmethod
@@ -252,7 +250,7 @@ class CountRequest(Lenient):
 
     @field_validator("messages")
     @classmethod
-    def _check_messages(cls, value: list[Said]) -> list[Said]:
+    def _check_messages(cls, value: list[BlockMessage]) -> list[BlockMessage]:
         check(_messages(value))
         return value
 
@@ -328,12 +326,13 @@ class MessagesRequest(CountRequest):
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_k": self.top_k,
-            "max_tokens": self.max_tokens,
+            # It has to be given, and many give what larger models could say: then the context is the limit.
+            "max_tokens": self.max_tokens if self.max_tokens < context else None,
             "stop": tuple(self.stop_sequences or ()) or None,
             "thinking_budget": budget,
         }
         return changed(defaults, given)
 
 
-def _messages(said: Sequence[Said]) -> list[ChatMessage]:
+def _messages(said: Sequence[BlockMessage]) -> list[ChatMessage]:
     return [message for one in said for message in one.as_messages()]

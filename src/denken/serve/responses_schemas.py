@@ -43,7 +43,6 @@ UNSUPPORTED: dict[str, tuple[tuple[object, ...], str]] = {
     "conversation": ((None,), "Conversations are not stored here; send the earlier items as input."),
     "prompt": ((None,), "Prompts are not stored here; send the text as instructions and input."),
     "background": ((None, False), "Responses are not stored here, so that none can be fetched later; use stream."),
-    "context_management": ((None, []), "Conversations are not compacted here; send fewer items."),
 }
 
 
@@ -86,7 +85,7 @@ def _text(content: str | Sequence[Part]) -> str:
     return content if isinstance(content, str) else "".join(part.text or part.refusal for part in content)
 
 
-class Said(Lenient):
+class MessageItem(Lenient):
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
     content: Content
@@ -116,9 +115,14 @@ class Thought(Lenient):
     content: Annotated[list[ThoughtPart], Field(max_length=MAX_PARTS)] | None = None
 
 
-ITEMS = {"message": "Said", "function_call": "CallItem", "function_call_output": "OutputItem", "reasoning": "Thought"}
+ITEMS = {
+    "message": "MessageItem",
+    "function_call": "CallItem",
+    "function_call_output": "OutputItem",
+    "reasoning": "Thought",
+}
 Item = Annotated[
-    Annotated[Said, Tag("Said")]
+    Annotated[MessageItem, Tag("MessageItem")]
     | Annotated[CallItem, Tag("CallItem")]
     | Annotated[OutputItem, Tag("OutputItem")]
     | Annotated[Thought, Tag("Thought")],
@@ -228,7 +232,6 @@ class ResponsesRequest(Lenient):
     conversation: Any = None
     prompt: Any = None
     background: Any = None
-    context_management: Any = None
 
     @field_validator(*UNSUPPORTED, mode="before")
     @classmethod
@@ -312,11 +315,11 @@ def _boxed(named: FlatNamed) -> NamedChoice:
     return NamedChoice(type="function", function=Named(name=named.name))
 
 
-def messages(items: Sequence[Said | CallItem | OutputItem | Thought]) -> list[ChatMessage]:
+def messages(items: Sequence[MessageItem | CallItem | OutputItem | Thought]) -> list[ChatMessage]:
     """Items as messages: a thought, what was said after it and the calls after that are one message of the assistant.
 
     >>> call = CallItem(type="function_call", call_id="1", name="now", arguments="{}")
-    >>> [message] = messages([Thought(type="reasoning"), Said(role="assistant", content="Let me see."), call])
+    >>> [message] = messages([Thought(type="reasoning"), MessageItem(role="assistant", content="Let me see."), call])
     >>> message.text, message.tool_calls[0].function.name
     ('Let me see.', 'now')
     """
@@ -328,7 +331,7 @@ def messages(items: Sequence[Said | CallItem | OutputItem | Thought]) -> list[Ch
             turn.thought = (turn.thought or "") + "".join(part.text for part in item.content or ())
         elif isinstance(item, CallItem):
             turn.calls.append(Call(id=item.call_id, function=Called(name=item.name, arguments=item.arguments)))
-        elif isinstance(item, Said) and item.role == "assistant":
+        elif isinstance(item, MessageItem) and item.role == "assistant":
             done += turn.end() if turn.spoke else ()
             turn.text = _text(item.content)
         else:
@@ -337,7 +340,7 @@ def messages(items: Sequence[Said | CallItem | OutputItem | Thought]) -> list[Ch
     return [*done, *turn.end()]
 
 
-def _other(item: Said | OutputItem) -> ChatMessage:
+def _other(item: MessageItem | OutputItem) -> ChatMessage:
     if isinstance(item, OutputItem):
         return ChatMessage(role="tool", tool_call_id=item.call_id, content=_text(item.output))
     return ChatMessage(role=item.role, content=_text(item.content))
