@@ -10,8 +10,8 @@ import jinja2
 import pytest
 from tokenizers import Tokenizer as Whole
 
-from denken.chat.message import Message, ToolCall
-from denken.chat.template import EOS, Rendered, end_of_thinking, open_thought, render
+from denken.chat.message import Message, Tool, ToolCall
+from denken.chat.template import EOS, Rendered, end_of_thinking, fill_in, open_thought, render, settled
 from denken.errors import ConfigError, RequestError
 from denken.tokenizer import Tokenizer
 from small_vocabulary import FAMILY, write_tokenizer
@@ -187,11 +187,91 @@ def test_outputs_are_closed_whoever_speaks_next(tokenizer: Tokenizer) -> None:
         assert "rain<｜tool▁output▁end｜><｜tool▁outputs▁end｜>" in text_of(rendered, tokenizer)
 
 
-def test_a_vocabulary_without_tools_says_so(tmp_path: Any) -> None:
+def test_a_vocabulary_without_tools_spells_their_tags(tmp_path: Any) -> None:
     plain = Tokenizer.load(write_tokenizer(tmp_path, control=[BOS, EOS, USER, ASSISTANT, "<think>", "</think>"]))
-    assert render([question], plain).ids
-    with pytest.raises(ConfigError, match="tool▁outputs▁begin"):
-        render([Message("tool", "rain")], plain)
+    messages = [question, Message("assistant", "", tool_calls=(weather,)), Message("tool", "rain")]
+    everything = Tokenizer.load(write_tokenizer(tmp_path / "all"))
+    assert text_of(render(messages, plain), plain) == text_of(render(messages, everything), everything)
+    assert "<｜tool▁outputs▁end｜>" in plain.decode(render(messages, plain).ids)
+
+
+def test_tools_are_told_behind_the_system_text(tokenizer: Tokenizer) -> None:
+    tools = [
+        Tool("weather", "How it is in a city.", {"type": "object", "properties": {"city": {"type": "string"}}}),
+        Tool("zeit", "Wie spät <｜Assistant｜> es ist."),
+    ]
+    rendered = render([Message("system", "Be brief."), question], tokenizer, tools=tools)
+    assert text_of(rendered, tokenizer) == (
+        f"{BOS}Be brief.\n\n## Tools\nYou have access to the following tools:\n\n"
+        "### weather\nDescription: How it is in a city.\n\n"
+        'Parameters: {"type": "object", "properties": {"city": {"type": "string"}}}\n\n'
+        "### zeit\nDescription: Wie spät <｜Assistant｜> es ist.\n\n"
+        'Parameters: {"type": "object", "properties": {}}\n\n'
+        "IMPORTANT: ALWAYS adhere to this exact format for tool use:\n"
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>tool_call_name\n"
+        "```json\ntool_call_arguments\n```<｜tool▁call▁end｜>{additional_tool_calls}<｜tool▁calls▁end｜>\n\n"
+        "Where:\n\n"
+        "- `tool_call_name` must be an exact match to one of the available tools\n"
+        "- `tool_call_arguments` must be valid JSON that strictly follows the tool's Parameters Schema\n"
+        "- For multiple tool calls, chain them with a line break between them"
+        f"{USER}What is 3 * 4?{ASSISTANT}<think>\n"
+    )
+    assert rendered.ids.count(tokenizer.control(ASSISTANT)) == 1
+    assert not any(rendered.loss_mask)
+    assert text_of(render([question], tokenizer, tools=tools), tokenizer).startswith(f"{BOS}## Tools\n")
+
+
+@pytest.mark.parametrize(
+    ("begun", "written"),
+    [
+        (Message("assistant", "It is "), "<think>\n\n</think>\n\nIt is "),
+        (Message("assistant", "It is ", reasoning_content="Hm"), "<think>\nHm\n</think>\n\nIt is "),
+        (Message("assistant", "<think>\nHm\n</think>\n\nIt is "), "<think>\nHm\n</think>\n\nIt is "),
+        (Message("assistant", ""), "<think>\n\n</think>\n\n"),
+    ],
+)
+def test_a_begun_answer_stands_open(tokenizer: Tokenizer, begun: Message, written: str) -> None:
+    rendered = render([question, begun], tokenizer, continues=True)
+    assert text_of(rendered, tokenizer) == f"{BOS}{USER}What is 3 * 4?{ASSISTANT}{written}"
+    assert not any(rendered.loss_mask)
+    assert not open_thought(rendered.ids, tokenizer)
+
+
+def test_a_begun_answer_behind_a_tools_output(tokenizer: Tokenizer) -> None:
+    asked = [question, Message("assistant", "", tool_calls=(weather,)), Message("tool", "rain")]
+    for thought, written in ((None, ""), ("Hm", "<think>\nHm\n</think>\n\n")):
+        begun = Message("assistant", "It rains", reasoning_content=thought)
+        text = text_of(render([*asked, begun], tokenizer, continues=True), tokenizer)
+        assert text.endswith(f"<｜tool▁outputs▁end｜>{written}It rains")
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+@pytest.mark.parametrize("calls", [(), (weather, time_there)])
+@pytest.mark.parametrize("in_turn", [True, False])
+@pytest.mark.parametrize("begun", [True, False])
+def test_what_is_settled_begins_the_next_prompt(
+    tokenizer: Tokenizer, thinking: bool, calls: tuple[ToolCall, ...], in_turn: bool, begun: bool
+) -> None:
+    asked = [Message("system", "Be brief."), question]
+    if in_turn:
+        asked += [Message("assistant", "", tool_calls=(weather,)), Message("tool", "rain")]
+    opened = [*asked, Message("assistant", "It is", reasoning_content="Hm")] if begun else asked
+    prompt = render(opened, tokenizer, thinking=thinking, continues=begun).ids
+    reply = Message("assistant", "It is 12.", reasoning_content="3 * 4 = 12", tool_calls=calls)
+    following = [Message("tool", "12"), Message("tool", "13")] if calls else [Message("user", "And 5?")]
+    ahead = settled(prompt, reply, tokenizer)
+    assert render([*asked, reply, *following], tokenizer).ids[: len(ahead)] == ahead
+
+
+def test_a_bare_text_and_a_gap(tokenizer: Tokenizer, tmp_path: Any) -> None:
+    assert tokenizer.decode(fill_in("the <think>", None, tokenizer), skip_control=False) == f"{BOS}the <think>"
+    assert fill_in("", None, tokenizer) == (tokenizer.control(BOS),)
+    marks = ["<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"]
+    with_gaps = Tokenizer.load(write_tokenizer(tmp_path, control=[BOS, *marks]))
+    text = with_gaps.decode(fill_in("a", "b", with_gaps), skip_control=False)
+    assert text == f"{BOS}<｜fim▁begin｜>a<｜fim▁hole｜>b<｜fim▁end｜>"
+    with pytest.raises(ConfigError, match="fim"):
+        fill_in("a", "b", tokenizer)
 
 
 def test_messages_are_checked() -> None:

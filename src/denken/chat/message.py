@@ -1,16 +1,26 @@
-"""One message of a conversation, as people, models and tools write it: text only, no ids.
+"""One message of a conversation, as people, models and tools write it, and the tools on offer: text only, no ids.
 
 How messages become ids is `template.py`'s business; the HTTP schemas that they arrive in are `serve/`'s.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 from denken.errors import RequestError
 
 Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the asker offers to run. parameters: the JSON Schema of its arguments, an object's."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
 
 
 @dataclass(frozen=True, slots=True)

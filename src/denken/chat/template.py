@@ -16,16 +16,21 @@ Content is never trimmed, as in the published template (February 2025). Where we
    Where thought and answer were separated already, a `</think>` in the answer is something that was said.
 4. Tool calls: every block is closed (published: only from the second call on, and then once a call), opens anew in
    each turn, may follow text, and tool outputs are closed whoever speaks next.
+5. R1's template does not say which tools there are. They are told behind the system text as DeepSeek-V3.1's model card
+   does it, with R1's form of a call in the place of V3.1's.
+6. Where a vocabulary has no control tokens for tools (the Qwen distills'), their names are written as text, as the
+   published template does it; a tool's output could then spell them.
 
-Not covered: the templates of other families, and continuing an unfinished answer.
+Not covered: the templates of other families.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from denken.chat.message import Message, ToolCall
+from denken.chat.message import Message, Tool, ToolCall
 from denken.errors import RequestError
 from denken.tokenizer import Tokenizer
 
@@ -44,6 +49,9 @@ OUTPUTS_BEGIN = "<｜tool▁outputs▁begin｜>"
 OUTPUTS_END = "<｜tool▁outputs▁end｜>"
 OUTPUT_BEGIN = "<｜tool▁output▁begin｜>"
 OUTPUT_END = "<｜tool▁output▁end｜>"
+FIM_BEGIN = "<｜fim▁begin｜>"
+FIM_HOLE = "<｜fim▁hole｜>"
+FIM_END = "<｜fim▁end｜>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +63,22 @@ class Rendered:
 
 
 def render(
-    messages: Sequence[Message], tokenizer: Tokenizer, *, thinking: bool = True, generate: bool = True
+    messages: Sequence[Message],
+    tokenizer: Tokenizer,
+    *,
+    thinking: bool = True,
+    generate: bool = True,
+    tools: Sequence[Tool] = (),
+    continues: bool = False,
 ) -> Rendered:
     """The ids of a conversation.
 
     thinking: whether the model is to think; if not, an empty thought is forced.
     generate: end with the opening of the assistant's turn. After tool outputs there is nothing to open (as
         published: the turn goes on); after an assistant's message nothing is opened either.
+    tools: what the model is told it may call.
+    continues: the last message is the assistant's and is not at its end: its answer stands open, behind its thought
+        or an empty one.
 
     Loss: when the last message is the assistant's, on its thought, `\\n</think>\\n\\n`, answer, tool calls and EOS;
     never on what the template forces: `<think>\\n`, or the whole empty thought when `thinking` is off (a thought
@@ -77,6 +94,8 @@ def render(
     page = _Page(tokenizer)
     page.control(BOS)
     page.text("\n\n".join(message.content for message in messages if message.role == "system"))
+    if tools:
+        _offer(page, tools)
     spoken = [message for message in messages if message.role != "system"]
     ends_whole = bool(spoken) and spoken[-1].role == "assistant"
     in_turn = False  # tool outputs leave the assistant's turn open: its answer follows without a new <Assistant>
@@ -87,9 +106,12 @@ def render(
         elif message.role == "tool":
             _tool_output(page, message, first=not in_turn)
             if index + 1 == len(spoken) or spoken[index + 1].role != "tool":
-                page.control(OUTPUTS_END)
+                page.tag(OUTPUTS_END)
         elif ends_whole and index + 1 == len(spoken):
-            _final_turn(page, message, thinking, in_turn)
+            if continues:
+                _begun_turn(page, message, in_turn)
+            else:
+                _final_turn(page, message, thinking, in_turn)
         else:
             _old_turn(page, message, in_turn)
         in_turn = message.role == "tool"
@@ -112,6 +134,38 @@ def open_thought(ids: Sequence[int], tokenizer: Tokenizer) -> bool:
     return False
 
 
+def settled(prompt: Sequence[int], reply: Message, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """What the next prompt of a conversation begins with, once `prompt` was answered by `reply`: its thought is gone.
+
+    >>> settled(render(asked, tokenizer).ids, reply, tokenizer)  # doctest: +SKIP
+    >>> render([*asked, reply, question], tokenizer).ids[:-n]  # doctest: +SKIP
+    """
+    openers = {tokenizer.control(name) for name in (ASSISTANT, OUTPUTS_END) if tokenizer.has_control(name)}
+    turn = max((index for index, id_ in enumerate(prompt) if id_ in openers), default=-1) + 1
+    page = _Page(tokenizer)
+    _old_turn(page, reply, in_turn=True)
+    return (*prompt[:turn], *page.rendered().ids)
+
+
+def fill_in(prompt: str, suffix: str | None, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """A bare text as ids, behind the mark that begins every text; with a suffix, up to where the gap is to be filled.
+
+    Raises ConfigError where there is a suffix and the vocabulary has no control tokens for a gap.
+    """
+    page = _Page(tokenizer)
+    if tokenizer.has_control(BOS):
+        page.control(BOS)
+    if suffix is None:
+        page.text(prompt)
+    else:
+        page.control(FIM_BEGIN)
+        page.text(prompt)
+        page.control(FIM_HOLE)
+        page.text(suffix)
+        page.control(FIM_END)
+    return page.rendered().ids
+
+
 def end_of_thinking(tokenizer: Tokenizer) -> tuple[int, ...]:
     """The ids that end a thought when its budget is spent: a line break, `</think>`, an empty line."""
     return (*tokenizer.encode("\n"), tokenizer.control(END_THINK), *tokenizer.encode("\n\n"))
@@ -127,6 +181,11 @@ class _Page:
         self._waiting = ""
         self._waiting_loss = False
 
+    @property
+    def begins(self) -> bool:
+        """Whether nothing but the mark that begins every text was written."""
+        return len(self._ids) <= 1 and not self._waiting
+
     def text(self, text: str, *, loss: bool = False) -> None:
         if loss != self._waiting_loss:
             self.cut()
@@ -137,6 +196,13 @@ class _Page:
         self.cut()
         self._ids.append(self._tokenizer.control(name))
         self._mask.append(loss)
+
+    def tag(self, name: str, *, loss: bool = False) -> None:
+        """A control token, or its name as text where the vocabulary has none."""
+        if self._tokenizer.has_control(name):
+            self.control(name, loss=loss)
+        else:
+            self.text(name, loss=loss)
 
     def cut(self) -> None:
         """End the piece of text here."""
@@ -188,6 +254,24 @@ def _final_turn(page: _Page, message: Message, thinking: bool, in_turn: bool) ->
     page.control(EOS, loss=True)
 
 
+def _begun_turn(page: _Page, message: Message, in_turn: bool) -> None:
+    """The assistant's message that the model is to go on with: its thought is over, or there is none."""
+    thought, answer = _thought_and_answer(message)
+    if not in_turn:
+        page.control(ASSISTANT)
+    if thought:
+        page.control(THINK)
+        page.text(f"\n{thought}\n")
+    elif not in_turn:
+        page.control(THINK)
+        page.text("\n\n")
+    if thought or not in_turn:
+        page.control(END_THINK)
+        page.text("\n\n")
+    page.cut()
+    page.text(answer)
+
+
 def _thought_and_answer(message: Message) -> tuple[str, str]:
     """The thought and the answer, also of content that begins with a spelt-out `<think>`."""
     if message.reasoning_content is None and message.content.lstrip().startswith(THINK):
@@ -197,26 +281,50 @@ def _thought_and_answer(message: Message) -> tuple[str, str]:
     return message.reasoning_content or "", message.content
 
 
+def _offer(page: _Page, tools: Sequence[Tool]) -> None:
+    """Which tools there are, and how they are called. Nothing of a tool's own words becomes a control token."""
+    page.text("" if page.begins else "\n\n")
+    page.text("## Tools\nYou have access to the following tools:\n\n")
+    for tool in tools:
+        parameters = json.dumps(tool.parameters, ensure_ascii=False)
+        page.text(f"### {tool.name}\nDescription: {tool.description}\n\nParameters: {parameters}\n\n")
+    page.text("IMPORTANT: ALWAYS adhere to this exact format for tool use:\n")
+    page.tag(CALLS_BEGIN)
+    page.tag(CALL_BEGIN)
+    page.text("function")
+    page.tag(CALL_SEP)
+    page.text("tool_call_name\n```json\ntool_call_arguments\n```")
+    page.tag(CALL_END)
+    page.text("{additional_tool_calls}")
+    page.tag(CALLS_END)
+    page.text(
+        "\n\nWhere:\n\n"
+        "- `tool_call_name` must be an exact match to one of the available tools\n"
+        "- `tool_call_arguments` must be valid JSON that strictly follows the tool's Parameters Schema\n"
+        "- For multiple tool calls, chain them with a line break between them"
+    )
+
+
 def _tool_calls(page: _Page, calls: Sequence[ToolCall], *, loss: bool) -> None:
     if not calls:
         return
-    page.control(CALLS_BEGIN, loss=loss)
+    page.tag(CALLS_BEGIN, loss=loss)
     for position, call in enumerate(calls):
         if position:
             page.text("\n", loss=loss)
-        page.control(CALL_BEGIN, loss=loss)
+        page.tag(CALL_BEGIN, loss=loss)
         page.text(call.type, loss=loss)
-        page.control(CALL_SEP, loss=loss)
+        page.tag(CALL_SEP, loss=loss)
         page.text(f"{call.name}\n```json\n{call.arguments}\n```", loss=loss)
-        page.control(CALL_END, loss=loss)
-    page.control(CALLS_END, loss=loss)
+        page.tag(CALL_END, loss=loss)
+    page.tag(CALLS_END, loss=loss)
 
 
 def _tool_output(page: _Page, message: Message, *, first: bool) -> None:
     if first:
-        page.control(OUTPUTS_BEGIN)
+        page.tag(OUTPUTS_BEGIN)
     else:
         page.text("\n")
-    page.control(OUTPUT_BEGIN)
+    page.tag(OUTPUT_BEGIN)
     page.text(message.content)
-    page.control(OUTPUT_END)
+    page.tag(OUTPUT_END)

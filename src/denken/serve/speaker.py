@@ -8,10 +8,11 @@ sent; what only the other side can tell is raised by `begin`, which is awaited b
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from denken.chat.message import Message
+from denken.chat.message import Tool as Tool
 from denken.errors import RequestError
 from denken.types import FinishReason, SamplingParams
 
@@ -22,15 +23,6 @@ class ContextFull(RequestError):
 
 class Unsupported(RequestError):
     """The model cannot do what was asked, whatever the values; the text says what it lacks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A function that the asker offers to run. parameters: the JSON Schema of its arguments, an object's."""
-
-    name: str
-    description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
 
 
 @dataclass(frozen=True, slots=True)

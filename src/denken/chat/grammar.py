@@ -1,0 +1,72 @@
+"""What a reply must look like, as a grammar in llguidance's Lark: JSON that matches a schema, calls of tools, either.
+
+Only written here; `engine/grammar.py` compiles it, within limits, and holds the answer to it. Where an answer ends and
+whether it thinks before is the engine's matter.
+
+Departures from JSON Schema: blanks between tokens are at most a space, or a line break with its indentation, so that no
+model fills its budget with them; and `oneOf` is read as `anyOf`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from denken.chat.message import Tool
+from denken.chat.template import CALL_BEGIN, CALL_END, CALL_SEP, CALLS_BEGIN, CALLS_END
+from denken.errors import RequestError
+from denken.tokenizer import Tokenizer
+
+MOST_CALLS = 16
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_OPTIONS = {"whitespace_pattern": r"(\n {0,32}| )?", "coerce_one_of": True}
+
+
+def of_answer(schema: Mapping[str, Any]) -> str:
+    """One JSON text that matches the schema; {} is any object. Raises RequestError for what is no JSON."""
+    return f"start: {_json(schema or {'type': 'object'})}\n"
+
+
+def of_calls(tools: Sequence[Tool], tokenizer: Tokenizer, *, most: int, schema: Mapping[str, Any] | None = None) -> str:
+    """Between one and `most` calls of any of the tools, as R1 writes them; or else, with a schema, an answer.
+
+    Raises RequestError for a name that cannot be called, or parameters that are not an object's.
+    """
+    rules = ["start: calls" if schema is None else f"start: calls | {_json(schema or {'type': 'object'})}"]
+    rules.append(
+        f'calls: {_tag(CALLS_BEGIN, tokenizer)} call ("\\n" call){{0,{most - 1}}} {_tag(CALLS_END, tokenizer)}'
+    )
+    head, end = f'{_tag(CALL_BEGIN, tokenizer)} "function" {_tag(CALL_SEP, tokenizer)}', _tag(CALL_END, tokenizer)
+    rules.append(f"call: {head} ({' | '.join(f'tool_{number}' for number in range(len(tools)))}) {end}")
+    for number, tool in enumerate(tools):
+        rules.append(f'tool_{number}: "{checked_name(tool)}\\n```json\\n" {_json(_parameters(tool))} "\\n```"')
+    return "\n".join(rules) + "\n"
+
+
+def checked_name(tool: Tool) -> str:
+    """The tool's name. Raises RequestError where it could be taken for something else where it is written."""
+    if not _NAME.fullmatch(tool.name):
+        raise RequestError(
+            f"A tool is named {tool.name[:80]!r}; give 1 to 64 letters, digits, underscores, dots and dashes."
+        )
+    return tool.name
+
+
+def _parameters(tool: Tool) -> Mapping[str, Any]:
+    if tool.parameters.get("type", "object") != "object":
+        raise RequestError(f"The parameters of the tool {tool.name} must be an object's schema, of type 'object'.")
+    return {**tool.parameters, "type": "object"}
+
+
+def _tag(name: str, tokenizer: Tokenizer) -> str:
+    """A control token, which no text is taken for; or its name as text where the vocabulary has none."""
+    return name if tokenizer.has_control(name) else json.dumps(name, ensure_ascii=False)
+
+
+def _json(schema: Mapping[str, Any]) -> str:
+    try:
+        return "%json " + json.dumps({**schema, "x-guidance": _OPTIONS}, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"The schema is no JSON ({error}); send a JSON Schema.") from error
