@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from denken.tokenizer import Tokenizer
 from small_vocabulary import FAMILY, write_tokenizer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_store_of_yours(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Servers that a test starts keep their ledger in a folder of the tests."""
+    os.environ["DENKEN_STORE"] = str(tmp_path_factory.mktemp("store") / "denken.db")
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,9 @@ def test_bad_input_is_one_sentence_and_code_2(run, scripted, arguments, words):
     ("arguments", "words"),
     [
         (("ask", "Hi", "--model", "bundeld"), "did you mean 'bundled'"),
-        (("serve", "--host", "0.0.0.0"), "--without-keys"),
+        (("serve", "--store", "mysql://db/denken"), "postgresql://"),
+        (("serve", "--port", "0", "--usd-per-hour", "much"), "such as 2.50"),
+        (("keys", "revoke", "nobody"), "'nobody'"),
         (("train", "no/such/recipe.toml"), "no/such/recipe.toml"),
     ],
 )
@@ -218,7 +220,7 @@ def test_help_is_quick():
     after = os.times()
     # About 0.3 s; processor time, since others may use the machine as well.
     assert after.children_user + after.children_system - before.children_user - before.children_system < 2
-    for command in ("ask", "chat", "serve", "eval", "train", "tasks", "version"):
+    for command in ("ask", "chat", "serve", "eval", "train", "tasks", "version", "keys", "usage"):
         assert f"\n  {command}" in done.stdout
 
 

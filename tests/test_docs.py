@@ -284,8 +284,8 @@ def options(name: str) -> str:
         if parameter.param_type_name == "argument":
             given = f"`{(parameter.metavar or parameter.name).upper()}`"
         else:
-            given = ", ".join(f"`{option}`" for option in parameter.opts)
-        flag = getattr(parameter, "is_flag", False)
+            given = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
+        flag = getattr(parameter, "is_flag", False) and not parameter.secondary_opts
         default = "required" if parameter.required else "off" if flag else parameter.default
         shown = default if default in ("required", "off") else "" if default is None else f"`{default}`"
         lines.append(f"| {given} | {shown} | {(getattr(parameter, 'help', '') or '').replace('|', '/')} |")
@@ -294,14 +294,14 @@ def options(name: str) -> str:
 
 def with_options(page: str) -> str:
     """The page with every table of options as the command line has it."""
-    block = re.compile(r"(<!-- options of (\w+) -->\n\n).*?(\n<!-- end -->)", re.DOTALL)
+    block = re.compile(r"(<!-- options of ([\w ]+) -->\n\n).*?(\n<!-- end -->)", re.DOTALL)
     return block.sub(lambda found: found[1] + options(found[2]) + found[3], page)
 
 
 def test_the_option_tables_are_the_command_lines() -> None:
     page = text_of(DOCS / "cli.md")
-    listed = re.findall(r"<!-- options of (\w+) -->", page)
-    assert listed == re.findall(r"^## denken (\w+)$", page, re.MULTILINE) == list(test_readme.COMMANDS)
+    listed = re.findall(r"<!-- options of ([\w ]+) -->", page)
+    assert listed == re.findall(r"^## denken ([\w ]+)$", page, re.MULTILINE) == list(test_readme.COMMANDS)
     assert page == with_options(page), "docs/cli.md is not up to date; run: python tests/test_docs.py"
 
 

@@ -13,7 +13,20 @@ from denken.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md") if path.is_file()]
-COMMANDS = typer.main.get_command(app).commands
+
+
+def commands(group, before=()):
+    """Every command by its whole name, such as "ask" and "keys create"."""
+    found = {}
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            found |= commands(command, (*before, name))
+        else:
+            found[" ".join((*before, name))] = command
+    return found
+
+
+COMMANDS = commands(typer.main.get_command(app))
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
@@ -32,10 +45,12 @@ def test_what_is_to_be_typed_exists(page):
         if program == "make":
             assert {word for word in words if "=" not in word} <= TARGETS, words
             continue
-        assert words[0] in COMMANDS, words
-        known = {option for parameter in COMMANDS[words[0]].params for option in parameter.opts} | {"--help"}
+        name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+        assert name in COMMANDS, words
+        parameters = COMMANDS[name].params
+        known = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
         given = {word.split("=")[0] for word in words[1:] if re.match(r"--?[a-z]", word)}
-        assert given <= known, f"denken {words[0]} has no {given - known}"
+        assert given <= known | {"--help"}, f"denken {name} has no {given - known}"
 
 
 def test_the_reading_of_pages_finds_what_is_there(tmp_path):

@@ -44,6 +44,16 @@ Seed = Annotated[int | None, typer.Option(help="The same seed gives the same ans
 Budget = Annotated[int | None, typer.Option(help="The most tokens of thought; then the answer follows.")]
 MaxTokens = Annotated[int | None, typer.Option(help="The most tokens of thought and answer together.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads for the network.")]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        help="Keys and ledger: a file, or postgresql://HOST/NAME; DENKEN_STORE or your data folder if absent."
+    ),
+]
+KeyName = Annotated[str, typer.Argument(help="What the key is called.")]
+
+keys_app = typer.Typer(help="Keys for the server: create, list, revoke.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 
 def main() -> None:
@@ -122,9 +132,12 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A further name that this server is called by; may be repeated.")
     ] = None,
-    without_keys: Annotated[
-        bool, typer.Option("--without-keys", help="Listen beyond this machine although anyone may then ask.")
-    ] = False,
+    with_keys: Annotated[
+        bool | None,
+        typer.Option("--keys/--without-keys", help="Whether a key is asked for; if absent, beyond this machine only."),
+    ] = None,
+    store: Store = None,
+    usd_per_hour: Annotated[str, typer.Option(help="What this machine costs an hour, for the ledger.")] = "0.04",
     grace: Annotated[
         float, typer.Option(min=0, max=86400, help="Seconds that replies get to finish when the server is told to end.")
     ] = 10.0,
@@ -134,13 +147,21 @@ def serve(
     threads: Threads = None,
 ) -> None:
     """Serve a page to talk on, and an API as OpenAI's and DeepSeek's: POST /v1/chat/completions."""
+    from denken.serve.app import is_loopback
+    from denken.serve.keydesk import KeyDesk
     from denken.serve.listen import listen, serve_forever
+    from denken.serve.money import nano
+    from denken.serve.store import open_store
 
-    with closing(listen(host, port, without_keys=without_keys)) as listener:
+    keys_on = not is_loopback(host) if with_keys is None else with_keys
+    with closing(listen(host, port)) as listener, open_store(store) as opened:
         from denken.assistant import load
 
-        with load(model, threads=threads) as assistant:
-            serve_forever(assistant, listener, host, allow_host or (), grace=grace, log=log)
+        desk = KeyDesk(opened, keys_on=keys_on, per_hour=nano(usd_per_hour))
+        with closing(desk), load(model, threads=threads) as assistant:
+            if secret := desk.first_key():
+                print(f"A key to ask with, shown this once: {secret}", flush=True)
+            serve_forever(assistant, listener, host, allow_host or (), desk=desk, grace=grace, log=log)
 
 
 @app.command("eval")
@@ -291,6 +312,71 @@ def new(
 
     task, test = new_task(name, Path())
     print(f"{task} is the task and {test} its test. Next: python {test}, then denken train --task {task}")
+
+
+@keys_app.command("create")
+def create_key(
+    name: KeyName,
+    rpm: Annotated[int | None, typer.Option(min=1, max=10**6, help="Requests in any 60 seconds.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, max=10**6, help="Replies being made at once.")] = None,
+    usd: Annotated[str | None, typer.Option(help="US dollars that it may spend, all in all.")] = None,
+    tokens_per_day: Annotated[
+        int | None, typer.Option(min=1, max=10**15, help="Tokens of prompts and replies, a day in UTC.")
+    ] = None,
+    expires: Annotated[int | None, typer.Option(min=1, max=36500, help="Days until it opens nothing any more.")] = None,
+    store: Store = None,
+) -> None:
+    """Make a key and show its secret, once."""
+    from denken.serve import keys
+    from denken.serve.money import nano
+    from denken.serve.store import open_store
+
+    limits = keys.Limits(rpm, concurrency, None if usd is None else nano(usd), tokens_per_day)
+    until = None if expires is None else keys.now() + expires * 86_400_000
+    with open_store(store) as opened, opened.write() as connection:
+        secret = keys.create(connection, name, limits, until)
+    print(secret)
+    note("Keep it: it is not shown again. Send it as 'Authorization: Bearer ...' or as 'x-api-key: ...'.")
+
+
+@keys_app.command("list")
+def list_keys(store: Store = None) -> None:
+    """List all keys that there were, with their limits and what they have spent."""
+    from denken.serve import keys
+    from denken.serve.store import open_store
+
+    with open_store(store) as opened, opened.read() as connection:
+        _print(keys.table(keys.listing(connection)))
+
+
+@keys_app.command("revoke")
+def revoke_key(name: KeyName, store: Store = None) -> None:
+    """Let a key open nothing any more, from the next request on."""
+    from denken.serve import keys
+    from denken.serve.store import open_store
+
+    with open_store(store) as opened, opened.write() as connection:
+        keys.revoke(connection, name)
+    print(f"The key {name} is revoked.")
+
+
+@app.command()
+def usage(
+    days: Annotated[int, typer.Option(min=1, max=3660, help="How many days, today included (UTC).")] = 30,
+    by: Annotated[Literal["day", "key", "model"], typer.Option(help="What a row is.")] = "day",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    store: Store = None,
+) -> None:
+    """Show what was asked of the server and what it cost, beside the list prices of o1 and DeepSeek-R1."""
+    from denken.serve import usage
+    from denken.serve.store import open_store
+
+    with open_store(store) as opened, opened.read() as connection:
+        reported = usage.report(connection, days=days, by=by)
+    if as_json:
+        print(json.dumps(reported, ensure_ascii=False, indent=2))
+    else:
+        _print(usage.table(reported))
 
 
 @app.command()

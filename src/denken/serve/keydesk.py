@@ -117,6 +117,13 @@ class KeyDesk:
             503, "What this answer cost could not be written down; the server's log says why.", code="store_failed"
         )
 
+    def first_key(self) -> str | None:
+        """The secret of a new key where one is asked for and there is none in use; otherwise None."""
+        if not self.keys_on:
+            return None
+        with self.store.write() as connection:
+            return None if keys.any_live(connection) else keys.create(connection, f"first-{keys.now():x}")
+
     def close(self) -> None:
         """Settles what is still open, when nothing runs any more, or says in the log that it could not."""
         for ticket in list(self._open.values()):

@@ -12,11 +12,14 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from rich.table import Table
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from denken.errors import ConfigError, UnknownNameError
+from denken.serve.money import usd
 from denken.serve.tables import keys, requests
 
 PREFIX = "sk-denken-"
@@ -107,3 +110,36 @@ def listing(connection: Connection) -> Sequence[RowMapping]:
     """Every key there was, oldest first, with `used`: when it was last asked with, or None."""
     used = select(func.max(requests.c.began)).where(requests.c.key == keys.c.id).scalar_subquery()
     return connection.execute(select(keys, used.label("used")).order_by(keys.c.id)).mappings().all()
+
+
+def table(rows: Sequence[RowMapping]) -> Table:
+    """A listing as it is printed."""
+    shown = Table()
+    for heading in ("name", "begins with", "created", "used", "state"):
+        shown.add_column(heading)
+    for heading in ("a minute", "at once", "tokens a day", "limit (USD)", "spent (USD)"):
+        shown.add_column(heading, justify="right")
+    for row in rows:
+        shown.add_row(
+            row["name"],
+            f"{PREFIX}{row['public']}",
+            _date(row["created"]),
+            "never" if row["used"] is None else _date(row["used"]),
+            _state(row),
+            *("" if row[name] is None else str(row[name]) for name in ("rpm", "concurrency", "tokens_per_day")),
+            "" if row["spending"] is None else usd(row["spending"]),
+            usd(row["spent"]),
+        )
+    return shown
+
+
+def _state(row: RowMapping) -> str:
+    if row["revoked"] is not None:
+        return f"revoked {_date(row['revoked'])}"
+    if row["expires"] is None:
+        return "in use"
+    return f"{'expired' if row['expires'] <= now() else 'in use until'} {_date(row['expires'])}"
+
+
+def _date(moment: int) -> str:
+    return datetime.fromtimestamp(moment / 1000, UTC).strftime("%Y-%m-%d")

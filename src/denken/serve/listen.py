@@ -12,20 +12,16 @@ from collections.abc import Collection
 
 from denken.errors import ConfigError
 from denken.serve import logs
-from denken.serve.app import create_app, is_loopback
+from denken.serve.app import create_app
+from denken.serve.desk import Desk
 from denken.serve.speaker import Speaker
 
 # When the server is told to end, replies in the making get this long.
 GRACE_SECONDS = 10.0
 
 
-def listen(host: str, port: int, *, without_keys: bool = False) -> socket.socket:
-    """A socket bound to the address. Raises ConfigError where that cannot or should not be."""
-    if not is_loopback(host) and not without_keys:
-        raise ConfigError(
-            f"On {host} anyone who can reach this machine may ask, for there are no keys. "
-            "Leave --host out to serve this machine alone, or add --without-keys if the network is yours."
-        )
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the address. Raises ConfigError where that cannot be."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -51,6 +47,7 @@ def serve_forever(
     host: str,
     allow_hosts: Collection[str],
     *,
+    desk: Desk,
     grace: float = GRACE_SECONDS,
     log: logs.Form = "text",
 ) -> None:
@@ -58,7 +55,7 @@ def serve_forever(
     from denken.serve.server import server
 
     logs.start(log)
-    application = create_app(speaker, host=host, allow_hosts=allow_hosts)
+    application = create_app(speaker, host=host, allow_hosts=allow_hosts, desk=desk)
     print(f"{speaker.name} listens on {url(host, listener)}  (Ctrl-C ends it)", flush=True)
     server(application, application.state.places, grace=grace).run(sockets=[listener])
 

@@ -160,10 +160,13 @@ def _parse(given: str) -> URL:
 def _engine(url: URL) -> Engine:
     if _file(url) is None:
         try:
-            return create_engine(url, pool_pre_ping=True, pool_size=THREADS, connect_args={"connect_timeout": 10})
+            connecting = {"connect_timeout": 10}
+            return create_engine(
+                url, pool_pre_ping=True, pool_size=THREADS, hide_parameters=True, connect_args=connecting
+            )
         except (ImportError, NoSuchModuleError):
             raise ConfigError("PostgreSQL needs psycopg; install it: pip install 'denken[postgresql]'") from None
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=THREADS)
+    engine = create_engine(url, pool_size=THREADS, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: Any) -> None:
