@@ -340,7 +340,13 @@ def test_an_unknown_model_is_404_and_names_the_one_there_is(ask):
 def test_models_health_and_unknown_paths(client):
     for path in ("/v1/models", "/models"):
         (model,) = client.get(path).json()["data"]
-        assert model == {"id": "fake", "object": "model", "created": 1_700_000_000, "owned_by": "denken"}
+        assert model == {
+            "id": "fake",
+            "object": "model",
+            "created": 1_700_000_000,
+            "owned_by": "denken",
+            "context_length": 1000,
+        }
     assert client.get("/health").json()["status"] == "ok"
     assert "POST /v1/chat/completions" in error(client.get("/v1/nothing"), 404)["message"]
     wrong = client.get("/v1/chat/completions")

@@ -883,6 +883,85 @@ def test_openais_client_works_through_it(start, stack):
         client.chat.completions.create(model="theirs", messages=messages)
 
 
+# Our own server behind our own
+
+
+@pytest.fixture(scope="module")
+def chained(bundled_server: int) -> Iterator[int]:
+    """A server of ours that has its model from another of ours; its port."""
+    with connect([f"http://127.0.0.1:{bundled_server}"]) as pool, running(create_app(speakers(pool))) as port:
+        yield port
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"thinking": {"type": "disabled"}},
+        {"thinking": {"type": "enabled", "budget_tokens": 5}},
+        {"max_tokens": 9},
+        {"stop": ["9"]},
+        {"logprobs": True, "top_logprobs": 2},
+        {"temperature": 0.8, "seed": 5, "top_k": 20},
+        {"stream": True, "stream_options": {"include_usage": True}},
+        {"response_format": {"type": "json_object"}, "max_tokens": 60},
+    ],
+)
+def test_our_model_says_through_another_server_what_it_says_directly(bundled_server, chained, fields):
+    body = {"messages": [{"role": "user", "content": "What is 17 times 23?"}], "temperature": 0, **fields}
+    found = []
+    for port in (bundled_server, chained):
+        response = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=60)
+        assert response.status_code == 200, response.text
+        if body.get("stream"):
+            parts = records(response)
+            deltas = [part["choices"][0]["delta"] for part in parts if part["choices"]]
+            texts = {
+                name: "".join(delta.get(name, "") for delta in deltas) for name in ("reasoning_content", "content")
+            }
+            found.append((texts, _without_cache(parts[-1]["usage"])))
+        else:
+            record = response.json()
+            found.append((record["choices"], _without_cache(record["usage"])))
+    assert found[0] == found[1]
+
+
+def test_our_model_goes_on_through_another_server(bundled_server, chained):
+    def both(path: str, body: dict) -> list[httpx.Response]:
+        bodies = [
+            httpx.post(f"http://127.0.0.1:{port}{path}", json=body, timeout=60) for port in (bundled_server, chained)
+        ]
+        return bodies
+
+    messages = [
+        {"role": "user", "content": "What is 17 times 23?"},
+        {"role": "assistant", "content": "It is ", "prefix": True},
+    ]
+    direct, through = both("/beta/chat/completions", {"messages": messages, "temperature": 0, "max_tokens": 20})
+    assert direct.status_code == through.status_code
+    if direct.status_code == 200:
+        assert direct.json()["choices"] == through.json()["choices"]
+    direct, through = both("/v1/completions", {"prompt": "1 + 1 =", "temperature": 0, "max_tokens": 5})
+    assert direct.status_code == through.status_code
+    if direct.status_code == 200:
+        assert direct.json()["choices"] == through.json()["choices"]
+
+
+def test_our_refusals_pass_through_as_they_are(bundled_server, chained):
+    body = {"messages": [{"role": "user", "content": "x " * 20_000}]}
+    direct, through = (
+        httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=60)
+        for port in (bundled_server, chained)
+    )
+    assert (direct.status_code, through.status_code) == (400, 400)
+    assert direct.json()["error"]["code"] == through.json()["error"]["code"] == "context_length_exceeded"
+
+
+def _without_cache(counted: dict) -> dict:
+    """What was in the cache depends on who asked before."""
+    return {name: value for name, value in counted.items() if "cache" not in name and name != "prompt_tokens_details"}
+
+
 def _wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

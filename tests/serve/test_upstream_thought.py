@@ -129,6 +129,14 @@ def test_every_token_is_told_once_and_in_order(opened):
     thoughts = Thoughts(opened)
     pieces = []
     for letter in text:
-        pieces += thoughts.push("", letter, [TokenLogprob(letter.encode(), -1.0)])
+        pieces += thoughts.push("", letter, (TokenLogprob(letter.encode(), -1.0),))
     pieces += thoughts.finish()
     assert b"".join(token.token for piece in pieces for token in piece.tokens).decode() == text
+
+
+def test_tokens_go_where_the_server_says_they_belong():
+    one, two = (TokenLogprob(letter, -1.0) for letter in (b"1", b"2"))
+    thoughts = Thoughts("apart")
+    assert thoughts.push("", "", (), (one,)) == [Piece("think", "", (one,))]
+    assert thoughts.push("é", "", (two,)) == [Piece("think", "é", (two,))]
+    assert thoughts.push("a", "b", (two,), (one,)) == [Piece("think", "a", (one,)), Piece("answer", "b", (two,))]

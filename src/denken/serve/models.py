@@ -42,4 +42,6 @@ def add_routes(api: APIRouter, counter: Counter) -> None:
 
 
 def record(speaker: Speaker) -> Record:
-    return {"id": speaker.name, "object": "model", "created": speaker.created, "owned_by": "denken"}
+    """context_length is OpenRouter's word: how many tokens fit, prompt and reply together."""
+    about = {"id": speaker.name, "object": "model", "created": speaker.created, "owned_by": "denken"}
+    return about | {"context_length": speaker.context}

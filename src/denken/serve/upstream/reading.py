@@ -70,11 +70,15 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one event says. calls: fragments of tool calls. finish: the reason, in the server's word."""
+    """What one event says. calls: fragments of tool calls. finish: the reason, in the server's word.
+
+    tokens: those of the text; thought_tokens: those that are said to be the thought's.
+    """
 
     thought: str = ""
     text: str = ""
     tokens: tuple[TokenLogprob, ...] = ()
+    thought_tokens: tuple[TokenLogprob, ...] = ()
     calls: tuple[Mapping[str, Any], ...] = ()
     usage: Mapping[str, Any] | None = None
     finish: str | None = None
@@ -108,7 +112,8 @@ def delta(data: bytes, secrets: Collection[str] = ()) -> Delta:
     return Delta(
         thought=_text(said.get("reasoning_content")) or _text(said.get("reasoning")),
         text=(_text(said.get("content")) or _text(said.get("refusal"))) + _text(choice.get("text")),
-        tokens=_tokens(choice.get("logprobs")),
+        tokens=_tokens(choice.get("logprobs"), "content"),
+        thought_tokens=_tokens(choice.get("logprobs"), "reasoning_content"),
         calls=tuple(call for call in _list(said.get("tool_calls")) if isinstance(call, dict)),
         usage=usage,
         finish=finish if isinstance(finish, str) else None,
@@ -160,12 +165,12 @@ def _first(choices: Any) -> Mapping[str, Any]:
     return {}
 
 
-def _tokens(logprobs: Any) -> tuple[TokenLogprob, ...]:
+def _tokens(logprobs: Any, name: str) -> tuple[TokenLogprob, ...]:
     if not isinstance(logprobs, dict):
         return ()
     if isinstance(logprobs.get("tokens"), list):
-        return _legacy_tokens(logprobs)
-    listed = [*_list(logprobs.get("reasoning_content")), *_list(logprobs.get("content"))][:MOST_TOKENS]
+        return _legacy_tokens(logprobs) if name == "content" else ()
+    listed = _list(logprobs.get(name))[:MOST_TOKENS]
     return tuple(
         TokenLogprob(
             *_token(one), tuple(_token(other) for other in _list(one.get("top_logprobs"))[:20] if _is_token(other))

@@ -232,7 +232,8 @@ class UpstreamReply:
         for call in delta.calls:
             self._tally.add("answer", self._calls.push(call))
         if self._thoughts is not None:
-            return self._counted(self._thoughts.push(delta.thought, delta.text, delta.tokens))
+            pushed = self._thoughts.push(delta.thought, delta.text, delta.tokens, delta.thought_tokens)
+            return self._counted(pushed)
         return self._counted([Piece("answer", delta.text, delta.tokens)] if delta.text or delta.tokens else [])
 
     def _end(self) -> list[Piece]:

@@ -47,17 +47,20 @@ class Thoughts:
         self._thought: list[str] = []
         self._began = self._answered = self._called = False
 
-    def push(self, thought: str, text: str, tokens: Sequence[TokenLogprob] = ()) -> list[Piece]:
-        """What one delta makes certain. thought: what the server says is one. text: everything else."""
-        left: Tokens = tuple(tokens)
+    def push(self, thought: str, text: str, tokens: Tokens = (), thought_tokens: Tokens = ()) -> list[Piece]:
+        """What one delta makes certain. thought: what the server says is one. text: everything else.
+
+        tokens: of the text, unless there is a thought alone; thought_tokens: of the thought, where the server says so.
+        """
         pieces: list[Piece] = []
-        if thought:
+        if thought and not text:
+            thought_tokens, tokens = thought_tokens + tokens, ()
+        if thought or thought_tokens:
             if not self._began:
                 self._opened, self._deltas = "apart", []
-            pieces.append(self._told(Piece("think", thought, left)))
-            left = ()
-        if text or left:
-            pieces += self._push_text(text, left)
+            pieces.append(self._told(Piece("think", thought, thought_tokens)))
+        if text or tokens:
+            pieces += self._push_text(text, tokens)
         return pieces
 
     def finish(self) -> list[Piece]:
