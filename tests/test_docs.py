@@ -22,6 +22,7 @@ import pytest
 
 import test_readme
 from denken import config
+from denken.serve import messages_schemas, responses_schemas
 from denken.serve.fields import Sampled
 from denken.serve.schemas import UNSUPPORTED, ChatRequest
 from denken.serve.texts import TextRequest
@@ -337,6 +338,20 @@ def test_the_request_fields_are_the_servers() -> None:
     own = {name for row in rows for name in spans(row[0])}
     assert own == TextRequest.model_fields.keys() - Sampled.model_fields.keys()
     assert Sampled.model_fields.keys() <= listed
+
+
+@pytest.mark.parametrize(
+    ("first", "request_type", "unsupported"),
+    [
+        ("field of a response", responses_schemas.ResponsesRequest, responses_schemas.UNSUPPORTED),
+        ("field of a message", messages_schemas.MessagesRequest, messages_schemas.UNSUPPORTED),
+    ],
+)
+def test_the_fields_of_the_other_apis_are_the_servers(first: str, request_type: Any, unsupported: Any) -> None:
+    listed = {name for row in table(DOCS / "apis.md", first) for name in spans(row[0])}
+    assert listed == request_type.model_fields.keys() - unsupported.keys()
+    refused = re.findall(r"^Refused unless they ask for nothing: (.*?)$", prose(DOCS / "apis.md"), re.MULTILINE)
+    assert set(unsupported) in [set(spans(line)) for line in refused]
 
 
 if __name__ == "__main__":
