@@ -142,7 +142,13 @@ def server(speaker: FakeSpeaker) -> Iterator[int]:
         yield port
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def new_speaker() -> type[FakeSpeaker]:
+    """For what several tests share."""
+    return FakeSpeaker
+
+
+@pytest.fixture(scope="session")
 def run_server() -> Callable[..., AbstractContextManager[tuple[int, Server]]]:
     """Runs an application of the test's own: see `running`."""
     return running

@@ -113,6 +113,7 @@ def server(application: Any, places: Places, *, grace: float) -> Server:
         application,
         http=Protocol,
         ws="none",
+        lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
