@@ -203,3 +203,105 @@ def test_a_stream_must_be_started_once(engine: Engine) -> None:
         next(stream.generate_sync([5], BRIEF))
     with stream, pytest.raises(EngineError, match="before"):
         stream.start()
+
+
+def test_a_text_is_computed_ahead_and_holds_nothing(engine: Engine, stream: Stream) -> None:
+    free = engine.free_blocks
+    text = [n % 90 for n in range(203)]
+    stream.warm(lambda: text)
+    until(lambda: not stream._warming and stream._orders.empty())
+    outputs = list(stream.generate_sync([*text, 5], BRIEF))
+    assert outputs[-1].cached_tokens == 200
+    until(lambda: engine.free_blocks == free)
+    assert tuple(id_ for output in outputs for id_ in output.ids) == expected([*text, 5])
+
+
+def test_requests_come_before_texts_that_are_computed_ahead(engine: Engine, stream: Stream) -> None:
+    """With a hundred texts put down, a request waits for the part that is under way, and for no other."""
+    done: list[str] = []
+    begun, go = threading.Event(), threading.Event()
+    warm, step = engine.warm, engine.step
+
+    def gated(ids: list[int]) -> bool:
+        done.append("warm")
+        begun.set()
+        assert go.wait(PATIENCE)
+        return warm(ids)
+
+    def counted() -> object:
+        done.append("step")
+        return step()
+
+    engine.warm = gated  # type: ignore[method-assign, assignment]
+    engine.step = counted  # type: ignore[method-assign, assignment]
+    for n in range(100):
+        stream.warm(lambda n=n: [n % 90, *range(90)] * 5)  # type: ignore[misc]
+    assert begun.wait(PATIENCE)
+    answer: list[object] = []
+    asking = threading.Thread(target=lambda: answer.extend(stream.generate_sync([5, 6, 7], LONG)))
+    asking.start()
+    until(lambda: stream._listeners)
+    go.set()
+    asking.join(PATIENCE)
+    assert len(answer) == 400
+    assert done[:401] == ["warm", *["step"] * 400]
+    until(lambda: not stream._warming)
+    assert len(done) > 401 + 16
+
+
+def test_a_text_that_fails_harms_nobody(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing() -> list[int]:
+        raise RuntimeError("no text")
+
+    stream.warm(failing)
+    monkeypatch.setattr(stream.engine._runner, "rows", None)
+    stream.warm(lambda: [5] * 100)
+    until(lambda: not stream._warming and stream._orders.empty())
+    monkeypatch.undo()
+    assert within(collect(stream, [5, 6, 7])) == expected([5, 6, 7])
+    assert stream.engine.free_blocks == 512
+
+
+def test_a_hang_up_during_prefill_frees_within_a_step() -> None:
+    engine = Engine(tiny_model(), eos_ids=[], cache_tokens=2048, block_size=4, max_batch_tokens=8)
+    free = engine.free_blocks
+    steps: list[int] = []
+    step, go = engine.step, threading.Semaphore(0)
+
+    def counted() -> object:
+        assert go.acquire(timeout=PATIENCE)
+        steps.append(engine.free_blocks)
+        return step()
+
+    engine.step = counted  # type: ignore[method-assign, assignment]
+
+    async def hang_up() -> None:
+        task = asyncio.create_task(collect(stream, [5] * 400, LONG))
+        go.release()
+        while len(steps) < 1 or not engine.running:
+            await asyncio.sleep(0.002)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go.release()
+
+    with Stream(engine) as stream:
+        within(hang_up())
+        until(lambda: engine.free_blocks == free and not engine.has_work)
+        assert len(steps) <= 2
+        go.release(400)
+
+
+def test_asks_of_one_prompt_share_it_while_it_is_read() -> None:
+    engine = Engine(tiny_model(), eos_ids=[], cache_tokens=2048, block_size=4, max_batch_tokens=16)
+    prompt = [n % 90 for n in range(400)]
+
+    async def ask() -> list[int]:
+        async def one() -> int:
+            return [output async for output in stream.generate(prompt, BRIEF)][-1].cached_tokens
+
+        return await asyncio.gather(*(one() for _ in range(4)))
+
+    with Stream(engine) as stream:
+        cached = within(ask())
+    assert sorted(cached)[1:] == [396] * 3  # type: ignore[call-overload]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from denken.tokenizer import Tokenizer
 
 CACHE_BYTES = 512 << 20
+WARM_TOKENS = 64
 
 
 class Engine:
@@ -175,6 +176,32 @@ class Engine:
         sequence.finish_reason = "abort"
         return sequence.release()
 
+    def warm(self, ids: Sequence[int], tokens: int = WARM_TOKENS) -> bool:
+        """Computes up to about `tokens` more ids of a text that is likely to be asked for, into blocks that stay free.
+
+        Meant for when nothing else is to be done, and does nothing otherwise: no request waits longer for it than for
+        a step, and no block is held when this returns. False when nothing is left to compute, or there is no room.
+        """
+        size = self._blocks.size
+        whole = min(len(ids), self.context, self._blocks.count * size) // size * size
+        if self._requests or not self._blocks.reuse or whole == 0:
+            return False
+        # One id more, for the last whole block would otherwise be left to whoever samples after it.
+        text = Request(-1, [*ids[:whole], ids[0]], SamplingParams(), 1, Endings(frozenset()), 0)
+        self._blocks.extend_from_known(text)
+        left = whole - text.computed
+        count = min(left, max(size, min(tokens, self._scheduler.max_batch_tokens) // size * size))
+        fits = self._blocks.grow(text, count)
+        if fits and count:
+            self._blocks.remember(text, count)
+            try:
+                self._runner.run([Chunk(text, text.computed, count, decodes=False)])
+            except BaseException:
+                self.reset()
+                raise
+        self._blocks.release(text)
+        return fits and count < left
+
     def weights_changed(self) -> None:
         """To be called after an update of the model: what was computed before is forgotten, and the version rises.
 
@@ -203,6 +230,11 @@ class Engine:
     def context(self) -> int:
         """The most ids that a prompt and its answer have together."""
         return self._model.config.max_position_embeddings
+
+    @property
+    def cache_tokens(self) -> int:
+        """The most ids whose keys and values are kept, of all requests together."""
+        return self._blocks.count * self._blocks.size
 
     @property
     def free_blocks(self) -> int:

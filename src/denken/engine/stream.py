@@ -3,6 +3,9 @@
 Whoever stops listening (breaks out of the loop, closes the iterator, is cancelled) aborts their request. If a step
 fails, everyone who waits is told so and the thread goes on with the next request; if the thread itself ends, everyone
 is told that too. Nobody is left waiting. Text, HTTP and quotas are others' matters.
+
+When nobody waits, the thread computes what was put down by `warm`: texts that the next requests are likely to begin
+with, latest first, a few ids at a time; what comes in between is served first.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +25,9 @@ from denken.errors import DenkenError
 from denken.types import SamplingParams
 
 log = logging.getLogger("denken.engine")
+
+# Texts that are to be computed ahead; beyond this many the oldest are forgotten.
+MOST_WARMING = 16
 
 
 class OverloadedError(DenkenError, RuntimeError):
@@ -56,6 +63,14 @@ GATHER_SECONDS = 0.001
 MOST_GATHER_SECONDS = 0.05
 
 
+@dataclass(eq=False, slots=True)
+class _Text:
+    """A text to compute ahead; `ids` once it was made."""
+
+    make: Callable[[], Sequence[int]]
+    ids: Sequence[int] | None = None
+
+
 class Stream:
     """Steps an engine in a thread. max_waiting: how many requests may wait beside those that can run.
 
@@ -65,7 +80,8 @@ class Stream:
     def __init__(self, engine: Engine, *, max_waiting: int = 256) -> None:
         self.engine = engine
         self.max_waiting = max_waiting
-        self._orders: queue.SimpleQueue[_Listener | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[_Listener | _Text | None] = queue.SimpleQueue()
+        self._warming: deque[_Text] = deque(maxlen=MOST_WARMING)
         # Guards the two below: who is listening, and whether anyone may still be added.
         self._lock = threading.Lock()
         self._listeners: set[_Listener] = set()
@@ -105,6 +121,10 @@ class Stream:
     def check(self, prompt_ids: Sequence[int], params: SamplingParams) -> None:
         """Raises RequestError for what can never be served (see `Engine.check`); in any thread, started or not."""
         self.engine.check(prompt_ids, params)
+
+    def warm(self, make: Callable[[], Sequence[int]]) -> None:
+        """Has a text computed ahead when there is nothing else to do. make: its ids; called in the engine's thread."""
+        self._orders.put(_Text(make))
 
     async def generate(
         self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True
@@ -173,6 +193,8 @@ class Stream:
             while self._take_orders():
                 if self.engine.has_work:
                     self._step()
+                else:
+                    self._warm_latest()
         except BaseException as error:
             log.exception("The engine's thread ends")
             reason = f"The engine's thread ended ({type(error).__name__}: {error}); restart the server."
@@ -183,19 +205,21 @@ class Stream:
 
     def _take_orders(self) -> bool:
         """Lets requests in and out; waits for one if there is nothing else to do. False: the thread is to end."""
-        wait = not self.engine.has_work
+        wait = not (self.engine.has_work or self._warming)
         while True:
             try:
-                listener = self._orders.get(block=wait)
+                order = self._orders.get(block=wait)
             except queue.Empty:
                 return True
-            if listener is None:
+            if order is None:
                 return False
-            if listener.done:
-                self._drop(listener)
+            if isinstance(order, _Text):
+                self._warming.append(order)
+            elif order.done:
+                self._drop(order)
             else:
-                self._add(listener)
-            wait = wait and not self.engine.has_work
+                self._add(order)
+            wait = wait and not (self.engine.has_work or self._warming)
 
     def _add(self, listener: _Listener) -> None:
         try:
@@ -236,6 +260,21 @@ class Stream:
             deliveries += [(listener, output) for output in self._held.pop(listener, ())]
         for listener in _deliver(deliveries):
             self._drop(listener)
+
+    def _warm_latest(self) -> None:
+        """A small part of the text that was put down last; what goes wrong with it harms nobody."""
+        if not self._warming:
+            return
+        text, more = self._warming[-1], False
+        try:
+            if text.ids is None:
+                text.ids, more = text.make(), True
+            else:
+                more = self.engine.warm(text.ids)
+        except Exception:
+            log.exception("A text could not be computed ahead")
+        if not more:
+            self._warming.pop()
 
     def _end(self, listener: _Listener, error: DenkenError) -> None:
         """Delivers what is held for a request, and the error that it ends by; forgets it."""
