@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from denken.serve.speaker import Piece, TokenLogprob
+from denken.serve.speaker import ContextFull, Piece, TokenLogprob, Unsupported
 
 
 @pytest.fixture
@@ -86,6 +86,14 @@ def test_a_stream_ends_with_reasons_and_usage(complete, speaker):
     assert streamed[-1]["choices"] == []
     assert streamed[-1]["usage"]["prompt_tokens"] == 20
     assert {chunk["object"] for chunk in streamed} == {"text_completion"}
+
+
+def test_what_the_model_cannot_do_is_said(complete, speaker):
+    speaker.refuses = Unsupported("fake fills no gaps; leave suffix out.")
+    assert refusal(complete(suffix="x"))["code"] == "unsupported"
+    speaker.refuses = ContextFull("The text has 2000 tokens, and fake takes 1000.")
+    refused = refusal(complete())
+    assert (refused["code"], refused["param"]) == ("context_length_exceeded", "prompt")
 
 
 @pytest.mark.parametrize(

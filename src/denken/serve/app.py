@@ -31,7 +31,7 @@ from denken.serve.places import Places
 from denken.serve.responses import Responses
 from denken.serve.responses_schemas import ResponsesRequest
 from denken.serve.schemas import ChatRequest
-from denken.serve.speaker import ContextFull, Speaker
+from denken.serve.speaker import ContextFull, Speaker, Unsupported
 from denken.serve.texts import TextRequest, Texts
 from denken.serve.turn import Counter, Dialect, HungUp, Record
 from denken.serve.upstream.speaker import is_upstream, report
@@ -146,6 +146,13 @@ def _add_page(app: FastAPI) -> None:
         add(path, name, media_type)
 
 
+def _prompt_field(path: str) -> str:
+    """What the field is called that holds what the model reads."""
+    if path.endswith("/completions"):
+        return "messages" if "/chat/" in path else "prompt"
+    return "input" if path.endswith("/responses") else "messages"
+
+
 def _why_no_route(app: FastAPI, error: HTTPException) -> str:
     """What an error of the routing says: what there is, where a path or a method is unknown."""
     if error.status_code not in (404, 405):
@@ -169,8 +176,12 @@ def _add_errors(app: FastAPI) -> None:
     async def refused(request: Request, error: DenkenError) -> Response:
         if not isinstance(error, RequestError):  # the engine is overloaded, failing or shutting down
             return respond(request, Failure(503, str(error), code="unavailable", retry_after=2))
-        code = "context_length_exceeded" if isinstance(error, ContextFull) else None
-        return respond(request, Failure(400, str(error), param="messages" if code else None, code=code))
+        if isinstance(error, ContextFull):
+            param = _prompt_field(request.url.path)
+            return respond(request, Failure(400, str(error), param=param, code="context_length_exceeded"))
+        return respond(
+            request, Failure(400, str(error), code="unsupported" if isinstance(error, Unsupported) else None)
+        )
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
