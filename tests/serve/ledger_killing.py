@@ -122,6 +122,14 @@ def faults(url: str, acknowledged: set[str]) -> list[str]:
     return found
 
 
+def outcomes(url: str) -> dict[str, int]:
+    """How many lines ended how."""
+    with open_store(url) as store, store.read() as connection:
+        c = tables.requests.c
+        counted = select(c.outcome, func.count()).group_by(c.outcome).order_by(c.outcome)
+        return dict(connection.execute(counted).tuples().all())
+
+
 def _serve(url: str, listener: socket.socket, point: int, report: Any) -> None:
     store = open_store(url)
     desk = KeyDesk(store, keys_on=True, per_hour=PER_HOUR)
