@@ -10,8 +10,8 @@ import io
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from denken.assistant import Assistant, Reply
     from denken.chat.message import Message
+    from denken.serve.speaker import Speaker
+    from denken.serve.upstream.pool import Pool
     from denken.types import SamplingParams
 
 app = typer.Typer(
@@ -126,7 +128,22 @@ def chat(
 
 @app.command()
 def serve(
-    model: Model = "bundled",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="As elsewhere; 'bundled' if absent, or none here with --upstream."),
+    ] = None,
+    upstream: Annotated[
+        list[str] | None, typer.Option(help="The address of a server whose models to serve; may be repeated.")
+    ] = None,
+    upstream_model: Annotated[
+        list[str] | None, typer.Option(help="A model of theirs; all that they list if absent; may be repeated.")
+    ] = None,
+    upstream_key_env: Annotated[
+        list[str] | None, typer.Option(help="The variable with the key for all of them, or one after the other.")
+    ] = None,
+    upstream_context: Annotated[
+        int | None, typer.Option(min=16, max=10**8, help="Tokens that a model takes where no server says so.")
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 8000,
     allow_host: Annotated[
@@ -155,13 +172,41 @@ def serve(
 
     keys_on = not is_loopback(host) if with_keys is None else with_keys
     with closing(listen(host, port)) as listener, open_store(store) as opened:
-        from denken.assistant import load
-
         desk = KeyDesk(opened, keys_on=keys_on, per_hour=nano(usd_per_hour))
-        with closing(desk), load(model, threads=threads) as assistant:
+        there = _upstreams(upstream, upstream_key_env, upstream_model, upstream_context)
+        with closing(desk), _speakers(model, threads, there) as speakers:
             if secret := desk.first_key():
                 print(f"A key to ask with, shown this once: {secret}", flush=True)
-            serve_forever(assistant, listener, host, allow_host or (), desk=desk, grace=grace, log=log)
+            serve_forever(speakers, listener, host, allow_host or (), desk=desk, grace=grace, log=log)
+
+
+def _upstreams(
+    urls: list[str] | None, key_names: list[str] | None, models: list[str] | None, context: int | None
+) -> Pool | None:
+    """The servers upstream, asked what they have; None where there are none."""
+    if urls:
+        from denken.serve.upstream.pool import connect
+
+        return connect(urls, key_names or (), models or (), context)
+    if key_names or models or context:
+        raise ConfigError("The options --upstream-... say more of --upstream; give its address, too.")
+    return None
+
+
+@contextmanager
+def _speakers(model: str | None, threads: int | None, upstreams: Pool | None) -> Iterator[list[Speaker]]:
+    """The model here, if it is wanted, and then those of the servers upstream."""
+    with ExitStack() as held:
+        found: list[Speaker] = []
+        if model is not None or upstreams is None:
+            from denken.assistant import load
+
+            found.append(held.enter_context(load(model or "bundled", threads=threads)))
+        if upstreams is not None:
+            from denken.serve.upstream.speaker import speakers
+
+            found += speakers(held.enter_context(upstreams))
+        yield found
 
 
 @app.command("eval")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import httpx
 import pytest
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.testclient import TestClient
 
+from denken import cli
 from denken.chat.message import Message
 from denken.errors import ConfigError
 from denken.serve.app import create_app
@@ -149,6 +151,44 @@ def test_a_named_model_is_served_before_its_server_is_there(serve, monkeypatch):
         _wait(lambda: client.pool.servers[0].up)
         assert message(ask(client))["content"] == "Hello."
         assert client.get("/health").json()["status"] == "ok"
+
+
+def test_two_models_of_one_name_are_not_served(start, speaker):
+    pool = connect([start(model="fake").url])
+    with pytest.raises(ConfigError, match="Two models are called 'fake'"):
+        create_app([speaker, *speakers(pool)])
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ([], ["one", "two"]),
+        (["--upstream-model", "two"], ["two"]),
+        (["--model", "bundled"], ["here", "one", "two"]),
+    ],
+)
+def test_the_command_line_serves_them(start, monkeypatch, tmp_path, speaker, options, names):
+    """The model in the box is not loaded unless it is named."""
+    served = []
+    speaker.name = "here"
+    monkeypatch.setattr("denken.assistant.load", lambda *_, **__: nullcontext(speaker))
+    monkeypatch.setattr("denken.serve.listen.serve_forever", lambda those, *_, **__: served.extend(those))
+    urls = ["--upstream", start(model="one").url, "--upstream", start(model="two").url]
+    monkeypatch.setattr(
+        sys, "argv", ["denken", "serve", "--port", "0", "--store", str(tmp_path / "s"), *urls, *options]
+    )
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert not left.value.code
+    assert [one.name for one in served] == names
+
+
+def test_options_of_upstreams_need_one(monkeypatch, capsys, tmp_path):
+    arguments = ["--port", "0", "--store", str(tmp_path / "s"), "--upstream-model", "x"]
+    monkeypatch.setattr(sys, "argv", ["denken", "serve", *arguments])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "give its address" in capsys.readouterr().err
 
 
 # What is asked

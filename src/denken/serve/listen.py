@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from denken.errors import ConfigError
 from denken.serve import logs
@@ -42,7 +42,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve_forever(
-    speaker: Speaker,
+    speakers: Sequence[Speaker],
     listener: socket.socket,
     host: str,
     allow_hosts: Collection[str],
@@ -55,8 +55,9 @@ def serve_forever(
     from denken.serve.server import server
 
     logs.start(log)
-    application = create_app(speaker, host=host, allow_hosts=allow_hosts, desk=desk)
-    print(f"{speaker.name} listens on {url(host, listener)}  (Ctrl-C ends it)", flush=True)
+    application = create_app(speakers, host=host, allow_hosts=allow_hosts, desk=desk)
+    others = f" (and {len(speakers) - 1} more)" if len(speakers) > 1 else ""
+    print(f"{speakers[0].name}{others} listens on {url(host, listener)}  (Ctrl-C ends it)", flush=True)
     server(application, application.state.places, grace=grace).run(sockets=[listener])
 
 

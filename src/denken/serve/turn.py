@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from denken.errors import ConfigError
 from denken.serve import logs, sse, streams
 from denken.serve.desk import Desk, Outcome, Ticket, Wanted
 from denken.serve.failure import Failure
@@ -121,6 +122,10 @@ class Counter:
 
     def __init__(self, speakers: Sequence[Speaker], desk: Desk, places: Places):
         self.speakers = {speaker.name: speaker for speaker in speakers}
+        if len(self.speakers) < len(speakers):
+            names = [speaker.name for speaker in speakers]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigError(f"Two models are called {twice!r}, and requests could not tell them apart; serve one.")
         self.default = speakers[0]
         self.desk, self.places = desk, places
         self.streams = streams.Streams(places)
@@ -181,12 +186,12 @@ class Counter:
     async def _unless_ended(self, request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
         """Waits for the answer and, meanwhile, for the client to hang up and for the server to end: both end it."""
         making = asyncio.create_task(answer)
-        others = [asyncio.create_task(sse.disconnect(request.receive)), asyncio.create_task(self.places.cleared.wait())]
+        others = [asyncio.create_task(sse.disconnect(request.receive)), asyncio.create_task(self.places.until_cleared())]
         try:
             await asyncio.wait([making, *others], return_when=asyncio.FIRST_COMPLETED)
             if making.done():
                 return making.result()
-            raise self.places.ending if self.places.cleared.is_set() else HungUp
+            raise self.places.ending if self.places.cleared else HungUp
         finally:
             await end_all([making, *others])
 
