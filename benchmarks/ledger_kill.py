@@ -2,10 +2,10 @@
 
     python benchmarks/ledger_kill.py [--points 200] [--seed 1] [--postgresql]
 
-The points are drawn from everything that a server does with its store and with its clients; tests/serve/ledger_killing.py
-says what that is. All servers of a run share one store, one after another. After each the next one is started on it, and
-compared are: the requests that four clients saw answered whole, streamed or not; the lines of the ledger; what the key
-has spent, has reserved and has running. Prints a table; the exit code says whether all is well.
+The points are drawn from everything that a server does with its store and with its clients, as listed in
+tests/serve/ledger_killing.py. All servers of a run share one store, one after another. After each the next one is
+started on it, and compared are: the requests that four clients saw answered whole, streamed or not; the lines of the
+ledger; what the key has spent, has reserved and has running. Prints a table; the exit code says whether all is well.
 """
 
 from __future__ import annotations
