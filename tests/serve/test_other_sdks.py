@@ -228,6 +228,20 @@ def test_a_message_that_breaks_off_raises(server, speaker):
         list(stream)
 
 
+def test_leaving_a_stream_ends_the_generation(server, speaker, wait_until):
+    speaker.pieces = [Piece("answer", "word ")] * 10_000
+    speaker.pause = 0.01
+    with openai_at(server) as client, client.responses.stream(model="fake", input="x") as stream:
+        next(event for event in stream if event.type == "response.output_text.delta")
+    wait_until(lambda: speaker.ended == 1)
+    with (
+        anthropic_at(server) as client,
+        client.messages.stream(model="fake", max_tokens=50, messages=TURN) as stream,
+    ):
+        next(stream.text_stream)
+    wait_until(lambda: speaker.begun == speaker.ended == 2)
+
+
 def test_the_asynchronous_clients_do_the_same_at_once(bundled_server):
     async def both() -> tuple[str, str, str]:
         async with (

@@ -251,6 +251,7 @@ def test_logprobs_come_where_they_are_asked_for(respond):
         ({"text": {"format": {"type": "grammar"}}}, "text.format.type"),
         ({"input": []}, "input"),
         ({"input": 5}, "input"),
+        ({"input": [{"type": "reasoning", "summary": []}]}, "no message"),
         ({"input": [5]}, "input.0"),
         ({"input": [{}]}, "input.0.role"),
         ({"input": [{"type": {}}]}, "items of type"),

@@ -245,7 +245,10 @@ class ResponsesRequest(Lenient):
     @classmethod
     def _check_items(cls, value: str | list[Item]) -> str | list[Item]:
         if not isinstance(value, str):
-            check(messages(value))
+            said = messages(value)
+            if not said:
+                raise ValueError("there is no message among the items; send at least one of the user's")
+            check(said)
         return value
 
     @model_validator(mode="after")
