@@ -42,6 +42,10 @@ PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/key.js": ("key.js", "text/javascript; charset=utf-8"),
+    "/usage": ("usage.html", "text/html; charset=utf-8"),
+    "/usage.css": ("usage.css", "text/css; charset=utf-8"),
+    "/usage.js": ("usage.js", "text/javascript; charset=utf-8"),
 }
 
 

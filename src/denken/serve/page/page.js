@@ -3,8 +3,11 @@
 // Whatever a model or a person writes enters the page as text nodes, never as HTML. Thoughts are shown and then
 // forgotten: the history that is sent holds questions and answers. Not covered: several conversations, Markdown.
 
+import { fetchWithKey } from "./key.js";
+
 const TEXTS = {
   en: {
+    usage: "Usage",
     newChat: "New chat",
     welcome: "Ask, and watch it think",
     hint: "A small model that runs on this machine. It calculates, counts, spells and sorts, and it makes mistakes.",
@@ -32,6 +35,7 @@ const TEXTS = {
     examples: ["What is 17 times 23?", "Spell this word backward: stream", "Sort: 9, -3, 27, 4"],
   },
   de: {
+    usage: "Verbrauch",
     newChat: "Neuer Chat",
     welcome: "Frag, und sieh beim Denken zu",
     hint: "Ein kleines Modell, das auf diesem Rechner läuft. Es rechnet, zählt, buchstabiert und sortiert, und es macht Fehler.",
@@ -215,7 +219,7 @@ async function refusal(response) {
 
 /** Sends the history and shows the answer; returns why it ended. */
 async function converse(turn, signal) {
-  const response = await fetch("/v1/chat/completions", {
+  const response = await fetchWithKey("/v1/chat/completions", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({
@@ -340,7 +344,7 @@ stop.addEventListener("click", () => running?.abort());
 at("new").addEventListener("click", newChat);
 
 try {
-  at("model").textContent = (await (await fetch("/v1/models")).json()).data[0].id;
+  at("model").textContent = (await (await fetchWithKey("/v1/models")).json()).data[0].id;
 } catch {
   // The name is an ornament; asking will say that the server is gone.
 }
