@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import platform
@@ -263,7 +264,7 @@ def memory(count: int, threads: int) -> None:
                 said(response)
             sizes.append(place.resident_bytes / 2**20)
             print(f"  {(thousand + 1) * 1000} requests: {sizes[-1]:.1f} MiB", flush=True)
-    grown = [after - before for before, after in zip(sizes[2:], sizes[3:], strict=False)]
+    grown = [after - before for before, after in itertools.pairwise(sizes[2:])]
     if grown:
         print(
             f"memory: {count} requests, {statistics.mean(grown):+.2f} MiB in every 1,000 after the first 3,000 "

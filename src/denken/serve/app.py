@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from denken.errors import DenkenError, RequestError
-from denken.serve import messages, models, streams, usage
+from denken.serve import messages, models, openapi, streams, usage
 from denken.serve.completions import Chat
 from denken.serve.desk import Desk, OpenDesk
 from denken.serve.failure import Failure
@@ -89,6 +89,7 @@ def create_app(
     app.include_router(api)
 
     app.state.places = counter.places
+    openapi.describe(app, counter.speakers)
 
     async def health(response: Response) -> Record:
         upstreams = report(speakers)

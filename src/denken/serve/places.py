@@ -18,12 +18,12 @@ ENDING_RETRY_SECONDS = 10
 
 
 class Places:
-    """most: how many replies may be made at a time. cleared: set when those under way are to end."""
+    """most: how many replies may be made at a time. closed: nothing new is begun. cleared: what runs is to end."""
 
     def __init__(self, most: int):
         self.most, self.taken = most, 0
-        self.closed = False
-        self.cleared = asyncio.Event()
+        self.closed = self.cleared = False
+        self._waiting: set[asyncio.Future[None]] = set()
 
     @contextmanager
     def some(self, count: int) -> Iterator[None]:
@@ -51,8 +51,20 @@ class Places:
         self.closed = True
 
     def clear(self) -> None:
-        self.closed = True
-        self.cleared.set()
+        self.closed = self.cleared = True
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def until_cleared(self) -> None:
+        """Not an `asyncio.Event`, which belongs to the first loop that waits for it: an application may see several."""
+        if not self.cleared:
+            future = asyncio.get_running_loop().create_future()
+            self._waiting.add(future)
+            try:
+                await future
+            finally:
+                self._waiting.discard(future)
 
     @property
     def ending(self) -> Failure:

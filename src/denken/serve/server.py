@@ -104,7 +104,7 @@ class Server(uvicorn.Server):
                     )
             if time.monotonic() >= self._deadline:
                 self._places.clear()
-            self.should_exit = not self._places.taken or self._places.cleared.is_set()
+            self.should_exit = not self._places.taken or self._places.cleared
         return await super().on_tick(counter)
 
 

@@ -103,7 +103,7 @@ class Stream(Response):
         async with self._held, aclosing(self._chunks):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             writing = asyncio.create_task(self._write(send))
-            ending = asyncio.create_task(self._places.cleared.wait())
+            ending = asyncio.create_task(self._places.until_cleared())
             tasks = [writing, ending, asyncio.create_task(disconnect(receive)), asyncio.create_task(self._watch(send))]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

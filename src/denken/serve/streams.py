@@ -153,7 +153,7 @@ class Streams:
             await end_all([kept.task])
 
     async def _make(self, kept: Kept, chunks: AsyncGenerator[bytes, None], held: AsyncExitStack) -> None:
-        clearing = asyncio.create_task(self._places.cleared.wait())
+        clearing = asyncio.create_task(self._places.until_cleared())
         pumping = asyncio.create_task(self._pump(kept, chunks))
         try:
             async with held, aclosing(chunks):

@@ -186,7 +186,8 @@ class Counter:
     async def _unless_ended(self, request: Request, answer: Coroutine[Any, Any, Answer]) -> Answer:
         """Waits for the answer and, meanwhile, for the client to hang up and for the server to end: both end it."""
         making = asyncio.create_task(answer)
-        others = [asyncio.create_task(sse.disconnect(request.receive)), asyncio.create_task(self.places.until_cleared())]
+        ends = sse.disconnect(request.receive), self.places.until_cleared()
+        others = [asyncio.create_task(end) for end in ends]
         try:
             await asyncio.wait([making, *others], return_when=asyncio.FIRST_COMPLETED)
             if making.done():
