@@ -328,6 +328,7 @@ def test_tokens_are_counted_without_an_answer(client, speaker):
         ({"system": [{"type": "image"}]}, "'image'"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "'web_search_20250305'"),
         ({"tools": [WEATHER, WEATHER]}, "'weather'"),
+        ({"tools": [5]}, "tools.0"),
         ({"tools": [{"name": "f"}]}, "tools.0.input_schema"),
         ({"tools": [{"name": "f", "input_schema": {"type": "string"}}]}, "tools.0.input_schema"),
         ({"tools": [{"name": "f g", "input_schema": {}}]}, "tools.0.name"),
@@ -365,6 +366,13 @@ def test_deep_input_of_a_tool_is_refused(send):
 def test_bodies_that_are_no_request_get_a_400(client):
     for body in (b"", b"{", b"[1]", b"null", b"{}", b'{"messages": ' + b"[" * 100_000):
         refusal(client.post("/v1/messages", content=body, headers={"content-type": "application/json"}))
+
+
+def test_what_the_guard_refuses_has_the_same_shape(client):
+    response = client.post("/v1/messages", content=b"{}", headers={"host": "evil.example"})
+    assert refusal(response, 403)["type"] == "permission_error"
+    large = client.post("/v1/messages", content=b" " * (4 * 2**20 + 1))
+    assert refusal(large, 413)["type"] == "request_too_large"
 
 
 def test_errors_and_answers_have_an_id(send):

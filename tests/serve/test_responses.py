@@ -243,6 +243,8 @@ def test_logprobs_come_where_they_are_asked_for(respond):
         ({"tools": [{"type": "web_search"}]}, "'web_search'"),
         ({"tools": [{"type": "mcp", "server_label": "x"}]}, "'mcp'"),
         ({"tools": [{"type": ["function"]}]}, "functions"),
+        ({"tools": [{"name": "f"}]}, "tools.0.type"),
+        ({"tools": [5]}, "tools.0"),
         ({"tools": [WEATHER, WEATHER]}, "'weather'"),
         ({"tool_choice": "required"}, "tools"),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "other"}}, "'other'"),

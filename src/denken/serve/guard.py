@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from denken.serve.failure import Failure
 
 MAX_BODY_BYTES = 4 * 2**20
 BODY_SECONDS = 30.0
@@ -31,14 +32,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-
-class Refusal(Exception):
-    """A request that ends here: the status and the sentence."""
-
-    def __init__(self, status: int, message: str, code: str):
-        super().__init__(message)
-        self.status, self.message, self.code = status, message, code
 
 
 class Guard:
@@ -79,8 +72,8 @@ class Guard:
         try:
             self._check_sender(scope)
             receive = await self._read_body(scope, receive)
-        except Refusal as refusal:
-            await _refuse(refusal, send_with_headers)
+        except Failure as refusal:
+            await refusal.response(scope["path"])(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)
 
@@ -88,24 +81,24 @@ class Guard:
         headers = Headers(scope=scope)
         given = headers.getlist("host")
         if len(given) != 1 or not self._is_ours(_without_port(given[0])):
-            raise Refusal(
+            raise Failure(
                 403,
                 f"This server does not answer to the host {', '.join(given)[:100]!r}; use the address that it printed, "
                 "or start it with --allow-host NAME.",
-                "host_not_allowed",
+                code="host_not_allowed",
             )
         # Whatever the scheme in front of us is, a page of ours has our host in its origin.
         for origin in headers.getlist("origin"):
             if origin.lower() not in (f"{scheme}://{given[0].lower()}" for scheme in ("http", "https")):
-                raise Refusal(
+                raise Failure(
                     403,
                     f"A page of {origin[:100]!r} may not use this server; only the page that it serves itself may.",
-                    "origin_not_allowed",
+                    code="origin_not_allowed",
                 )
         site = headers.get("sec-fetch-site", "none")
         followed_link = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
         if site not in ("none", "same-origin") and not followed_link:
-            raise Refusal(403, "Another site's page may not use this server.", "origin_not_allowed")
+            raise Failure(403, "Another site's page may not use this server.", code="origin_not_allowed")
 
     def _is_ours(self, host: str) -> bool:
         if host in self._hosts:
@@ -120,8 +113,13 @@ class Guard:
 
     async def _read_body(self, scope: Scope, receive: Receive) -> Receive:
         """Takes in the whole body, within the limits, and returns a `receive` that hands it on in one piece."""
-        too_large = Refusal(
-            413, f"The request is larger than {self._max_body_bytes} bytes; shorten the conversation.", "body_too_large"
+        # The rest of the body is still on its way, and would be read as the next request.
+        ends = {"Connection": "close"}
+        too_large = Failure(
+            413,
+            f"The request is larger than {self._max_body_bytes} bytes; shorten the conversation.",
+            code="body_too_large",
+            headers=ends,
         )
         length = Headers(scope=scope).get("content-length", "0")
         if not (length.isascii() and length.isdigit()) or len(length) > 18 or int(length) > self._max_body_bytes:
@@ -133,7 +131,7 @@ class Guard:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise Refusal(400, "The client hung up before its request was complete.", "incomplete")
+                        raise Failure(400, "The client hung up before its request was complete.", code="incomplete")
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > self._max_body_bytes:
@@ -141,8 +139,11 @@ class Guard:
                     if not message.get("more_body", False):
                         break
         except TimeoutError:
-            raise Refusal(
-                408, f"The request took longer than {self._body_seconds:g} s to arrive.", "request_timeout"
+            raise Failure(
+                408,
+                f"The request took longer than {self._body_seconds:g} s to arrive.",
+                code="request_timeout",
+                headers=ends,
             ) from None
         body: Message | None = {"type": "http.request", "body": b"".join(parts), "more_body": False}
 
@@ -160,14 +161,3 @@ def _without_port(host: str) -> str:
     """`localhost:8000` -> `localhost`, `[::1]:8000` -> `[::1]`; what is neither comes back as it is."""
     name, colon, port = host.lower().rpartition(":")
     return name if colon and port.isascii() and port.isdigit() and not host.endswith("]") else host.lower()
-
-
-async def _refuse(refusal: Refusal, send: Send) -> None:
-    error = {"message": refusal.message, "type": "invalid_request_error", "param": None, "code": refusal.code}
-    body = json.dumps({"error": error}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if refusal.status in (408, 413):
-        # The rest of the body is still on its way, and would be read as the next request.
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -92,13 +92,13 @@ class CallBlock(Lenient):
     input: Annotated[str, BeforeValidator(_arguments)]
 
 
-Texts = Annotated[Text | Annotated[list[TextBlock], Field(max_length=MAX_PARTS)], BeforeValidator(_only_text)]
+TextBlocks = Annotated[Text | Annotated[list[TextBlock], Field(max_length=MAX_PARTS)], BeforeValidator(_only_text)]
 
 
 class ResultBlock(Lenient):
     type: Literal["tool_result"]
     tool_use_id: Id
-    content: Texts | None = None
+    content: TextBlocks | None = None
     is_error: bool | None = None
 
 
@@ -176,8 +176,8 @@ def _custom_only(value: Any) -> Any:
     for tool in value if isinstance(value, list) else ():
         if isinstance(tool, dict) and tool.get("type") not in ("custom", None):
             raise ValueError(
-                f"tools of type {str(tool['type'])[:40]!r} are Anthropic's own; here a tool has a name and an "
-                "input_schema, and you run it yourself"
+                f"there are no tools of type {str(tool['type'])[:40]!r} here; offer tools with a name and an "
+                "input_schema, which you run yourself"
             )
     return value
 
@@ -230,7 +230,7 @@ class CountRequest(Lenient):
     """The body of POST /v1/messages/count_tokens: a conversation, to which nothing is answered yet."""
 
     model: Text | None = Field(default=None, max_length=256)
-    system: Texts | None = None
+    system: TextBlocks | None = None
     messages: Annotated[list[BlockMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     thinking: ShownThinking | None = None
     tools: Annotated[list[OfferedTool], Field(max_length=MAX_TOOLS), BeforeValidator(_custom_only)] | None = None

@@ -133,10 +133,9 @@ Item = Annotated[
 
 def _functions_only(value: Any) -> Any:
     for tool in value if isinstance(value, list) else ():
-        if isinstance(tool, dict) and tool.get("type") != "function":
+        if isinstance(tool, dict) and tool.get("type") not in ("function", None):
             raise ValueError(
-                f"tools of type {str(tool.get('type'))[:40]!r} are run by OpenAI; here the tools are functions that "
-                "you run yourself"
+                f"there are no tools of type {str(tool['type'])[:40]!r} here; offer functions, which you run yourself"
             )
     return value
 
