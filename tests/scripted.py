@@ -13,16 +13,26 @@ from denken.tokenizer import Tokenizer
 
 
 class ScriptedStream:
-    """An engine that says what it was told to, id by id; remembers prompts, and replies that were closed early."""
+    """An engine that says what it was told to, id by id; remembers prompts, and replies that were closed early.
+
+    warmed: the ids that were put down to be computed ahead.
+    """
 
     def __init__(self, outputs: list[Output]):
         self.outputs, self.prompts, self.params, self.closed = outputs, [], [], 0
+        self.warmed: list[tuple[int, ...]] = []
 
     def start(self) -> None:
         pass
 
     def close(self) -> None:
         pass
+
+    def check(self, prompt, params) -> None:
+        pass
+
+    def warm(self, make) -> None:
+        self.warmed.append(make())
 
     def generate_sync(self, prompt, params, *, thinking=True) -> Iterator[Output]:
         self.prompts.append((tuple(prompt), thinking))

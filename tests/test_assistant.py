@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from denken.assistant import Assistant, load
-from denken.chat.message import Message, ToolCall
+from denken.chat import template
+from denken.chat.message import Message, Tool, ToolCall
 from denken.engine.sequence import Output
 from denken.errors import CheckpointError, ConfigError, RequestError, UnknownNameError
-from denken.serve.speaker import ContextFull
+from denken.serve.speaker import Ask, ContextFull, TextAsk, Unsupported
+from denken.tokenizer import Tokenizer
 from denken.types import SamplingParams
 from scripted import ScriptedStream, script, write_model
+from small_vocabulary import write_tokenizer
 
 
 def speaking(tokenizer, outputs: list[Output], context: int = 200) -> Assistant:
@@ -193,3 +200,345 @@ def test_a_folder_without_weights_is_refused(model_folder, tmp_path):
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError):
         load(folder)
+
+
+WEATHER = Tool(
+    "weather",
+    "How it is in a city.",
+    {
+        "type": "object",
+        "properties": {"city": {"enum": ["Köln", "Bonn"]}, "days": {"type": "integer", "minimum": 1, "maximum": 3}},
+        "required": ["city", "days"],
+        "additionalProperties": False,
+    },
+)
+CLOCK = Tool("clock", parameters={"type": "object", "properties": {}, "additionalProperties": False})
+QUESTION = (Message("user", "Hi"),)
+
+
+def spelt(tokenizer, text: str) -> list[int]:
+    """The ids of a text in which the names of control tokens are those tokens."""
+    names = sorted(tokenizer.control_ids, key=len, reverse=True)
+    parts = re.split("(" + "|".join(map(re.escape, names)) + ")", text)
+    return [id_ for part in parts for id_ in ([tokenizer.control(part)] if part in names else tokenizer.encode(part))]
+
+
+def saying(tokenizer, text: str, reason: str = "stop") -> Assistant:
+    ids = spelt(tokenizer, text)
+    outputs = [Output(0, (id_,), (-0.25,), None) for id_ in ids[:-1]]
+    return speaking(tokenizer, [*outputs, Output(0, (ids[-1],), (-0.25,), reason)], context=2000)
+
+
+def told(pieces) -> list[tuple[str, str, str]]:
+    """Kind, name and text, neighbours of a kind in one."""
+    whole: list[tuple[str, str, str]] = []
+    for piece in pieces:
+        if whole and piece.kind == whole[-1][0] != "tool":
+            whole[-1] = (piece.kind, "", whole[-1][2] + piece.text)
+        else:
+            whole.append((piece.kind, piece.name, piece.text))
+    return whole
+
+
+def call(name: str, arguments: str) -> str:
+    return f"<｜tool▁call▁begin｜>function<｜tool▁sep｜>{name}\n```json\n{arguments}\n```<｜tool▁call▁end｜>"
+
+
+def calls(*each: str) -> str:
+    return "<｜tool▁calls▁begin｜>" + "\n".join(each) + "<｜tool▁calls▁end｜>"
+
+
+def ask_for(messages=QUESTION, params=None, **wanted) -> Ask:
+    return Ask(messages, params or SamplingParams(seed=1), **wanted)
+
+
+def test_tools_that_are_called_become_pieces_with_a_name(tokenizer):
+    good = call("weather", '{"city": "Köln", "days": 1}')
+    assistant = saying(tokenizer, "Hm\n</think>\n\nLet me look." + calls(good, call("clock", "{}")))
+    reply = assistant.reply(ask_for(tools=(WEATHER, CLOCK)))
+    assert told(reply) == [
+        ("think", "", "Hm"),
+        ("answer", "", "Let me look."),
+        ("tool", "weather", '{"city": "Köln", "days": 1}'),
+        ("tool", "clock", "{}"),
+    ]
+    prompt = tokenizer.decode(assistant._stream.prompts[0][0], skip_control=False)
+    assert "## Tools" in prompt
+    assert "### weather\nDescription: How it is in a city." in prompt
+    assert assistant._stream.params[0].grammar is None
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("weather", '{"city": '),
+        ("weather", "[1]"),
+        ("weather", '{"days": NaN}'),
+        ("weather", "[" * 5000),
+        ("rm", "{}"),
+        ("", "{}"),
+    ],
+)
+def test_calls_that_cannot_be_made_are_text(tokenizer, name, arguments):
+    assistant = saying(tokenizer, "\n</think>\n\n" + calls(call(name, arguments)))
+    pieces = told(assistant.reply(ask_for(tools=(WEATHER,))))
+    assert [kind for kind, _, _ in pieces] == ["answer"]
+    assert arguments.strip() in pieces[0][2]
+
+
+def test_calls_that_nobody_offered_are_text(tokenizer):
+    text = "\n</think>\n\n" + calls(call("weather", "{}"))
+    for wanted in ({}, {"tools": (WEATHER,), "tool_choice": "none"}):
+        assistant = saying(tokenizer, text)
+        assert told(assistant.reply(ask_for(**wanted))) == [("answer", "", "weather\n{}")]
+        assert "## Tools" not in tokenizer.decode(assistant._stream.prompts[0][0])
+
+
+def test_a_call_within_a_thought_is_no_call(tokenizer):
+    """Phantom calls: the model only thinks of calling."""
+    thought = "I could say " + calls(call("weather", '{"city": "Bonn", "days": 1}')) + " or <search>{}</search> it."
+    assistant = saying(tokenizer, thought + "\n</think>\n\nNo.")
+    pieces = told(assistant.reply(ask_for(tools=(WEATHER, Tool("search")))))
+    assert [kind for kind, _, _ in pieces] == ["think", "answer"]
+    assert '{"city": "Bonn", "days": 1}' in pieces[0][2]
+    assert "<search>{}</search> it." in pieces[0][2]
+    assert pieces[1][2] == "No."
+
+
+def test_without_parallel_calls_the_first_ends_the_reply(tokenizer):
+    text = "\n</think>\n\n" + calls(call("clock", "{}"), call("clock", "{}"))
+    assistant = saying(tokenizer, text)
+    reply = assistant.reply(ask_for(tools=(CLOCK,), parallel_tools=False))
+    assert told(reply) == [("tool", "clock", "{}")]
+    assert reply.finish_reason == "stop"
+    assert assistant._stream.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        ({"tool_choice": "required"}, "no tools"),
+        ({"tools": (WEATHER,), "tool_choice": ("named", "clock")}, "not among the tools"),
+        ({"tools": (Tool('a"b'),)}, "named"),
+        ({"tools": (Tool("a", parameters={"type": "string"}),), "tool_choice": "required"}, "object"),
+        ({"tools": (Tool("a", parameters={"x": float("nan")}),), "tool_choice": "required"}, "JSON"),
+        ({"schema": {"a": object()}}, "JSON"),
+    ],
+)
+def test_tools_that_do_not_go_together_are_refused(tokenizer, wanted, reason):
+    with pytest.raises(RequestError, match=reason):
+        saying(tokenizer, "x").reply(ask_for(**wanted))
+
+
+@pytest.fixture(scope="module")
+def random_model(tokenizer, tmp_path_factory) -> Iterator[Assistant]:
+    """Random weights and room for long conversations."""
+    folder = write_model(tmp_path_factory.mktemp("models") / "roomy", tokenizer)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8192}))
+    with load(folder, threads=1) as assistant:
+        yield assistant
+
+
+WILD = {"temperature": 1.5, "top_p": 1.0, "top_k": 0, "max_tokens": 300}
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+@pytest.mark.parametrize("choice", ["required", ("named", "weather")])
+@pytest.mark.parametrize("parallel", [True, False])
+def test_random_weights_call_tools_that_are_required(random_model, thinking, choice, parallel):
+    for seed in range(4):
+        reply = random_model.reply(
+            ask_for(
+                params=SamplingParams(seed=seed, thinking_budget=10, **WILD),
+                thinking=thinking,
+                tools=(WEATHER, CLOCK),
+                tool_choice=choice,
+                parallel_tools=parallel,
+            )
+        )
+        pieces = [piece for piece in told(reply) if piece[0] != "think"]
+        made = [(name, json.loads(text)) for kind, name, text in pieces if kind == "tool"]
+        assert reply.finish_reason == "stop"
+        assert len(made) == len(pieces) >= 1
+        assert parallel or len(made) == 1
+        for name, arguments in made:
+            assert name == "weather" or (name == "clock" and choice == "required")
+            if name == "weather":
+                assert arguments.keys() == {"city", "days"}
+                assert arguments["city"] in ("Köln", "Bonn")
+                assert arguments["days"] in (1, 2, 3)
+            else:
+                assert arguments == {}
+
+
+def test_random_weights_call_tools_whose_tags_are_text(tokenizer, tmp_path):
+    few = [template.BOS, template.EOS, template.USER, template.ASSISTANT, template.THINK, template.END_THINK]
+    plain = Tokenizer.load(write_tokenizer(tmp_path / "tokenizer", control=few))
+    folder = write_model(tmp_path / "model", plain)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 4096}))
+    with load(folder, threads=1) as assistant:
+        params = SamplingParams(seed=2, thinking_budget=5, **WILD)
+        made = told(assistant.reply(ask_for(params=params, tools=(WEATHER,), tool_choice="required")))
+    assert {(kind, name) for kind, name, _ in made if kind != "think"} == {("tool", "weather")}
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_random_weights_answer_as_the_schema_says(random_model, thinking):
+    schema = {
+        "type": "object",
+        "properties": {
+            "kind": {"enum": ["gut", "böse"]},
+            "parts": {"type": "array", "minItems": 1, "maxItems": 2, "items": {"type": "number", "maximum": 9}},
+            "inner": {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]},
+        },
+        "required": ["kind", "parts"],
+        "additionalProperties": False,
+    }
+    whole = 0
+    for seed in range(8):
+        params = SamplingParams(seed=seed, thinking_budget=10, **WILD)
+        reply = random_model.reply(ask_for(params=params, thinking=thinking, schema=schema))
+        text = "".join(piece.text for piece in reply if piece.kind == "answer")
+        if reply.finish_reason == "stop":
+            whole += 1
+            answer = json.loads(text)
+            assert answer["kind"] in ("gut", "böse")
+            assert all(isinstance(part, int | float) for part in answer["parts"])
+            assert isinstance(answer.get("inner", {}).get("ok", True), bool)
+        else:
+            assert reply.finish_reason == "length"
+    assert whole
+
+
+def test_a_schema_and_tools_are_either(random_model):
+    answered = {"tool": 0, "answer": 0}
+    for seed in range(12):
+        params = SamplingParams(seed=seed, thinking_budget=3, **WILD)
+        schema = {"type": "object", "properties": {}, "additionalProperties": False}
+        reply = random_model.reply(ask_for(params=params, schema=schema, tools=(CLOCK,)))
+        for kind, _, text in told(reply):
+            if kind != "think":
+                assert json.loads(text) == {}
+                answered[kind] += 1
+    assert all(answered.values())
+
+
+def test_a_bad_schema_is_refused_before_anything_is_generated(random_model):
+    with pytest.raises(RequestError, match="cannot be followed"):
+        random_model.reply(ask_for(schema={"type": "string", "minLength": 3, "maxLength": 1}))
+    with pytest.raises(RequestError, match="logit_bias"):
+        random_model.reply(ask_for(params=SamplingParams(logit_bias=((10**8, 1.0),))))
+
+
+def test_a_begun_answer_is_gone_on_with(tokenizer):
+    assistant = saying(tokenizer, " 12.<｜end▁of▁sentence｜>")
+    begun = Message("assistant", "It is", reasoning_content="Hm")
+    reply = assistant.reply(ask_for((*QUESTION, begun), continues=True))
+    assert told(reply) == [("answer", "", " 12.")]
+    prompt, thinking = assistant._stream.prompts[0]
+    assert tokenizer.decode(prompt, skip_control=False).endswith("<think>\nHm\n</think>\n\nIt is")
+    assert thinking is False
+    answered = (*QUESTION, Message("assistant", "It is 12."), Message("user", "Why?"))
+    ahead = assistant._stream.warmed[0]
+    assert template.render(answered, tokenizer).ids[: len(ahead)] == ahead
+
+
+@pytest.mark.parametrize(
+    ("messages", "wanted", "error"),
+    [
+        (QUESTION, {}, RequestError),
+        ((*QUESTION, Message("assistant", "", tool_calls=(ToolCall("a", "{}"),))), {}, RequestError),
+        ((*QUESTION, Message("assistant", "{")), {"schema": {}}, Unsupported),
+        ((*QUESTION, Message("assistant", "a")), {"tools": (CLOCK,), "tool_choice": "required"}, Unsupported),
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_refused(tokenizer, messages, wanted, error):
+    with pytest.raises(error):
+        saying(tokenizer, "x").reply(ask_for(messages, continues=True, **wanted))
+
+
+def test_a_bare_text_goes_on_as_it_stands(tokenizer):
+    assistant = saying(tokenizer, "<think>a</think>" + calls(call("clock", "{}")) + "ü<｜end▁of▁sentence｜>")
+    reply = assistant.complete(TextAsk("the <think>", SamplingParams()))
+    assert told(reply) == [("answer", "", "afunctionclock\n```json\n{}\n```ü")]
+    assert (reply.usage.thought_tokens, reply.finish_reason) == (0, "stop")
+    prompt, thinking = assistant._stream.prompts[0]
+    assert prompt == (tokenizer.control(template.BOS), *tokenizer.encode("the <think>"))
+    assert thinking is False
+    assert assistant.complete(TextAsk((5, 6), SamplingParams())).usage.prompt_tokens == 2
+    with pytest.raises(Unsupported, match="gaps"):
+        assistant.complete(TextAsk("a", SamplingParams(), suffix="b"))
+    with pytest.raises(ContextFull):
+        assistant.complete(TextAsk("x" * 3_000_000, SamplingParams()))
+
+
+def test_a_gap_is_filled_where_the_vocabulary_has_its_marks(tmp_path):
+    marks = [template.BOS, template.EOS, template.FIM_BEGIN, template.FIM_HOLE, template.FIM_END]
+    tokenizer = Tokenizer.load(write_tokenizer(tmp_path, control=marks))
+    assistant = saying(tokenizer, "c")
+    assert told(assistant.complete(TextAsk("a", SamplingParams(), suffix="b"))) == [("answer", "", "c")]
+    text = tokenizer.decode(assistant._stream.prompts[0][0], skip_control=False)
+    assert text.endswith("<｜fim▁begin｜>a<｜fim▁hole｜>b<｜fim▁end｜>")
+    with pytest.raises(RequestError, match="ids"):
+        assistant.complete(TextAsk((5,), SamplingParams(), suffix="b"))
+
+
+def test_ids_that_the_model_does_not_have_are_refused(random_model):
+    with pytest.raises(RequestError, match="ids run"):
+        random_model.complete(TextAsk((5, 10**6), SamplingParams()))
+
+
+def test_max_tokens_that_do_not_fit_name_all_numbers(tokenizer):
+    assistant = speaking(tokenizer, script(tokenizer, "a", "b"))
+    prompt = assistant.count(ask_for())
+    room = assistant.context - prompt
+    assert assistant.reply(ask_for(params=SamplingParams(max_tokens=room))).most_tokens == room
+    assert assistant.reply(ask_for()).most_tokens == room
+    with pytest.raises(ContextFull, match=rf"{prompt} tokens and max_tokens is {room + 1}.* takes 200"):
+        assistant.reply(ask_for(params=SamplingParams(max_tokens=room + 1)))
+    with pytest.raises(ContextFull, match=r"budget is 200 tokens.* takes 200"):
+        assistant.reply(ask_for(params=SamplingParams(thinking_budget=200)))
+    with pytest.raises(ContextFull, match="max_tokens is 300"):
+        assistant.complete(TextAsk("a", SamplingParams(max_tokens=300)))
+
+
+def test_a_megabyte_of_one_letter_is_refused_quickly(tokenizer):
+    began = time.monotonic()
+    for text in ("a" * 1_000_000, "\n" * 1_000_000):
+        with pytest.raises(ContextFull):
+            speaking(tokenizer, []).reply(ask_for((Message("user", "x" + text),)))
+    assert time.monotonic() - began < 5
+
+
+def test_ten_turns_come_from_the_cache(random_model):
+    """Old thoughts are dropped, and still nine tenths of each prompt were computed before it was sent."""
+    messages: list[Message] = []
+    for turn in range(10):
+        messages.append(Message("user", f"Calculate {turn}"))
+        params = SamplingParams(seed=turn, temperature=1.0, max_tokens=280, thinking_budget=20)
+        reply = random_model.reply(ask_for(tuple(messages), params))
+        said = {"think": "", "answer": ""}
+        for piece in reply:
+            said[piece.kind] += piece.text
+        assert reply.usage.thought_tokens
+        if turn:
+            assert reply.usage.cached_tokens >= 0.9 * reply.usage.prompt_tokens
+        messages.append(Message("assistant", said["answer"], reasoning_content=said["think"]))
+        stream, deadline = random_model._stream, time.monotonic() + 30
+        while stream._warming or not stream._orders.empty():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    assert random_model.engine.free_blocks * 4 == random_model.engine.cache_tokens
+
+
+def test_a_reply_that_was_left_is_not_computed_ahead(tokenizer):
+    assistant = speaking(tokenizer, script(tokenizer, "ab", "cd"))
+    pieces = iter(assistant.reply(ask_for()))
+    next(pieces)
+    pieces.close()
+    assert assistant._stream.warmed == []
+    list(assistant.reply(ask_for()))
+    answered = (*QUESTION, Message("assistant", "cd"), Message("user", "Why?"))
+    assert template.render(answered, tokenizer).ids[: len(assistant._stream.warmed[0])] == assistant._stream.warmed[0]

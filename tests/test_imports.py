@@ -4,8 +4,8 @@
         < evaluate < train
 
 Each imports from its left and from itself, never from its neighbour or its right. `serve` stands beside: it uses chat,
-engine and search. `assistant` and `cli` put everything together. Imports inside functions and those for type checkers
-count like any other.
+engine and search. `assistant`, `reply` and `cli` put everything together. Imports inside functions and those for type
+checkers count like any other.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LEFT_TO_RIGHT = (
 )
 ORDER = {unit: place for place, units in enumerate(LEFT_TO_RIGHT) for unit in units}
 SERVES = {"errors", "types", "config", "tokenizer", "chat", "engine", "search"}
-TOGETHER = {"assistant", "cli", "__init__", "__main__"}
+TOGETHER = {"assistant", "reply", "cli", "__init__", "__main__"}
 # What the order would allow and the house does not.
 STRANGERS = {("tasks", "model"), ("search", "model"), ("rollout", "model"), ("rollout", "engine")}
 WITHOUT_TORCH = ("errors", "types", "config", "tokenizer", "chat", "tasks", "search", "rollout", "language", "reward", "serve")

@@ -13,17 +13,19 @@ import difflib
 import json
 import threading
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
-from denken.chat.message import Message
-from denken.chat.parser import Event, Parser
-from denken.chat.template import END_THINK, EOS, end_of_thinking, open_thought, render
+from denken.chat import grammar
+from denken.chat.message import Message, Tool
+from denken.chat.parser import Event
+from denken.chat.template import EOS, FIM_HOLE, end_of_thinking, fill_in, open_thought, render, settled
 from denken.errors import CheckpointError, RequestError, UnknownNameError
-from denken.serve.speaker import Ask, ContextFull, Piece, TextAsk, TokenLogprob, Unsupported, Usage
+from denken.reply import Plan, Reply
+from denken.serve.speaker import Ask, ContextFull, TextAsk, Unsupported
 from denken.tokenizer import Tokenizer
 from denken.types import FinishReason, SamplingParams
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).parent / "bundled"
 # Less room than this behind the prompt cannot hold an answer.
 LEAST_ROOM = 8
+# What conversations share is found in whole blocks: small ones, so that little of a short turn is computed again.
+BLOCK_SIZE = 4
 SMALL_BYTES = 2**30
 
 
@@ -56,127 +60,6 @@ class Answer:
 
     def __str__(self) -> str:
         return self.text
-
-
-class Chunk(Protocol):
-    """What the engine's stream hands over; the fields are those of `denken.engine.sequence.Output`."""
-
-    @property
-    def ids(self) -> Sequence[int]: ...
-    @property
-    def logprobs(self) -> Sequence[float]: ...
-    @property
-    def top_logprobs(self) -> Sequence[Sequence[tuple[int, float]]]: ...
-    @property
-    def finish_reason(self) -> FinishReason | None: ...
-    @property
-    def cached_tokens(self) -> int: ...
-    @property
-    def surplus(self) -> int: ...
-
-
-class Reply:
-    """One answer in the making. Iterate over it once, with `for` or `async for`; `usage` and the rest grow with it."""
-
-    def __init__(
-        self,
-        stream: Stream,
-        tokenizer: Tokenizer,
-        prompt: Sequence[int],
-        params: SamplingParams,
-        thinking: bool,
-        most_tokens: int,
-    ):
-        self.most_tokens = most_tokens
-        self._stream, self._tokenizer = stream, tokenizer
-        self._prompt, self._params, self._thinking = prompt, params, thinking
-        self._parser = Parser(tokenizer, thinking=thinking)
-        self._closer = tokenizer.control(END_THINK)
-        self._controls = frozenset(tokenizer.control_ids.values())
-        self._inside_thought = thinking
-        self._untold: list[TokenLogprob] = []
-        self.usage = Usage(prompt_tokens=len(prompt))
-        self.finish_reason: FinishReason = "abort"
-        self.stop_string: str | None = None
-
-    async def begin(self) -> None:
-        """Whatever could be wrong was found when it was made."""
-
-    def __iter__(self) -> Generator[Piece, None, None]:
-        with closing(self._stream.generate_sync(self._prompt, self._params, thinking=self._thinking)) as chunks:
-            for chunk in chunks:
-                yield from self._read(chunk)
-
-    async def aclose(self) -> None:
-        """Nothing is open before it is iterated over, and the iterator closes what it opens."""
-
-    async def __aiter__(self) -> AsyncGenerator[Piece, None]:
-        async with aclosing(self._stream.generate(self._prompt, self._params, thinking=self._thinking)) as chunks:
-            async for chunk in chunks:
-                for piece in self._read(chunk):
-                    yield piece
-
-    def _read(self, chunk: Chunk) -> list[Piece]:
-        """The pieces that a chunk completes; `usage` and `finish_reason` are those after it."""
-        pieces: list[Piece] = []
-        thought, answer = self.usage.thought_tokens, self.usage.answer_tokens
-        for index, token in enumerate(chunk.ids):
-            kind: Literal["think", "answer"] = "think" if self._inside_thought else "answer"
-            thought, answer = (thought + 1, answer) if self._inside_thought else (thought, answer + 1)
-            if token == self._closer:
-                self._inside_thought = False
-            if self._params.top_logprobs is not None and token not in self._controls:
-                self._untold.append(self._logprob(chunk, index))
-            pieces += self._pieces(self._parser.push([token]), kind)
-        self.usage = replace(
-            self.usage, thought_tokens=thought, answer_tokens=answer, cached_tokens=chunk.cached_tokens
-        )
-        if chunk.finish_reason is not None:
-            self.finish_reason = chunk.finish_reason
-            pieces += self._pieces(self._parser.finish(), "answer")
-        if chunk.surplus:
-            ending = "".join(piece.text for piece in pieces)[-chunk.surplus :]
-            self.stop_string = next((stop for stop in self._params.stop if ending.startswith(stop)), None)
-        return _joined(_cut(pieces, chunk.surplus))
-
-    def _pieces(self, events: Sequence[Event], kind: Literal["think", "answer"]) -> Iterator[Piece]:
-        """The events as pieces; what is to be told of tokens goes along with the first, or alone."""
-        tokens, self._untold = tuple(self._untold), []
-        for event in events:
-            yield Piece(event.kind, event.text, tokens)
-            tokens = ()
-        if tokens:
-            yield Piece(kind, "", tokens)
-
-    def _logprob(self, chunk: Chunk, index: int) -> TokenLogprob:
-        top = chunk.top_logprobs[index] if chunk.top_logprobs else ()
-        return TokenLogprob(
-            self._tokenizer.token_bytes(chunk.ids[index]),
-            chunk.logprobs[index],
-            tuple((self._tokenizer.token_bytes(other), value) for other, value in top),
-        )
-
-
-def _joined(pieces: list[Piece]) -> list[Piece]:
-    """Stretches of thought, or of answer, that follow each other are one: several tokens may come at a time."""
-    joined: list[Piece] = []
-    for piece in pieces:
-        if joined and piece.kind != "tool" and piece.kind == joined[-1].kind:
-            last = joined.pop()
-            piece = Piece(piece.kind, last.text + piece.text, last.tokens + piece.tokens)
-        joined.append(piece)
-    return joined
-
-
-def _cut(pieces: list[Piece], surplus: int) -> list[Piece]:
-    """The pieces without the last `surplus` characters: a stop string and what came with it."""
-    kept = list(pieces)
-    while surplus and kept:
-        last = kept.pop()
-        if len(last.text) > surplus:
-            kept.append(replace(last, text=last.text[:-surplus]))
-        surplus -= min(surplus, len(last.text))
-    return kept
 
 
 class Assistant:
@@ -254,23 +137,45 @@ class Assistant:
         """The answer as it is made, with what it costs. Raises RequestError before anything is generated."""
         ask = self._ask(question, params, thinking)
         prompt = self._prompt(ask)
-        with self._lock:
-            if not self._started:
-                self._stream.start()
-                self._started = True
-        # After a tool's output the turn goes on where no thought is open, whatever was asked for.
-        opened = open_thought(prompt, self.tokenizer)
-        room = self.context - len(prompt)
-        most = min(ask.params.max_tokens or room, room)
-        return Reply(self._stream, self.tokenizer, prompt, ask.params, opened, most)
+        tools = _offered(ask)
+        most = grammar.MOST_CALLS if ask.parallel_tools else 1
+        plan = Plan(
+            prompt,
+            replace(ask.params, grammar=self._grammar(ask, tools, most)),
+            self._room(prompt, ask.params),
+            # After a tool's output the turn goes on where no thought is open, whatever was asked for.
+            thinking=open_thought(prompt, self.tokenizer),
+            tools=frozenset(tool.name for tool in tools),
+            one_call=not ask.parallel_tools,
+            then=lambda reply: self._stream.warm(lambda: settled(prompt, self._whole(ask, reply), self.tokenizer)),
+        )
+        return self._open(plan)
 
     def complete(self, ask: TextAsk) -> Reply:
-        """A text that goes on as it stands."""
-        raise Unsupported(f"{self.name} does not continue bare texts; send a conversation to /v1/chat/completions.")
+        """A text that goes on as it stands, or a gap between two that is filled. Raises as `reply` does."""
+        if ask.suffix is not None and not self.tokenizer.has_control(FIM_HOLE):
+            raise Unsupported(f"{self.name} was not trained to fill gaps; leave the suffix out.")
+        if isinstance(ask.prompt, tuple):
+            if ask.suffix is not None:
+                raise RequestError("A suffix goes with a prompt that is text, and this one is ids; send it as text.")
+            prompt = ask.prompt
+        else:
+            self._check_characters(len(ask.prompt) + len(ask.suffix or ""), "text")
+            prompt = fill_in(ask.prompt, ask.suffix, self.tokenizer)
+        self._check_length(prompt, "text")
+        return self._open(Plan(prompt, ask.params, self._room(prompt, ask.params), bare=True))
 
     def count(self, ask: Ask) -> int:
         """How many tokens a conversation has, up to where the answer begins."""
         return len(self._prompt(ask))
+
+    def _open(self, plan: Plan) -> Reply:
+        self._stream.check(plan.prompt, plan.params)
+        with self._lock:
+            if not self._started:
+                self._stream.start()
+                self._started = True
+        return Reply(self._stream, self.tokenizer, plan)
 
     def _ask(self, question: str | Sequence[Message] | Ask, params: SamplingParams | None, thinking: bool) -> Ask:
         if isinstance(question, Ask):
@@ -279,14 +184,52 @@ class Assistant:
         return Ask(messages, params or self.defaults, thinking)
 
     def _prompt(self, ask: Ask) -> tuple[int, ...]:
-        self._check(ask.messages)
-        prompt = render(ask.messages, self.tokenizer, thinking=ask.thinking).ids
-        if len(prompt) + LEAST_ROOM > self.context:
-            raise ContextFull(
-                f"The conversation has {len(prompt)} tokens, and {self.name} takes {self.context}, "
-                f"of which at least {LEAST_ROOM} are for the answer; shorten it or begin a new one."
-            )
+        self._check(ask)
+        prompt = render(
+            ask.messages, self.tokenizer, thinking=ask.thinking, tools=_offered(ask), continues=ask.continues
+        ).ids
+        self._check_length(prompt, "conversation")
         return prompt
+
+    def _grammar(self, ask: Ask, tools: Sequence[Tool], most: int) -> str | None:
+        """What the answer must follow, or None where it is free."""
+        choice = ask.tool_choice
+        if not isinstance(choice, str):
+            named = [tool for tool in tools if tool.name == choice[1]]
+            if not named:
+                raise RequestError(f"tool_choice names {choice[1][:80]!r}, which is not among the tools; offer it.")
+            return grammar.of_calls(named, self.tokenizer, most=most)
+        if choice == "required":
+            if not tools:
+                raise RequestError("tool_choice is 'required', and there are no tools; offer one.")
+            return grammar.of_calls(tools, self.tokenizer, most=most)
+        if ask.schema is None:
+            return ask.params.grammar
+        if tools:
+            return grammar.of_calls(tools, self.tokenizer, most=most, schema=ask.schema)
+        return grammar.of_answer(ask.schema)
+
+    def _room(self, prompt: Sequence[int], params: SamplingParams) -> int:
+        """How many tokens the reply may have. Raises ContextFull where what was asked for does not fit."""
+        room = self.context - len(prompt)
+        if params.max_tokens is not None and params.max_tokens > room:
+            raise ContextFull(
+                f"The prompt has {len(prompt)} tokens and max_tokens is {params.max_tokens}, together "
+                f"{len(prompt) + params.max_tokens}, and {self.name} takes {self.context}; "
+                f"set max_tokens to {room} or less, or leave it out."
+            )
+        if params.thinking_budget is not None and params.thinking_budget + LEAST_ROOM > self.context:
+            raise ContextFull(
+                f"The thinking budget is {params.thinking_budget} tokens, and {self.name} takes {self.context}, prompt "
+                f"({len(prompt)} tokens) and answer included; set a smaller budget, or none."
+            )
+        return params.max_tokens or room
+
+    @staticmethod
+    def _whole(ask: Ask, reply: Message) -> Message:
+        """The reply as clients send it back: with its beginning, where it went on from one."""
+        begun = ask.messages[-1].content if ask.continues else ""
+        return replace(reply, content=begun + reply.content)
 
     def close(self) -> None:
         """Stops the engine's thread; what is still being generated is aborted."""
@@ -299,23 +242,55 @@ class Assistant:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _check(self, messages: Sequence[Message]) -> None:
+    def _check(self, ask: Ask) -> None:
+        messages = ask.messages
         if not messages:
             raise RequestError("There is no message to answer; send at least one from the user.")
         last = messages[-1]
-        if last.role not in ("user", "tool"):
+        if ask.continues:
+            self._check_begun(ask, last)
+        elif last.role not in ("user", "tool"):
             raise RequestError(
                 f"The last message is the {last.role}'s; end with the user's, for it is what is answered."
             )
-        if not last.content.strip():
+        elif last.role == "user" and not last.content.strip():
             raise RequestError("The question is empty; write what you want to know.")
-        # What cannot fit however it is cut is refused before time is spent on cutting it.
-        characters = sum(len(message.content) for message in messages)
+        for tool in ask.tools:
+            grammar.checked_name(tool)
+        said = [part for message in messages for part in (message.content, message.reasoning_content or "")]
+        called = [part for message in messages for call in message.tool_calls for part in (call.name, call.arguments)]
+        self._check_characters(sum(map(len, said)) + sum(map(len, called)), "conversation")
+
+    def _check_begun(self, ask: Ask, last: Message) -> None:
+        if last.role != "assistant" or last.tool_calls:
+            raise RequestError(
+                "Only an answer can be gone on with; end with a message of the assistant, without tool calls."
+            )
+        if ask.schema is not None or ask.tool_choice not in ("auto", "none"):
+            raise Unsupported(
+                "A begun answer cannot be held to a schema or to a call, for its beginning may fit neither; "
+                "leave one of them out."
+            )
+
+    def _check_characters(self, characters: int, what: str) -> None:
+        """What cannot fit however it is cut is refused before time is spent on cutting it."""
         if characters > self.context * self._longest_token:
             raise ContextFull(
-                f"The conversation has {characters} characters, and {self.name} takes {self.context} tokens, "
+                f"The {what} has {characters} characters, and {self.name} takes {self.context} tokens, "
                 "far fewer than that comes to; shorten it or begin a new one."
             )
+
+    def _check_length(self, prompt: Sequence[int], what: str) -> None:
+        if len(prompt) + LEAST_ROOM > self.context:
+            raise ContextFull(
+                f"The {what} has {len(prompt)} tokens, and {self.name} takes {self.context}, "
+                f"of which at least {LEAST_ROOM} are for the answer; shorten it or begin a new one."
+            )
+
+
+def _offered(ask: Ask) -> tuple[Tool, ...]:
+    """The tools that the model is told of."""
+    return () if ask.tool_choice == "none" else ask.tools
 
 
 def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) -> Assistant:
@@ -347,12 +322,13 @@ def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) 
         eos_ids=_eos_ids(generation, _read_json(folder / "config.json"), tokenizer),
         end_of_thinking=end_of_thinking(tokenizer),
         tokenizer=tokenizer,
+        block_size=BLOCK_SIZE,
     )
     return Assistant(
         _name(folder),
         tokenizer,
         Stream(engine),
-        context=model.config.max_position_embeddings,
+        context=min(engine.context, engine.cache_tokens),
         defaults=_defaults(generation, folder),
         created=int(weights[0].stat().st_mtime) if weights else 0,
     )

@@ -24,8 +24,9 @@ from denken.errors import ConfigError, DenkenError, RequestError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from denken.assistant import Assistant, Reply
+    from denken.assistant import Assistant
     from denken.chat.message import Message
+    from denken.reply import Reply
     from denken.serve.speaker import Speaker
     from denken.serve.upstream.pool import Pool
     from denken.types import SamplingParams
@@ -171,10 +172,10 @@ def serve(
     from denken.serve.store import open_store
 
     keys_on = not is_loopback(host) if with_keys is None else with_keys
+    per_hour = nano(usd_per_hour)
     with closing(listen(host, port)) as listener, open_store(store) as opened:
-        desk = KeyDesk(opened, keys_on=keys_on, per_hour=nano(usd_per_hour))
         there = _upstreams(upstream, upstream_key_env, upstream_model, upstream_context)
-        with closing(desk), _speakers(model, threads, there) as speakers:
+        with closing(KeyDesk(opened, keys_on, per_hour)) as desk, _speakers(model, threads, there) as speakers:
             if secret := desk.first_key():
                 print(f"A key to ask with, shown this once: {secret}", flush=True)
             serve_forever(speakers, listener, host, allow_host or (), desk=desk, grace=grace, log=log)

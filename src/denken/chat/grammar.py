@@ -35,9 +35,8 @@ def of_calls(tools: Sequence[Tool], tokenizer: Tokenizer, *, most: int, schema: 
     Raises RequestError for a name that cannot be called, or parameters that are not an object's.
     """
     rules = ["start: calls" if schema is None else f"start: calls | {_json(schema or {'type': 'object'})}"]
-    rules.append(
-        f'calls: {_tag(CALLS_BEGIN, tokenizer)} call ("\\n" call){{0,{most - 1}}} {_tag(CALLS_END, tokenizer)}'
-    )
+    more = f' ("\\n" call){{0,{most - 1}}}' if most > 1 else ""
+    rules.append(f"calls: {_tag(CALLS_BEGIN, tokenizer)} call{more} {_tag(CALLS_END, tokenizer)}")
     head, end = f'{_tag(CALL_BEGIN, tokenizer)} "function" {_tag(CALL_SEP, tokenizer)}', _tag(CALL_END, tokenizer)
     rules.append(f"call: {head} ({' | '.join(f'tool_{number}' for number in range(len(tools)))}) {end}")
     for number, tool in enumerate(tools):

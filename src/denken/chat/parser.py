@@ -110,6 +110,23 @@ class Parser:
         return self._sorter.take()
 
 
+class Bare:
+    """Ids of a text without roles to events: all of it is answer, whatever tags it holds. Used as `Parser` is."""
+
+    unclosed = False
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._decoder = tokenizer.decoder()
+
+    def push(self, ids: Iterable[int]) -> list[Event]:
+        """The text that became certain; control ids are dropped."""
+        return _answer("".join([self._decoder.push(id_) for id_ in ids]))
+
+    def finish(self) -> list[Event]:
+        """The rest of the text."""
+        return _answer(self._decoder.finish())
+
+
 class TextParser:
     """Text of a model's turn to events, for upstream servers that send no ids.
 
@@ -354,6 +371,10 @@ def _tag_pattern(tags: tuple[str, ...]) -> re.Pattern[str]:
     beginnings = {tag[:length] for tag in tags for length in range(1, len(tag))}
     whole = "|".join(re.escape(tag) for tag in tags)
     return re.compile(rf"{whole}|(?:{'|'.join(re.escape(part) for part in sorted(beginnings))})\Z")
+
+
+def _answer(text: str) -> list[Event]:
+    return [Event("answer", text)] if text else []
 
 
 def _call(head: str, body: str | None) -> tuple[str, str]:
