@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -40,7 +41,7 @@ class KeyDesk:
     keys_on: whether a key is asked for. per_hour: what the machine costs, in billionths of a US dollar.
     """
 
-    def __init__(self, store: Store, *, keys_on: bool, per_hour: int):
+    def __init__(self, store: Store, keys_on: bool, per_hour: int):
         self.store, self.keys_on, self.per_hour = store, keys_on, per_hour
         self.failures = 0
         self._meter = Meter()
@@ -122,7 +123,7 @@ class KeyDesk:
         if not self.keys_on:
             return None
         with self.store.write() as connection:
-            return None if keys.any_live(connection) else keys.create(connection, f"first-{keys.now():x}")
+            return None if keys.any_live(connection) else keys.create(connection, time.strftime("first-%Y%m%d-%H%M%S"))
 
     def close(self) -> None:
         """Settles what is still open, when nothing runs any more, or says in the log that it could not."""

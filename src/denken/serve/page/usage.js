@@ -72,8 +72,8 @@ const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
 const short = new Intl.NumberFormat(language, { notation: "compact", maximumFractionDigits: 1 });
 const dollars = new Intl.NumberFormat(language, { maximumSignificantDigits: 3 });
 
-// Width and height of a plot, and the room for its labels at the left and below.
-const [WIDTH, HEIGHT, LEFT, BELOW, TOP] = [720, 220, 64, 22, 8];
+// Width and height of a plot, and the room around it for its labels.
+const [WIDTH, HEIGHT, LEFT, RIGHT, BELOW, TOP] = [720, 220, 64, 12, 22, 8];
 const TOKENS = [
   ["prompt", (row) => row.prompt_tokens - row.cached_tokens],
   ["cached", (row) => row.cached_tokens],
@@ -87,14 +87,14 @@ const MONEY = [
 ];
 const COLUMNS = [
   ["requests", (row) => whole.format(row.requests)],
+  ["here", (row) => `$ ${dollars.format(row.cost_usd)}`],
+  ["r1", (row) => `$ ${dollars.format(row.r1_usd)}`],
+  ["o1", (row) => `$ ${dollars.format(row.o1_usd)}`],
   ["prompt", (row) => whole.format(row.prompt_tokens)],
   ["cached", (row) => whole.format(row.cached_tokens)],
   ["thought", (row) => whole.format(row.thought_tokens)],
   ["answer", (row) => whole.format(row.answer_tokens)],
   ["seconds", (row) => whole.format(row.seconds)],
-  ["here", (row) => `$ ${dollars.format(row.cost_usd)}`],
-  ["r1", (row) => `$ ${dollars.format(row.r1_usd)}`],
-  ["o1", (row) => `$ ${dollars.format(row.o1_usd)}`],
 ];
 
 function element(tag, text = "") {
@@ -126,12 +126,12 @@ function frame(title, days, values, y, label) {
   const plot = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title });
   for (const value of values) {
     plot.append(
-      svg("line", { class: "grid", x1: LEFT, x2: WIDTH, y1: y(value), y2: y(value) }),
+      svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
       svg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, label(value)),
     );
   }
   const step = Math.ceil(days.length / 8);
-  const slot = (WIDTH - LEFT) / days.length;
+  const slot = (WIDTH - LEFT - RIGHT) / days.length;
   for (let index = days.length - 1; index >= 0; index -= step) {
     const x = LEFT + (index + 0.5) * slot;
     plot.append(svg("text", { x, y: HEIGHT - 6, "text-anchor": "middle" }, days[index].day.slice(5)));
@@ -153,7 +153,7 @@ function tokensPlot(days) {
   const floor = HEIGHT - BELOW;
   const y = (value) => floor - ((floor - TOP) * value) / values.at(-1);
   const plot = frame(say.tokens, days, values, y, (value) => short.format(value));
-  const slot = (WIDTH - LEFT) / days.length;
+  const slot = (WIDTH - LEFT - RIGHT) / days.length;
   days.forEach((row, index) => {
     let below = 0;
     for (const [name, of] of TOKENS) {
@@ -174,7 +174,7 @@ function moneyPlot(days) {
   const floor = HEIGHT - BELOW;
   const y = (value) => floor - ((floor - TOP) * (Math.log10(value) - first)) / (last - first);
   const plot = frame(say.money, days, values, y, (value) => `$ ${dollars.format(value)}`);
-  const slot = (WIDTH - LEFT) / days.length;
+  const slot = (WIDTH - LEFT - RIGHT) / days.length;
   days.forEach((row, index) => {
     MONEY.forEach(([name, of], place) => {
       if (!of(row)) return;
