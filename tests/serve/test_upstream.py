@@ -427,8 +427,15 @@ def test_the_template_is_read_once_and_with_the_switch(start, serve):
 
 
 def test_an_unknown_server_is_tried_out_with_a_question_of_ours(start, serve):
+    """When nobody asks: some servers have but one place, and push the reply out that is being made."""
     fake = start("sglang")
-    fake.whole = {"content": "Hello."}
+    running_then = []
+
+    def answer(body):
+        if not body.get("stream"):
+            running_then.append(fake.running)
+
+    fake.refuse = answer
     fake.script = lambda body: [chunk(content="Plain "), 0.5, *told({"content": "words"})]
     client = serve(fake)
     assert message(ask(client))["content"] == "Plain words"
@@ -436,6 +443,7 @@ def test_an_unknown_server_is_tried_out_with_a_question_of_ours(start, serve):
     _wait(lambda: server.opened("theirs", True) == "closed")
     (trial,) = [body for _, body, _ in fake.requests if "stream" not in body]
     assert trial["messages"] == [{"role": "user", "content": "Say hello."}]
+    assert running_then == [0]
     assert message(ask(client))["content"] == "Plain words"
 
 
@@ -647,6 +655,7 @@ DEEP = b"[" * 100_000
 BROKEN = {
     "no end": ([chunk(content="Half")], "broke off in the middle"),
     "a break": ([chunk(content="Half"), None], "broke off in the middle"),
+    "no reason": ([chunk(content="Half"), DONE], "without saying why"),
     "no JSON": ([b"data: {nonsense\n\n"], "not JSON"),
     "no record": ([b"data: [1]\n\n"], "no record"),
     "deep": ([b"data: " + DEEP + b"\n\n"], "not JSON"),
@@ -676,8 +685,10 @@ def test_a_broken_stream_is_an_error_and_not_an_end(start, serve, name):
     "parts",
     [
         [chunk("stop", content="Hi")],  # no [DONE], no usage
-        [chunk(content="Hi"), DONE],  # no reason
-        [b": comment\r\n\r\n" + chunk(content="Hi").replace(b"\n", b"\r\n"), b"event: x\r\ndata: [DONE]\r\n\r\n"],
+        [
+            b": comment\r\n\r\n" + chunk("stop", content="Hi").replace(b"\n", b"\r\n"),
+            b"event: x\r\ndata: [DONE]\r\n\r\n",
+        ],
         [bytes([byte]) for byte in chunk(content="H") + chunk("stop", content="i") + DONE],
         [
             event({"choices": [{"index": 1, "delta": {"content": "no"}}, 5]}),
@@ -820,6 +831,19 @@ def test_servers_are_watched(start, serve, monkeypatch):
     fake.alive = True
     _wait(lambda: client.pool.servers[0].up)
     assert message(ask(client))["content"] == "Hello."
+
+
+def test_a_server_that_speaks_is_not_asked_whether_it_lives(start, serve, monkeypatch):
+    monkeypatch.setattr(pools, "CHECK_SECONDS", 0.2)
+    fake = start("deepseek")
+    looks = []
+    fake.script = lambda body: [part for part in told(*[{"content": "word "}] * 20) for part in (part, 0.05)]
+    client = serve(fake)
+    server = client.pool.servers[0]
+    look, server.look = server.look, lambda: looks.append(server.running) or look()
+    assert message(ask(client))["content"] == "word " * 20
+    assert 1 not in looks[1:]
+    _wait(lambda: 0 in looks)
 
 
 # On a real connection

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import logging
 import threading
+import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -119,6 +120,9 @@ class Pool:
 
     def _watch(self, server: Server) -> None:
         while not self._ending.wait(_pause(server)):
+            # Who is speaking is there, and some servers push a reply out at any other question.
+            if server.up and time.monotonic() - server.heard < CHECK_SECONDS:
+                continue
             try:
                 server.look()
             except NoAnswer as error:

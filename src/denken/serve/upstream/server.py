@@ -39,6 +39,8 @@ JSON_BYTES = 8 * 2**20
 MOST_MODELS = 1000
 PROBE_TOKENS = 1024
 PROBE_SECONDS = 120.0
+# A trial waits so long for a moment in which nobody asks.
+IDLE_SECONDS = 60.0
 # What a server could not show or say of its thoughts, it is asked for again after so long.
 TEMPLATE_AGAIN = 60.0
 TRIAL_AGAIN = 600.0
@@ -74,6 +76,7 @@ class Server:
     """number: its place among the options, from 1. weight: how many replies it bears compared with others.
 
     up: whether new replies are sent there. running: replies under way. offers: its models by name.
+    heard: when the last bytes of a reply came.
     """
 
     def __init__(self, number: int, url: str, key: str | None = None, weight: float = 1.0):
@@ -82,6 +85,7 @@ class Server:
         self.kind: Kind = "other"
         self.offers: dict[str, Offer] = {}
         self.up = False
+        self.heard = float("-inf")
         self.running = self.served = self.failures = 0
         self.refused: dict[str, set[str]] = {}  # by model: fields that we add, and that it does not take
         self._opened: dict[tuple[str, bool], Opened] = {}
@@ -208,6 +212,10 @@ class Server:
             threading.Thread(target=self._try_out, args=(model, thinking), daemon=True).start()
 
     def _try_out(self, model: str, thinking: bool) -> None:
+        # Some servers have but one place, and push the reply out that is being made.
+        deadline = time.monotonic() + IDLE_SECONDS
+        while self.running and time.monotonic() < deadline:
+            time.sleep(0.05)
         body = {"model": model, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": PROBE_TOKENS}
         body |= self._switch(model, thinking)
         try:

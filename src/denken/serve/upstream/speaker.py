@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -164,6 +165,8 @@ class UpstreamReply:
             raise refusal.broken("broke off before it answered") from None
         if failure is not None:
             raise failure
+        if isinstance(self._ask, Ask) and server.opened(self._model, self._ask.thinking) == "unknown":
+            server.try_out(self._model, self._ask.thinking)
 
     async def _send(self, server: Server, path: str, body: asking.Record) -> Failure | None:
         """Opens the stream of the reply, or says why there is none."""
@@ -185,8 +188,6 @@ class UpstreamReply:
         if opened == "unknown":
             await asyncio.to_thread(server.read_template, self._model, ask.thinking)
             opened = server.opened(self._model, ask.thinking)
-        if opened == "unknown":
-            server.try_out(self._model, ask.thinking)
         # Behind a begun answer no thought is opened.
         return opened if opened == "apart" or not ask.continues else "closed"
 
@@ -218,9 +219,12 @@ class UpstreamReply:
                 if self._finish is None:
                     raise refusal.broken("broke off in the middle of the reply")
                 return
+            self._server.heard = time.monotonic()
             for data in events.push(chunk):
                 if data == reading.DONE:
-                    self._finish = self._finish or "stop"
+                    if self._finish is None:
+                        # So says llama-cpp-python's server where another request pushed this one out.
+                        raise refusal.broken("ended the reply without saying why")
                     return
                 yield reading.delta(data, self._server.secrets)
 
