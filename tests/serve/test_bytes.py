@@ -281,3 +281,16 @@ def test_more_connections_than_there_may_be_are_told_so(speaker, run_server, mon
         deadline = time.monotonic() + PATIENCE
         while httpx.get(f"http://127.0.0.1:{port}/health").status_code != 200:
             assert time.monotonic() < deadline
+
+
+def test_bodies_that_arrive_at_once_are_bounded_together(one_port, monkeypatch):
+    monkeypatch.setattr(guard, "MAX_ARRIVING_BYTES", 5000)
+    head = POST + JSON + b"Content-Length: 9000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", one_port)) as first:
+        first.sendall(head + b" " * 4000)
+        time.sleep(0.2)
+        answer = exchange(one_port, head + b" " * 4000)
+        assert statuses(answer) == [503]
+        assert b"retry-after" in answer.lower()
+    time.sleep(0.2)
+    assert statuses(exchange(one_port, POST + JSON + LENGTH + b"\r\n" + BODY)) == [200]

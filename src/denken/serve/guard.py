@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from denken.serve.failure import Failure
 
 MAX_BODY_BYTES = 4 * 2**20
+# Of all bodies that are arriving: they are held in memory, and slow ones for long.
+MAX_ARRIVING_BYTES = 64 * 2**20
 BODY_SECONDS = 30.0
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -53,6 +55,7 @@ class Guard:
         self._hosts = frozenset(host.lower() for host in hosts)
         self._any_address = any_address
         self._max_body_bytes, self._body_seconds = max_body_bytes, body_seconds
+        self._arriving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -134,8 +137,17 @@ class Guard:
                         raise Failure(400, "The client hung up before its request was complete.", code="incomplete")
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
+                    self._arriving += len(parts[-1])
                     if size > self._max_body_bytes:
                         raise too_large
+                    if self._arriving > MAX_ARRIVING_BYTES:
+                        raise Failure(
+                            503,
+                            "Too many large requests are arriving at once; try again soon.",
+                            code="overloaded",
+                            retry_after=5,
+                            headers=ends,
+                        )
                     if not message.get("more_body", False):
                         break
         except TimeoutError:
@@ -145,6 +157,8 @@ class Guard:
                 code="request_timeout",
                 headers=ends,
             ) from None
+        finally:
+            self._arriving -= size
         body: Message | None = {"type": "http.request", "body": b"".join(parts), "more_body": False}
 
         async def replay() -> Message:
