@@ -13,7 +13,7 @@ from contextlib import ExitStack, nullcontext
 
 import httpx
 import pytest
-from starlette.responses import JSONResponse, RedirectResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.testclient import TestClient
 
 from denken import cli
@@ -211,7 +211,6 @@ def test_what_the_request_gives_is_passed_on(start, serve):
         "top_k": 20,
         "min_p": 0.1,
         "seed": 7,
-        "stop": ["END"],
         "frequency_penalty": 0.5,
         "presence_penalty": -0.5,
         "logit_bias": {"5": 10.0},
@@ -476,6 +475,28 @@ def test_a_server_that_takes_answers_for_thoughts_leaves_no_empty_answer(start, 
     assert response.json()["choices"][0]["finish_reason"] == "length"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_stop_strings_end_answers_and_not_thoughts(start, serve, stream):
+    fake = start()
+    fake.script = lambda body: [*told({"reasoning": "A. B"}, {"content": "C"}, {"content": ". D"})[:-3], 30.0]
+    response = ask(serve(fake), stop=["."], stream=stream)
+    assert "stop" not in fake.asked[-1]
+    if stream:
+        choices = [record["choices"][0] for record in records(response)]
+        assert "".join(choice["delta"].get("content", "") for choice in choices) == "C"
+        assert choices[-1]["finish_reason"] == "stop"
+    else:
+        assert (message(response)["reasoning_content"], message(response)["content"]) == ("A. B", "C")
+    _wait(lambda: fake.broken_off == 1)
+
+
+@pytest.mark.parametrize(("style", "fields"), [("deepseek", {}), ("vllm", {"thinking": {"type": "disabled"}})])
+def test_stop_strings_are_the_servers_where_it_looks_in_answers_alone(start, serve, style, fields):
+    fake = start(style)
+    ask(serve(fake), stop=["."], **fields)
+    assert fake.asked[-1]["stop"] == ["."]
+
+
 def test_calls_in_fragments_are_put_together(start, serve):
     def call(index, **function):
         return {"tool_calls": [{"index": index, "function": function}]}
@@ -710,6 +731,14 @@ def test_what_is_no_event_stream_is_refused(start, serve, kind):
     fake = start()
     fake.content_type = kind
     assert "no stream of events" in error(ask(serve(fake), stream=True), 502)["message"]
+
+
+def test_what_could_unfold_to_more_is_refused(start, serve):
+    fake = start("deepseek")
+    client = serve(fake)
+    fake.refuse = lambda _: Response(b"x", 200, {"content-encoding": "gzip"}, "text/event-stream")
+    assert "no stream of events" in error(ask(client), 502)["message"]
+    assert fake.requests[-1][2]["accept-encoding"] == "identity"
 
 
 def test_long_events_and_long_replies_are_cut_off(start, serve, monkeypatch):

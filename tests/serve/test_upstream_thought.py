@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from denken.serve.speaker import Piece, TokenLogprob
+from denken.serve.upstream.stop import Stops
 from denken.serve.upstream.thought import Thoughts
 
 THOUGHT, ANSWER = "Okay, 3 * 4 = 12.\nSo it is.", "It is `12`, since 3 < 4."
@@ -140,3 +141,24 @@ def test_tokens_go_where_the_server_says_they_belong():
     assert thoughts.push("", "", (), (one,)) == [Piece("think", "", (one,))]
     assert thoughts.push("é", "", (two,)) == [Piece("think", "é", (two,))]
     assert thoughts.push("a", "b", (two,), (one,)) == [Piece("think", "a", (one,)), Piece("answer", "b", (two,))]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "hit"),
+    [
+        ("one END two", "one ", "END"),
+        ("one EN", "one EN", None),
+        ("EEND", "E", "END"),
+        ("one\n\ntwo END", "one", "\n\n"),
+        ("", "", None),
+    ],
+)
+def test_stop_strings_are_found_in_the_answer_wherever_it_is_cut(text, kept, hit):
+    for cut in range(len(text) + 1):
+        stops = Stops(["END", "\n\n"])
+        pieces = stops.cut([Piece("think", "END")])
+        for part in (text[:cut], text[cut:]):
+            pieces += stops.cut([Piece("answer", part)])
+        pieces += stops.finish()
+        assert pieces[0] == Piece("think", "END")
+        assert ("".join(piece.text for piece in pieces[1:]), stops.hit) == (kept, hit)

@@ -5,6 +5,7 @@
     asking.py    what is asked, as the body that each kind of server understands
     reading.py   what comes back: bytes to events to deltas, within limits
     thought.py   which of it is thought, whether the server says so or not
+    stop.py      stop strings, where a server would find them in the thought, too
     tally.py     what it cost, counted by the server or estimated
     refusal.py   errors of theirs as errors of ours
     speaker.py   a model of theirs as a `Speaker`

@@ -58,6 +58,8 @@ def body(ask: Ask | TextAsk, model: str, kind: Kind, context: int) -> Body:
     if kind in COUNT_ALONG:
         fields["stream_options"]["continuous_usage_stats"] = True
     fields |= _sampling(ask.params, kind)
+    if ask.params.stop and not stops_here(ask, kind):
+        fields["stop"] = list(ask.params.stop)
     if isinstance(ask, TextAsk):
         return _text_body(ask, fields, kind)
     fields["messages"] = messages(ask.messages, kind)
@@ -72,6 +74,12 @@ def body(ask: Ask | TextAsk, model: str, kind: Kind, context: int) -> Body:
         # A begun answer is not begun with a thought, and llama.cpp refuses the two together.
         thinking = thinking and kind != "llamacpp"
     return Body(path, fields, thinking_fields(thinking, ask.params.thinking_budget, model, kind, context))
+
+
+def stops_here(ask: Ask | TextAsk, kind: Kind) -> tuple[str, ...]:
+    """The stop strings that are not the server's to look for, because it would find them in the thought, too."""
+    answers_alone = kind in ("denken", "deepseek", "openai")
+    return () if isinstance(ask, TextAsk) or not ask.thinking or answers_alone else ask.params.stop
 
 
 def messages(given: Sequence[Message], kind: Kind) -> list[Record]:
@@ -144,7 +152,6 @@ def _sampling(params: SamplingParams, kind: Kind) -> Record:
         "frequency_penalty": params.frequency_penalty,
         "presence_penalty": params.presence_penalty,
         "logit_bias": {str(token): bias for token, bias in params.logit_bias},
-        "stop": list(params.stop),
     }
     given |= {name: value for name, value in further.items() if value}
     if params.seed is not None:

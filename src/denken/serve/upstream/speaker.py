@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import httpx
@@ -21,6 +21,7 @@ from denken.serve.upstream import asking, reading, refusal, tally
 from denken.serve.upstream.pool import Pool
 from denken.serve.upstream.reading import Calls, Delta, Events
 from denken.serve.upstream.server import Server
+from denken.serve.upstream.stop import Stops
 from denken.serve.upstream.tally import Tally
 from denken.serve.upstream.thought import Opened, Thoughts
 from denken.types import FinishReason, SamplingParams
@@ -92,8 +93,6 @@ def report(speakers: Iterable[Speaker]) -> list[dict[str, Any]]:
 class UpstreamReply:
     """One reply; see `denken.serve.speaker.Reply`."""
 
-    stop_string = None
-
     def __init__(self, ask: Ask | TextAsk, model: str, pool: Pool, context: int):
         self._ask, self._model, self._pool, self._context = ask, model, pool, context
         prompt = tally.prompt_tokens(ask)
@@ -106,10 +105,16 @@ class UpstreamReply:
         self._response: httpx.Response | None = None
         self._calls = Calls()
         self._thoughts: Thoughts | None = None
+        self._stops = Stops(())
 
     @property
     def usage(self) -> Usage:
         return self._tally.usage(self._thoughts.held if self._thoughts is not None else "")
+
+    @property
+    def stop_string(self) -> str | None:
+        """Servers do not say which one it was; it is known where it was looked for here."""
+        return self._stops.hit
 
     async def begin(self) -> None:
         """Sends the request and waits for the status. Where no connection could be made, another server is tried."""
@@ -130,9 +135,13 @@ class UpstreamReply:
     async def __aiter__(self) -> AsyncGenerator[Piece, None]:
         assert self._response is not None, "begin comes first"
         try:
-            async for delta in self._deltas(self._response.aiter_raw()):
-                for piece in self._read(delta):
-                    yield piece
+            async with aclosing(self._deltas(self._response.aiter_raw())) as deltas:
+                async for delta in deltas:
+                    for piece in self._stops.cut(self._read(delta)):
+                        yield piece
+                    if self._stops.hit is not None:
+                        self.finish_reason = "stop"
+                        return
             for piece in self._end():
                 yield piece
         finally:
@@ -147,6 +156,7 @@ class UpstreamReply:
         """Raises Failure, and httpx's errors where no connection could be made."""
         if isinstance(self._ask, Ask):
             self._thoughts = Thoughts(await self._opened(server, self._ask), [tool.name for tool in self._ask.tools])
+        self._stops = Stops(asking.stops_here(self._ask, server.kind))
         body = asking.body(self._ask, self._model, server.kind, self._context)
         extras = server.accepted(self._model, body.extras)
         try:
@@ -251,7 +261,10 @@ class UpstreamReply:
         calls = self._calls.pieces()
         if self._thoughts is None:
             return calls
-        pieces = self._counted(self._thoughts.finish())
+        pieces = self._stops.cut(self._counted(self._thoughts.finish())) + self._stops.finish()
+        if self._stops.hit is not None:
+            self.finish_reason = "stop"
+            return pieces
         return pieces + self._thoughts.instead(self.finish_reason == "stop", bool(calls)) + calls
 
     def _counted(self, pieces: list[Piece]) -> list[Piece]:
