@@ -149,6 +149,8 @@ def test_the_reason_it_stopped_is_said(send, speaker, reason, stop, most, expect
 def test_a_limit_beyond_the_context_is_the_contexts(send, speaker, given, limit):
     read(send(max_tokens=given))
     assert speaker.asks[-1].params.max_tokens == limit
+    read(send(max_tokens=64_000, thinking={"type": "enabled", "budget_tokens": given}))
+    assert speaker.asks[-1].params.thinking_budget == limit
 
 
 def test_a_reply_that_says_nothing_has_an_empty_text(send, speaker):
@@ -204,7 +206,7 @@ def test_the_request_reaches_the_model(send, speaker):
 
 @pytest.mark.parametrize(("given", "choice"), [("auto", "auto"), ("any", "required"), ("none", "none")])
 def test_choices_and_effort(send, speaker, given, choice):
-    read(send(tools=[WEATHER], tool_choice={"type": given}, output_config={"effort": "medium"}))
+    read(send(max_tokens=900, tools=[WEATHER], tool_choice={"type": given}, output_config={"effort": "medium"}))
     ask = speaker.asks[-1]
     assert (ask.tool_choice, ask.parallel_tools, ask.params.thinking_budget) == (choice, True, 500)
 

@@ -6,6 +6,7 @@ What the model in the box has to say is asked of it; what depends on what a mode
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import anthropic
@@ -18,6 +19,13 @@ from denken.serve.speaker import Piece
 QUESTION = "What is 17 times 23?"
 TURN = [{"role": "user", "content": QUESTION}]
 PLACE = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "enum": ["Bonn", "Paris"]}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+THINKING = {"type": "enabled", "budget_tokens": 300}
 CALL = Piece("tool", '{"place":"Ulm"}', name="weather")
 
 
@@ -90,6 +98,29 @@ def test_a_cut_response_is_incomplete_and_what_is_not_kept_is_refused(responses)
         responses.create(model="bundled", input=QUESTION, tools=[{"type": "web_search"}])
 
 
+def test_a_response_of_the_model_calls_and_takes_the_result(responses):
+    tool = {"type": "function", "name": "weather", "parameters": CITY}
+    fields = {"model": "bundled", "tools": [tool], "parallel_tool_calls": False}
+    first = responses.create(input=TURN, tool_choice="required", **fields)
+    call = first.output[-1]
+    assert (call.type, call.name, first.status) == ("function_call", "weather", "completed")
+    assert json.loads(call.arguments)["city"] in ("Bonn", "Paris")
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "391"}
+    second = responses.create(input=[*TURN, *first.output, result], tool_choice="none", **fields)
+    assert [item.type for item in second.output if item.type == "function_call"] == []
+    named = {"type": "function", "name": "weather"}
+    with responses.stream(input=TURN, tool_choice=named, **fields) as stream:
+        assert stream.get_final_response().output[-1].name == "weather"
+
+
+def test_a_response_of_the_model_is_parsed(responses):
+    response = responses.parse(model="bundled", input=QUESTION, text_format=Sum)
+    assert response.output_parsed.result == 391
+    assert "17*23" in response.output[0].content[0].text
+    with responses.stream(model="bundled", input=QUESTION, text_format=Sum) as stream:
+        assert stream.get_final_response().output_parsed.result == 391
+
+
 def test_a_response_calls_and_takes_the_result(server, speaker):
     tool = openai.pydantic_function_tool(Sum, name="weather")
     flat = {"type": "function", **tool["function"], "parameters": PLACE}
@@ -136,8 +167,7 @@ def test_a_message_shows_its_thought_only_when_asked(messages):
     message = messages.create(model="bundled", max_tokens=500, messages=TURN)
     assert [block.type for block in message.content] == ["text"]
     assert (message.content[0].text, message.stop_reason) == ("391", "end_turn")
-    thinking = {"type": "enabled", "budget_tokens": 300}
-    shown = messages.create(model="bundled", max_tokens=500, messages=TURN, thinking=thinking)
+    shown = messages.create(model="bundled", max_tokens=500, messages=TURN, thinking=THINKING)
     assert [block.type for block in shown.content] == ["thinking", "text"]
     assert "17*23" in shown.content[0].thinking
     assert shown.content[1].text == "391"
@@ -151,20 +181,19 @@ def test_a_small_limit_still_leaves_an_answer(messages):
 
 
 def test_a_message_can_be_gone_on_with_from_what_was_sent(messages):
-    thinking = {"type": "enabled", "budget_tokens": 300}
-    first = messages.create(model="bundled", max_tokens=500, messages=TURN, thinking=thinking)
+    first = messages.create(model="bundled", max_tokens=500, messages=TURN, thinking=THINKING)
     turns = [*TURN, first.to_param(), {"role": "user", "content": "What is 5 plus 8?"}]
-    fields = {"model": "bundled", "max_tokens": 500, "messages": turns, "thinking": thinking}
+    fields = {"model": "bundled", "max_tokens": 500, "messages": turns, "thinking": THINKING}
     second, again = (messages.create(**fields) for _ in range(2))
     assert second.content[-1].text == again.content[-1].text == "13"
     assert again.usage.cache_read_input_tokens > 0
-    counted = messages.count_tokens(model="bundled", messages=turns, thinking=thinking).input_tokens
+    counted = messages.count_tokens(model="bundled", messages=turns, thinking=THINKING).input_tokens
     assert counted == again.usage.input_tokens + again.usage.cache_read_input_tokens
 
 
 def test_a_stream_of_a_message_says_the_same_as_the_whole(messages):
     fields = {"model": "bundled", "max_tokens": 500, "messages": TURN, "extra_body": {"temperature": 0}}
-    fields["thinking"] = {"type": "enabled", "budget_tokens": 300}
+    fields["thinking"] = THINKING
     whole = messages.create(**fields)
     with messages.stream(**fields) as stream:
         events = list(stream)
@@ -191,6 +220,39 @@ def test_errors_are_anthropics(messages, bundled_server):
     with anthropic_at(bundled_server, "/anthropic") as client:
         assert client.messages.create(model="bundled", max_tokens=500, messages=TURN).content[0].text == "391"
         assert client.messages.count_tokens(model="bundled", messages=TURN).input_tokens > 5
+
+
+def test_a_message_of_the_model_calls_and_takes_the_result(messages):
+    tool = {"name": "weather", "input_schema": CITY}
+    fields = {"model": "bundled", "max_tokens": 600, "tools": [tool]}
+    choice = {"type": "any", "disable_parallel_tool_use": True}
+    first = messages.create(messages=TURN, tool_choice=choice, thinking=THINKING, **fields)
+    call = first.content[-1]
+    assert (call.type, call.name, first.stop_reason) == ("tool_use", "weather", "tool_use")
+    assert call.input["city"] in ("Bonn", "Paris")
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": "391"}
+    turns = [*TURN, first.to_param(), {"role": "user", "content": [result]}]
+    second = messages.create(messages=turns, tool_choice={"type": "none"}, **fields)
+    assert all(block.type == "text" for block in second.content)
+    named = {"type": "tool", "name": "weather", "disable_parallel_tool_use": True}
+    with messages.stream(messages=TURN, tool_choice=named, **fields) as stream:
+        assert stream.get_final_message().content[-1].input["city"] in ("Bonn", "Paris")
+
+
+def test_a_message_of_the_model_is_parsed_or_gone_on_with(messages):
+    fields = {"model": "bundled", "max_tokens": 600}
+    assert messages.parse(messages=TURN, output_format=Sum, **fields).parsed_output.result == 391
+    begun = {"role": "assistant", "content": "39"}
+    going_on = messages.create(messages=[*TURN, begun], **fields)
+    assert [block.type for block in going_on.content] == ["text"]
+    assert going_on.usage.output_tokens_details.thinking_tokens == 0
+
+
+def test_what_larger_models_could_say_fits(messages):
+    """Programs have to give a limit, and give that of another model."""
+    thinking = {"type": "enabled", "budget_tokens": 10_000}
+    message = messages.create(model="bundled", max_tokens=16_000, messages=TURN, thinking=thinking)
+    assert message.content[-1].text == "391"
 
 
 def test_a_message_calls_and_takes_the_result(server, speaker):

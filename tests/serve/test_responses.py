@@ -8,7 +8,7 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from denken.serve.speaker import Piece, Tool
+from denken.serve.speaker import Piece, TokenLogprob, Tool
 from denken.types import SamplingParams
 
 EVENT = TypeAdapter(ResponseStreamEvent)
@@ -231,6 +231,19 @@ def test_logprobs_come_where_they_are_asked_for(respond):
     delta = next(event for event in found if event.type == "response.output_text.delta")
     assert delta.logprobs[0].token == "x"
     assert read(respond()).output[1].content[0].logprobs == []
+
+
+def test_logprobs_spell_the_text_without_the_format(respond, speaker):
+    def token(text: bytes) -> tuple:
+        return (TokenLogprob(text, -0.1),)
+
+    speaker.pieces = [
+        Piece("think", "Hm.", token(b"Hm.")),
+        Piece("answer", "", token(b"\n\n")),
+        Piece("answer", "Yes", token(b"Yes")),
+    ]
+    for response in (read(respond(top_logprobs=0)), events(respond(top_logprobs=0, stream=True))[-1].response):
+        assert [token.token for token in response.output[1].content[0].logprobs] == ["Yes"]
 
 
 @pytest.mark.parametrize(

@@ -322,14 +322,15 @@ class MessagesRequest(CountRequest):
         effort = self.output_config.effort if self.output_config is not None else None
         if budget is None and effort in schemas.EFFORT_SHARE:
             budget = int(context * schemas.EFFORT_SHARE[effort])
+        # Both have to be given, and many give what larger models could say and think: then the context is the limit.
+        limit = self.max_tokens if self.max_tokens < context else None
         given = {
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_k": self.top_k,
-            # It has to be given, and many give what larger models could say: then the context is the limit.
-            "max_tokens": self.max_tokens if self.max_tokens < context else None,
+            "max_tokens": limit,
             "stop": tuple(self.stop_sequences or ()) or None,
-            "thinking_budget": budget,
+            "thinking_budget": None if budget is None or budget >= (limit or context) else budget,
         }
         return changed(defaults, given)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from denken.serve import sse
-from denken.serve.completions import logprob_records
+from denken.serve.completions import logprob_records, spoken
 from denken.serve.responses_schemas import ResponsesRequest
 from denken.serve.speaker import Ask, Piece, Speaker, TokenLogprob
 from denken.serve.turn import Record, Turn
@@ -42,7 +42,7 @@ class Responses:
     async def whole(self, turn: Turn) -> Record:
         """One `response`."""
         writer = Writer(turn.id, self.request.logprobs)
-        async with aclosing(turn.pieces()) as pieces:
+        async with aclosing(spoken(turn)) as pieces:
             async for _, piece in pieces:
                 writer.take(piece)
         return self._ended(turn, writer)[1]
@@ -65,7 +65,7 @@ class Responses:
         for event in numbered([{"type": f"response.{name}", "response": begun} for name in ("created", "in_progress")]):
             yield event
         try:
-            async with aclosing(turn.pieces()) as pieces:
+            async with aclosing(spoken(turn)) as pieces:
                 async for _, piece in pieces:
                     for event in numbered(writer.take(piece)):
                         yield event
