@@ -133,6 +133,9 @@ def test_whoever_has_no_key_gets_one_and_the_same_answer(locked, sqlite_store, s
         answers.append(response.json())
     assert all(answer == answers[0] for answer in answers)
     assert answers[0]["error"]["code"] == "invalid_api_key"
+    # Nor is anything that was sent looked at before.
+    for content in (b"{", b"[" * 100_000, b""):
+        assert locked.post("/v1/chat/completions", content=content, headers=bearer(revoked)).status_code == 401
     assert not speaker.asked
     for headers in (bearer(good), {"x-api-key": good}, {"authorization": f"bearer  {good} "}):
         assert locked.post("/v1/chat/completions", json=BODY, headers=headers).status_code == 200

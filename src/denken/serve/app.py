@@ -7,13 +7,14 @@ What a request may say is in `schemas.py` and its like, how it is answered in `t
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
@@ -78,7 +79,7 @@ def create_app(
     _add_page(app)
     speakers = list(speaker) if isinstance(speaker, Sequence) else [speaker]
     counter = Counter(speakers, metrics.watch(desk or OpenDesk()), Places(max_replies))
-    api = APIRouter(dependencies=[Depends(counter.admit)])
+    api = APIRouter(route_class=_admitting(counter))
     _add_dialects(api, counter)
     models.add_routes(api, counter)
     messages.add_routes(api, counter)
@@ -102,6 +103,22 @@ def create_app(
 
     app.add_api_route("/health", health, methods=["GET"])
     return app
+
+
+def _admitting(counter: Counter) -> type[APIRoute]:
+    """Routes that ask for the key before they read what was sent: a dependency would only come after the JSON."""
+
+    class Admitting(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            answer = super().get_route_handler()
+
+            async def admitted(request: Request) -> Response:
+                await counter.admit(request)
+                return await answer(request)
+
+            return admitted
+
+    return Admitting
 
 
 def _add_dialects(api: APIRouter, counter: Counter) -> None:
