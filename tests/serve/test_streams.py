@@ -203,3 +203,43 @@ def test_a_hang_up_before_the_first_byte_leaves_the_stream_in_the_making(base, s
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(f"{head}X-Denken-Resumable: 1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
     wait_until(lambda: speaker.begun == speaker.ended)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "last"),
+    [
+        ("/v1/completions", {"prompt": "Hi", "stream": True}, "[DONE]"),
+        ("/v1/responses", {"input": "Hi", "stream": True}, "response.completed"),
+        ("/v1/messages", {"messages": BODY["messages"], "max_tokens": 50, "stream": True}, "message_stop"),
+    ],
+)
+def test_every_api_can_go_on(base, words, path, body, last):
+    with httpx.stream("POST", base + path, json={"model": "fake", **body}, headers=RESUMABLE) as response:
+        assert response.status_code == 200, response.read()
+        name = response.headers["x-denken-stream"]
+        read = ""
+        for chunk in response.iter_text():
+            read += chunk
+            if read.count("\n\n") > 8:
+                break
+    first = read[: read.rindex("\n\n") + 2]
+    seen = events(first)[-1][0]
+    rest = httpx.get(f"{base}/v1/streams/{name}", headers={"last-event-id": seen}).text
+    assert first + rest == httpx.get(f"{base}/v1/streams/{name}").text
+    assert last in rest.rstrip().rpartition("\n\n")[2]
+    for word in WORDS:
+        assert word.strip() in first + rest
+
+
+def test_an_error_of_the_stream_has_the_shape_of_its_api(base, words, speaker):
+    speaker.pieces = [Piece("answer", "word ")] * 10_000
+    body = {"model": "fake", "messages": BODY["messages"], "max_tokens": 50, "stream": True}
+    with httpx.stream("POST", f"{base}/v1/messages", json=body, headers=RESUMABLE) as response:
+        read = response.iter_text()
+        next(read)
+        httpx.delete(f"{base}/v1/streams/{response.headers['x-denken-stream']}")
+        rest = "".join(read)
+    id_, event, data = rest.strip().rpartition("\n\n")[2].split("\n")
+    assert id_.startswith("id: ")
+    assert event == "event: error"
+    assert json.loads(data.removeprefix("data: "))["type"] == "error"
