@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import sys
@@ -20,7 +21,8 @@ from denken import cli
 from denken.chat.message import Message
 from denken.errors import ConfigError
 from denken.serve.app import create_app
-from denken.serve.speaker import Ask
+from denken.serve.failure import Failure
+from denken.serve.speaker import Ask, Usage
 from denken.serve.upstream import pool as pools
 from denken.serve.upstream import server as servers
 from denken.serve.upstream import speaker as speaking
@@ -625,6 +627,17 @@ def test_refusals_are_passed_on_as_what_they_are(start, serve, status, body, hea
         if ours in (429, 503):
             assert response.headers["retry-after"] == {"never": "5"}.get(headers["retry-after"], headers["retry-after"])
     assert client.pool.servers[0].running == 0
+
+
+def test_what_was_refused_cost_nothing(start):
+    fake = start("deepseek")
+    fake.refuse = lambda _: JSONResponse({}, 429)
+    (speaker,) = speakers(connect([fake.url]))
+    reply = speaker.reply(Ask([Message("user", "Hello " * 100)], speaker.defaults))
+    assert reply.usage.prompt_tokens > 100
+    with pytest.raises(Failure):
+        asyncio.run(reply.begin())
+    assert reply.usage == Usage(0)
 
 
 def test_a_full_context_has_its_own_code(start, serve):

@@ -33,6 +33,8 @@ QUIET_SECONDS = 600.0
 # Behind the last word of a reply only its usage follows.
 END_SECONDS = 10.0
 ERROR_BYTES = 2**16
+# How many servers a reply is tried at, if the first cannot be reached.
+CONNECTS = 2
 _CUT = ("length", "content_filter")
 _STOPPED = ("stop", "tool_calls", "function_call", "eos", "eos_token")
 
@@ -118,19 +120,23 @@ class UpstreamReply:
 
     async def begin(self) -> None:
         """Sends the request and waits for the status. Where no connection could be made, another server is tried."""
-        first = self._pool.choose(self._model)
         try:
-            return await self._open(first)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            log.warning("Upstream %d cannot be reached: %s", first.number, error)
-            self._pool.lost(first)
-        second = self._pool.choose(self._model, besides=[first])
-        try:
-            await self._open(second)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            log.warning("Upstream %d cannot be reached: %s", second.number, error)
-            self._pool.lost(second)
-            raise refusal.unreachable(self._model) from None
+            await self._begin()
+        except Exception:
+            self._tally = Tally(0)  # what was refused cost nothing
+            raise
+
+    async def _begin(self) -> None:
+        tried: list[Server] = []
+        for _ in range(CONNECTS):
+            server = self._pool.choose(self._model, besides=tried)
+            try:
+                return await self._open(server)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                log.warning("Upstream %d cannot be reached: %s", server.number, error)
+                self._pool.lost(server)
+                tried.append(server)
+        raise refusal.unreachable(self._model)
 
     async def __aiter__(self) -> AsyncGenerator[Piece, None]:
         assert self._response is not None, "begin comes first"
