@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "serve"))
 import databases
 import ledger_killing
 
-# A server answers some thirty requests by then; the first events are those of its start.
-LAST_EVENT = 1500
+# Some thirty requests are answered by then; the first events are those of the start.
+LAST_EVENT = 1000
 
 
 def main() -> int:

@@ -78,7 +78,8 @@ class Speaker:
 def kill(url: str, secret: str, point: int) -> tuple[set[str], str]:
     """Runs a server to its event number `point`; the requests that were acknowledged, and what it was doing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ledger_killing"])
+    # What takes long to import, and lies where every Python looks: paths of the tests come too late for it.
+    context.set_forkserver_preload(["denken.serve.app", "denken.serve.keydesk", "denken.serve.server", "httpx"])
     mine, its = context.Pipe(duplex=False)
     with closing(listen("127.0.0.1", 0)) as listener:
         process = context.Process(target=_serve, args=(url, listener, point, its))
