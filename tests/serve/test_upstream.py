@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import random
 import socket
 import sys
 import threading
@@ -24,10 +26,13 @@ from denken.serve.app import create_app
 from denken.serve.failure import Failure
 from denken.serve.speaker import Ask, Usage
 from denken.serve.upstream import pool as pools
+from denken.serve.upstream import reading
 from denken.serve.upstream import server as servers
 from denken.serve.upstream import speaker as speaking
 from denken.serve.upstream.pool import Pool, connect
 from denken.serve.upstream.speaker import speakers
+from denken.serve.upstream.tally import Tally
+from denken.serve.upstream.thought import Thoughts
 from denken.types import SamplingParams
 from fake_upstream import DONE, FakeUpstream, chunk, event, running, told, usage
 
@@ -744,6 +749,56 @@ def test_what_is_no_event_stream_is_refused(start, serve, kind):
     fake = start()
     fake.content_type = kind
     assert "no stream of events" in error(ask(serve(fake), stream=True), 502)["message"]
+
+
+WEIRD = [None, True, -1, 2**70, 1.5, float("nan"), "", "\ud800", [], {}, [None], {"a": {}}, [[]], "stop", "x" * 99]
+
+
+def weird(value: object, chance: random.Random) -> object:
+    """The value with some of what is in it replaced."""
+    if chance.random() < 0.1:
+        return chance.choice(WEIRD)
+    if isinstance(value, dict):
+        return {key: weird(inner, chance) for key, inner in value.items()}
+    return [weird(inner, chance) for inner in value] if isinstance(value, list) else value
+
+
+def test_nothing_that_is_sent_raises_anything_but_a_failure():
+    token = {"token": "a", "logprob": -1.0, "bytes": [97], "top_logprobs": [{"token": "b", "logprob": -2.0}]}
+    call = {"index": 0, "id": "x", "function": {"name": "add", "arguments": "{}"}}
+    delta = {"content": "a", "reasoning_content": "b", "reasoning": "c", "refusal": "d", "tool_calls": [call, call]}
+    legacy = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": [{"b": -2.0}]}
+    logprobs = {"content": [token], "reasoning_content": [token]}
+    counted = {"prompt_tokens": 5, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 1}}
+    whole = {
+        "choices": [{"index": 0, "delta": delta, "text": "e", "logprobs": logprobs, "finish_reason": "stop"}],
+        "usage": counted,
+        "error": None,
+        "object": "chat.completion.chunk",
+    }
+    read_whole = 0
+    for seed in range(2000):
+        chance = random.Random(seed)
+        record = json.loads(json.dumps(whole))
+        record["choices"][0]["logprobs"] = chance.choice([logprobs, legacy])
+        events, tally, calls, thoughts = reading.Events(), Tally(3), reading.Calls(), Thoughts("unknown")
+        data = bytearray(event(weird(record, chance)))
+        if chance.random() < 0.3:
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        try:
+            for one in events.push(bytes(data)):
+                read = reading.delta(one)
+                tally.told(read.usage or {})
+                for fragment in read.calls:
+                    calls.push(fragment)
+                pieces = thoughts.push(read.thought, read.text, read.tokens, read.thought_tokens) + calls.pieces()
+                json.dumps([(piece.text, piece.name) for piece in pieces], ensure_ascii=False).encode()
+                assert all(math.isfinite(found.logprob) for piece in pieces for found in piece.tokens)
+            read_whole += 1
+        except Failure:
+            continue
+        assert min(tally.usage().prompt_tokens, tally.usage().answer_tokens, tally.usage().thought_tokens) >= 0
+    assert read_whole > 500
 
 
 def test_what_could_unfold_to_more_is_refused(start, serve):
