@@ -20,7 +20,7 @@ from denken.tokenizer import Tokenizer
 
 MAX_CHARACTERS = 100_000
 # How many compiled grammars are kept: clients send the same few again and again.
-KEPT = 32
+KEPT = 16
 # Far beyond what people's schemas need, and what a hostile one takes to compile and to follow is seconds at the most.
 LIMITS = LLParserLimits(
     initial_lexer_fuel=300_000,
@@ -105,7 +105,7 @@ class Grammars:
     @cached_property
     def _vocabulary(self) -> LLTokenizer:
         words: Any = _Words(self._tokenizer, self._eos_ids)
-        return LLTokenizer(words, eos_token=self._eos_ids, slices=[])
+        return LLTokenizer(words, eos_token=self._eos_ids)
 
 
 def _first_step(matcher: Matcher) -> Matcher:
