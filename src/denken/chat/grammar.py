@@ -3,8 +3,9 @@
 Only written here; `engine/grammar.py` compiles it, within limits, and holds the answer to it. Where an answer ends and
 whether it thinks before is the engine's matter.
 
-Departures from JSON Schema: blanks between tokens are at most a space, or a line break with its indentation, so that no
-model fills its budget with them; and `oneOf` is read as `anyOf`.
+Narrower than JSON Schema, so that no model fills its budget with what nobody asked for: blanks between tokens are at
+most a space, or a line break with its indentation, and an object that names its properties has no others unless
+`additionalProperties` allows them (schemas with `allOf` are left as they are). Wider: `oneOf` is read as `anyOf`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from denken.tokenizer import Tokenizer
 
 MOST_CALLS = 16
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_OPTIONS = {"whitespace_pattern": r"(\n {0,32}| )?", "coerce_one_of": True}
+_OPTIONS = {"whitespace_pattern": r"(\n {0,16}| )?", "coerce_one_of": True}
 
 
 def of_answer(schema: Mapping[str, Any]) -> str:
@@ -66,6 +67,31 @@ def _tag(name: str, tokenizer: Tokenizer) -> str:
 
 def _json(schema: Mapping[str, Any]) -> str:
     try:
-        return "%json " + json.dumps({**schema, "x-guidance": _OPTIONS}, allow_nan=False)
+        closed = schema if '"allOf"' in json.dumps(schema) else _closed(schema)
+        return "%json " + json.dumps({**closed, "x-guidance": _OPTIONS}, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"The schema is no JSON ({error}); send a JSON Schema.") from error
+
+
+def _closed(schema: Any) -> Any:
+    """The schema, with no properties but those that it names wherever it does not say anything of others."""
+    if not isinstance(schema, Mapping):
+        return schema
+    closed = dict(schema)
+    for name in ("properties", "$defs", "definitions"):
+        if isinstance(inner := schema.get(name), Mapping):
+            closed[name] = {key: _closed(value) for key, value in inner.items()}
+    if "items" in schema:
+        closed["items"] = _closed(schema["items"])
+    if _names_all(schema):
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _names_all(schema: Mapping[str, Any]) -> bool:
+    """Whether an object could be closed: its properties are named in one place, those that are required among them."""
+    names, required = schema.get("properties"), schema.get("required", [])
+    apart = schema.keys().isdisjoint(("patternProperties", "anyOf", "oneOf", "$ref", "if", "minProperties"))
+    return (
+        isinstance(names, Mapping) and apart and isinstance(required, list) and all(name in names for name in required)
+    )
