@@ -289,6 +289,18 @@ def test_a_field_of_ours_that_is_refused_is_left_out_from_then_on(start, serve):
     count = len(fake.asked)
     assert message(ask(client))["content"] == "Hello."
     assert len(fake.asked) == count + 1
+    assert error(ask(client, thinking={"type": "disabled"}), 400)
+
+
+def test_what_an_asker_wrote_teaches_nothing_of_a_server(start, serve):
+    """A refusal that quotes the asker is none of a field of ours, however it reads."""
+    fake = start()
+    fake.refuse = lambda body: JSONResponse({"message": f"cannot read {body['messages'][-1]['content']}"}, 400)
+    client = serve(fake)
+    assert "chat_template_kwargs" in error(ask(client, "chat_template_kwargs"), 400)["message"]
+    fake.refuse = lambda body: None
+    ask(client)
+    assert "chat_template_kwargs" in fake.asked[-1]
 
 
 def test_tools_schemas_and_history_are_passed_on(start, serve):
@@ -881,7 +893,6 @@ def test_the_least_loaded_is_chosen_by_weight():
     for _ in range(8):
         server = pool.choose("m")
         server.running += 1
-        server.served += 1
         chosen.append(server.number)
     assert (chosen.count(1), chosen.count(2)) == (2, 6)
     light.running = heavy.running = 0

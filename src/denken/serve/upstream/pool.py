@@ -94,7 +94,9 @@ class Pool:
         fit = [server for server in self._with(name) if server.up and server not in besides]
         if not fit:
             raise refusal.unreachable(name)
-        return min(fit, key=lambda one: (one.running / one.weight, one.served / one.weight, one.number))
+        least = min(fit, key=lambda one: (one.running / one.weight, one.chosen / one.weight, one.number))
+        least.chosen += 1
+        return least
 
     def lost(self, server: Server) -> None:
         """No connection could be made: it is down until it answers its watcher."""

@@ -76,7 +76,7 @@ class Server:
     """number: its place among the options, from 1. weight: how many replies it bears compared with others.
 
     up: whether new replies are sent there. running: replies under way. offers: its models by name.
-    heard: when the last bytes of a reply came.
+    chosen: how often it was. heard: when the last bytes of a reply came.
     """
 
     def __init__(self, number: int, url: str, key: str | None = None, weight: float = 1.0):
@@ -86,7 +86,7 @@ class Server:
         self.offers: dict[str, Offer] = {}
         self.up = False
         self.heard = float("-inf")
-        self.running = self.served = self.failures = 0
+        self.running = self.chosen = self.failures = 0
         self.refused: dict[str, set[str]] = {}  # by model: fields that we add, and that it does not take
         self._opened: dict[tuple[str, bool], Opened] = {}
         self._asked: dict[tuple[str, str, bool], float] = {}
@@ -95,7 +95,9 @@ class Server:
     def secrets(self) -> tuple[str, ...]:
         """What an error of the server must not show to those who ask us."""
         parts = urlsplit(self.root)
-        return tuple(filter(None, (self.key, self.root, parts.netloc, parts.hostname)))
+        # A bare name such as `vllm` gives nothing away, and may be a word of the sentence.
+        host = parts.hostname if parts.hostname and set(".:") & set(parts.hostname) else None
+        return tuple(filter(None, (self.key, self.root, parts.netloc, host)))
 
     @property
     def headers(self) -> dict[str, str]:
@@ -120,7 +122,6 @@ class Server:
     def busy(self) -> Iterator[None]:
         """Counts a reply as long as it runs."""
         self.running += 1
-        self.served += 1
         try:
             yield
         finally:

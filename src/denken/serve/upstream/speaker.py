@@ -164,17 +164,20 @@ class UpstreamReply:
             self._thoughts = Thoughts(await self._opened(server, self._ask), [tool.name for tool in self._ask.tools])
         self._stops = Stops(asking.stops_here(self._ask, server.kind))
         body = asking.body(self._ask, self._model, server.kind, self._context)
-        extras = server.accepted(self._model, body.extras)
+        # A wish of the asker's is not dropped without a word.
+        wished = isinstance(self._ask, Ask) and not self._ask.thinking
+        extras = body.extras if wished else server.accepted(self._model, body.extras)
         try:
             failure = await self._send(server, body.path, body.fields | extras)
-            blamed = self._blamed(failure, extras) if failure is not None else set()
+            blamed = set() if failure is None or wished else _blamed(failure, extras)
             if blamed:
-                server.refused.setdefault(self._model, set()).update(blamed)
-                extras = server.accepted(self._model, extras)
+                extras = {name: value for name, value in extras.items() if name not in blamed}
                 failure = await self._send(server, body.path, body.fields | extras)
+                if failure is None:  # only then it was these, and not something that the asker wrote
+                    server.refused.setdefault(self._model, set()).update(blamed)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             raise
-        except httpx.TimeoutException:
+        except (httpx.TimeoutException, TimeoutError):
             raise refusal.too_slow("did not answer") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             log.warning("Upstream %d: %s: %s", server.number, type(error).__name__, error)
@@ -189,7 +192,8 @@ class UpstreamReply:
         async with AsyncExitStack() as held:
             held.enter_context(server.busy())
             client = await held.enter_async_context(server.client(QUIET_SECONDS))
-            response = await held.enter_async_context(client.stream("POST", server.address(path), json=body))
+            async with asyncio.timeout(QUIET_SECONDS):
+                response = await held.enter_async_context(client.stream("POST", server.address(path), json=body))
             if response.status_code != 200:
                 return await _failure(response, server)
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -206,15 +210,6 @@ class UpstreamReply:
             opened = server.opened(self._model, ask.thinking)
         # Behind a begun answer no thought is opened.
         return opened if opened == "apart" or not ask.continues else "closed"
-
-    def _blamed(self, failure: Failure, extras: Mapping[str, Any]) -> set[str]:
-        """Those of the fields that we added that are refused. A wish of the asker's is not dropped without a word."""
-        message = failure.message.lower()
-        if failure.status not in (400, 422) or not any(word in message for word in ("chat_template", "thinking")):
-            return set()
-        blamed = {name for name in extras if name in message} or set(extras)
-        wished = isinstance(self._ask, Ask) and not self._ask.thinking
-        return {name for name in blamed if "budget" in name or not wished}
 
     async def _deltas(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Delta, None]:
         """Everything that comes, until the server says that it is over. Raises Failure where it does not."""
@@ -280,15 +275,24 @@ class UpstreamReply:
         return pieces
 
 
+def _blamed(failure: Failure, extras: Mapping[str, Any]) -> set[str]:
+    """Those of the fields that we added that a server seems to refuse."""
+    message = failure.message.lower()
+    if failure.status not in (400, 422) or not any(word in message for word in ("chat_template", "thinking")):
+        return set()
+    return {name for name in extras if name in message} or set(extras)
+
+
 async def _failure(response: httpx.Response, server: Server) -> Failure:
     """What a response says that is none of success."""
     parts = bytearray()
-    async for chunk in response.aiter_raw():
-        parts += chunk
-        if len(parts) > ERROR_BYTES:
-            break
     try:
+        async with asyncio.timeout(END_SECONDS):
+            async for chunk in response.aiter_raw():
+                parts += chunk
+                if len(parts) > ERROR_BYTES:
+                    break
         body = reading.parse(bytes(parts))
-    except ValueError:
+    except (ValueError, TimeoutError):
         body = None
     return refusal.of_status(response.status_code, body, response.headers.get("retry-after"), server.secrets)
