@@ -35,7 +35,7 @@ def postgresql() -> Iterator[str]:
         if user:
             os.chown(folder, user.pw_uid, user.pw_gid)
         subprocess.run([programs / "initdb", "-D", data, "-A", "trust", "-U", "denken", "-E", "UTF8", "-N"], **quiet)
-        options = f"-c listen_addresses='' -c unix_socket_directories='{folder}'"
+        options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off -c shared_buffers=16MB"
         subprocess.run([programs / "pg_ctl", "-D", data, "-w", "-t", "60", "-o", options, "start"], **quiet)
         try:
             yield f"postgresql://denken@/{{}}?host={folder}"
