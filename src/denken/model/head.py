@@ -15,6 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from denken.model.kernels import softmax
+from denken.model.kernels.call import covers
+from denken.model.kernels.products import Packed, multiply
+
 # So many logits at a time (2 MiB in fp32), that they stay in a processor's cache from one operation to the next.
 AT_ONCE = 1 << 19
 
@@ -24,7 +28,10 @@ def head_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """log p of each row's id, natural logarithm, and the entropy of each row in nats (N,): of the softmax over
     `hidden @ weight.T / temperature`. Only the first has a gradient."""
-    logprobs_N, entropy_N = _HeadLogprobs.apply(hidden_NM, weight_VM, ids_N, temperature)
+    native = covers(hidden_NM, weight_VM)
+    logprobs_N, entropy_N = (_NativeHeadLogprobs if native else _HeadLogprobs).apply(
+        hidden_NM, weight_VM, ids_N, temperature
+    )
     return logprobs_N, entropy_N
 
 
@@ -71,6 +78,42 @@ class _HeadLogprobs(torch.autograd.Function):
                 grad_NM[rows] = torch.mm(grad_RV, wide_VM).to(grad_NM.dtype)
             if grad_VM is not None:
                 grad_VM.addmm_(grad_RV.t(), rows_RM)
+        return grad_NM, None if grad_VM is None else grad_VM.to(weight_VM.dtype), None, None
+
+
+class _NativeHeadLogprobs(torch.autograd.Function):
+    """The same with kernels, where a few rows of logits stay in the cache between products and softmax."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_NM: Tensor, weight_VM: Tensor, ids_N: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        logprobs_N, entropy_N, total_N = (torch.empty(len(ids_N)) for _ in range(3))
+        turned_MV = Packed(weight_VM.float().t())
+        for rows in _slices(len(ids_N), len(weight_VM)):
+            logits_RV = turned_MV(hidden_NM[rows].float())
+            logprobs_N[rows], entropy_N[rows], total_N[rows] = softmax.logprobs(logits_RV, ids_N[rows], temperature)
+        ctx.save_for_backward(hidden_NM, weight_VM, ids_N, total_N)
+        ctx.temperature = temperature
+        ctx.mark_non_differentiable(entropy_N)
+        return logprobs_N, entropy_N
+
+    @staticmethod
+    def backward(ctx: Any, grad_N: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        hidden_NM, weight_VM, ids_N, total_N = ctx.saved_tensors
+        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
+        wide_VM, grad_N = weight_VM.float(), grad_N.float().contiguous()
+        turned_MV, straight_VM = Packed(wide_VM.t()), Packed(wide_VM)
+        grad_NM = torch.empty(hidden_NM.shape, dtype=hidden_NM.dtype) if wants_hidden else None
+        grad_VM = torch.zeros(wide_VM.shape) if wants_weight else None
+        for rows in _slices(len(ids_N), len(weight_VM)):
+            rows_RM = hidden_NM[rows].float()
+            logits_RV = turned_MV(rows_RM)
+            grad_RV = softmax.to_gradient(logits_RV, ids_N[rows], ctx.temperature, grad_N[rows], total_N[rows])
+            if grad_NM is not None:
+                grad_NM[rows] = straight_VM(grad_RV)
+            if grad_VM is not None:
+                multiply(grad_RV.t(), rows_RM, grad_VM, add=True)
         return grad_NM, None if grad_VM is None else grad_VM.to(weight_VM.dtype), None, None
 
 

@@ -13,12 +13,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from denken.model.kernels.call import covers
+from denken.model.kernels.elementwise import LONGEST_NORM, Gated, Norm
+from denken.model.kernels.products import Product
+
 
 class Linear(nn.Linear):
     """A linear layer whose numbers come from `Transformer` or a checkpoint: none are drawn here only to be replaced."""
 
     def reset_parameters(self) -> None:
         pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    """`F.linear`; in fp32 on a CPU with kernels, a product that gives a row the same numbers in any company."""
+    if x.dtype == torch.float32 and covers(x, weight_OI):
+        out: Tensor = Product.apply(x, weight_OI)
+        return out if bias_O is None else out + bias_O
+    return F.linear(x, weight_OI, bias_O)
 
 
 class Embedding(nn.Embedding):
@@ -39,6 +54,9 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # Under autocast the weight is an fp32 master: casting it keeps a bf16 activation in bf16.
         weight = self.weight.to(x.dtype)
+        if x.shape[-1] <= LONGEST_NORM and covers(x, weight):
+            normed: Tensor = Norm.apply(x, weight, self.eps)
+            return normed
         learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
         if learns and x.device.type == "cpu" and not torch.compiler.is_compiling():
             out: Tensor = _RMSNorm.apply(x, weight, self.eps)
@@ -107,5 +125,13 @@ class MLP(nn.Module):
         self.down_proj = Linear(intermediate_size, hidden_size, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        out: Tensor = self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
         return out
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up."""
+    if not covers(gate, up):
+        return F.silu(gate) * up
+    out: Tensor = Gated.apply(gate, up)
+    return out

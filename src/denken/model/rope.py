@@ -17,6 +17,8 @@ from torch import Tensor
 
 from denken.errors import ConfigError
 from denken.model.fields import Fields, check_above, unknown
+from denken.model.kernels.call import covers
+from denken.model.kernels.elementwise import Turned
 
 ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
 
@@ -148,6 +150,9 @@ def rotate(x_BTHD: Tensor, cos_BT1F: Tensor, sin_BT1F: Tensor, *, interleaved: b
     Interleaved input comes out in the first layout, as in DeepSeek's code: dot products do not see the difference,
     as long as queries and keys are treated alike.
     """
+    if not interleaved and x_BTHD.ndim == 4 and covers(x_BTHD) and covers(cos_BT1F, sin_BT1F):
+        turned: Tensor = Turned.apply(x_BTHD, cos_BT1F.float(), sin_BT1F.float())
+        return turned
     cos, sin = cos_BT1F.to(x_BTHD.dtype), sin_BT1F.to(x_BTHD.dtype)
     a, b = (x_BTHD[..., 0::2], x_BTHD[..., 1::2]) if interleaved else x_BTHD.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)

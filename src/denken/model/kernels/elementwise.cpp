@@ -1,0 +1,231 @@
+// RMS norm, SwiGLU and rotary positions, forwards and backwards, each in one pass over memory.
+//
+// Compiled without contraction: every number is rounded where PyTorch's separate operations round it.
+
+#include <algorithm>
+#include <cmath>
+
+#include <omp.h>
+
+#include "scratch.h"
+#include "vector.h"
+
+namespace {
+
+// So many rows share a partial sum of the weight's gradient, on any number of threads.
+constexpr index_t TOGETHER = 64;
+
+// What PyTorch adds at a time, and how often before it begins a new sum.
+constexpr index_t LINE = 8, STRETCH = 16;
+typedef float line __attribute__((vector_size(4 * LINE)));
+typedef uint32_t line_bits __attribute__((vector_size(4 * LINE)));
+typedef uint16_t line_halves __attribute__((vector_size(2 * LINE)));
+
+INLINE line load_line(const float* from) {
+    line x;
+    memcpy(&x, from, sizeof x);
+    return x;
+}
+
+INLINE line load_line(const bf16* from) {
+    line_halves half;
+    memcpy(&half, from, sizeof half);
+    return (line)(__builtin_convertvector(half, line_bits) << 16);
+}
+
+// A row's sum of squares in the order of PyTorch's sum (of rows up to 4 LINE STRETCH^2 = 8192).
+template <typename T>
+INLINE float sum_of_squares(const T* x, index_t size) {
+    auto square = [&](index_t i) {
+        float value = load_some(x + i, 1)[0];
+        return value * value;
+    };
+    if (size < LINE) {
+        float sums[4] = {};
+        for (index_t i = 0; i < size; i++) sums[i < size / 4 * 4 ? i % 4 : 0] += square(i);
+        return sums[0] + sums[1] + sums[2] + sums[3];
+    }
+    auto squares = [&](index_t i) {
+        line some = load_line(x + i * LINE);
+        return some * some;
+    };
+    index_t lines = size / LINE, steps = lines / 4;
+    line sums[4] = {}, earlier[4] = {};
+    for (index_t step = 0; step < steps; step++) {
+        for (int j = 0; j < 4; j++) sums[j] += squares(step * 4 + j);
+        if (step % STRETCH == STRETCH - 1)
+            for (int j = 0; j < 4; j++) earlier[j] += sums[j], sums[j] = line{};
+    }
+    for (int j = 0; j < 4; j++) sums[j] += earlier[j];
+    for (index_t i = steps * 4; i < lines; i++) sums[0] += squares(i);
+    for (int j = 1; j < 4; j++) sums[0] += sums[j];
+    float total = 0, parts[LINE];
+    for (index_t i = lines * LINE; i < size; i++) total += square(i);
+    memcpy(parts, &sums[0], sizeof parts);
+    for (float part : parts) total += part;
+    return total;
+}
+
+// Returns what the row was multiplied with, before the weight.
+template <typename T>
+INLINE float norm_row(const T* x, const T* weight, T* out, index_t size, float eps) {
+    float by = 1.0f / std::sqrt(sum_of_squares(x, size) / size + eps);
+    over(size, [&](index_t i, auto part) {
+        v16 normed = load(x + i, part) * by;
+        if (weight) normed *= load(weight + i, part);
+        store(out + i, normed, part);
+    });
+    return by;
+}
+
+template <typename T>
+void norm(const T* x, index_t pitch, const T* weight, T* out, float* root, index_t rows, index_t size, float eps,
+          index_t threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (index_t row = 0; row < rows; row++) {
+        float by = norm_row(x + row * pitch, weight, out + row * size, size, eps);
+        if (root) root[row] = by;
+    }
+}
+
+template <typename T>
+void norm_backward(const T* x, index_t pitch, const T* weight, const float* root, const T* grad, T* grad_x,
+                   float* grad_weight, index_t rows, index_t size, index_t threads) {
+    index_t parts = (rows + TOGETHER - 1) / TOGETHER, wide = (size + LANES - 1) / LANES * LANES;
+    thread_local Scratch memory;
+    float* partial = memory.of(parts * wide);
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (index_t part = 0; part < parts; part++) {
+        float* sums = partial + part * wide;
+        std::fill(sums, sums + wide, 0.0f);
+        for (index_t row = part * TOGETHER; row < std::min(rows, (part + 1) * TOGETHER); row++) {
+            const T *from = x + row * pitch, *given = grad + row * size;
+            float by = root[row];
+            v16 along = {};
+            over(size, [&](index_t i, auto part) {
+                v16 product = load(given + i, part) * (load(from + i, part) * by);
+                store(sums + i, load(sums + i) + product);
+                along += product * load(weight + i, part);
+            });
+            float mean = sum_of(along) / size;
+            over(size, [&](index_t i, auto part) {
+                v16 normed = load(from + i, part) * by;
+                v16 scaled = load(given + i, part) * load(weight + i, part);
+                store(grad_x + row * size + i, (scaled - normed * mean) * by, part);
+            });
+        }
+    }
+    for (index_t i = 0; i < size; i++) {
+        float total = 0;
+        for (index_t part = 0; part < parts; part++) total += partial[part * wide + i];
+        grad_weight[i] = total;
+    }
+}
+
+template <typename T>
+void swiglu(const T* gate, const T* up, index_t pitch, T* out, index_t rows, index_t size, index_t threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (index_t row = 0; row < rows; row++)
+        over(size, [&](index_t i, auto part) {
+            v16 x = load(gate + row * pitch + i, part);
+            v16 silu = rounded(x / (splat(1.0f) + exponential(-x)), gate);
+            store(out + row * size + i, silu * load(up + row * pitch + i, part), part);
+        });
+}
+
+template <typename T>
+void swiglu_backward(const T* gate, const T* up, const T* grad, T* grad_gate, T* grad_up, index_t rows, index_t size,
+                     index_t threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (index_t row = 0; row < rows; row++)
+        over(size, [&](index_t column, auto part) {
+            index_t i = row * size + column;
+            v16 x = load(gate + i, part), given = load(grad + i, part);
+            v16 sigmoid = splat(1.0f) / (splat(1.0f) + exponential(-x));
+            v16 slope = sigmoid * (splat(1.0f) + x * (splat(1.0f) - sigmoid));
+            store(grad_up + i, given * rounded(x * sigmoid, gate), part);
+            store(grad_gate + i, given * load(up + i, part) * slope, part);
+        });
+}
+
+// One head: its halves (a, b) become (a cos - b sin, b cos + a sin).
+template <typename T>
+INLINE void turn_head(const T* from, const float* cosine, const float* sine, T* to, index_t half, bool back) {
+    over(half, [&](index_t i, auto part) {
+        v16 a = load(from + i, part), b = load(from + half + i, part);
+        v16 c = rounded(load(cosine + i, part), from), s = rounded(load(sine + i, part), from);
+        if (back) s = -s;
+        store(to + i, rounded(a * c, from) - rounded(b * s, from), part);
+        store(to + half + i, rounded(b * c, from) + rounded(a * s, from), part);
+    });
+}
+
+// `back` turns the other way.
+template <typename T>
+void turn(const T* x, index_t pitch, const float* cosine, const float* sine, T* out, index_t tokens, index_t heads,
+          index_t half, index_t back, index_t threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (index_t token = 0; token < tokens; token++)
+        for (index_t head = 0; head < heads; head++)
+            turn_head(x + token * pitch + head * 2 * half, cosine + token * half, sine + token * half,
+                      out + (token * heads + head) * 2 * half, half, back);
+}
+
+// Norm, then turn, of every head.
+template <typename T>
+void norm_turn(const T* x, index_t pitch, const T* weight, float eps, const float* cosine, const float* sine, T* out,
+               index_t tokens, index_t heads, index_t half, index_t threads) {
+    index_t size = 2 * half;
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (index_t token = 0; token < tokens; token++)
+        for (index_t head = 0; head < heads; head++) {
+            T* to = out + (token * heads + head) * size;
+            const T* from = x + token * pitch + head * size;
+            if (weight) norm_row(from, weight + head * size, to, size, eps), from = to;
+            turn_head(from, cosine + token * half, sine + token * half, to, half, false);
+        }
+}
+
+}  // namespace
+
+// x (rows, size), its rows `pitch` apart; out (rows, size); root (rows), may be absent; weight (size), may be absent.
+#define NORM(T, NAME)                                                                                                \
+    EXPORT void denken_norm_##NAME(const T* x, index_t pitch, const T* weight, T* out, float* root, index_t rows,     \
+                                   index_t size, float eps, index_t threads) {                          \
+        norm(x, pitch, weight, out, root, rows, size, eps, threads);                                            \
+    }                                                                                                                 \
+    EXPORT void denken_norm_backward_##NAME(const T* x, index_t pitch, const T* weight, const float* root,            \
+                                            const T* grad, T* grad_x, float* grad_weight, index_t rows, index_t size, \
+                                            index_t threads) {                                                        \
+        norm_backward(x, pitch, weight, root, grad, grad_x, grad_weight, rows, size, threads);                        \
+    }
+NORM(float, fp32)
+NORM(bf16, bf16)
+
+// silu(gate) up: gate and up (rows, size), their rows `pitch` apart. Backwards all are without gaps.
+#define SWIGLU(T, NAME)                                                                                               \
+    EXPORT void denken_swiglu_##NAME(const T* gate, const T* up, index_t pitch, T* out, index_t rows, index_t size,    \
+                                     index_t threads) {                                                                \
+        swiglu(gate, up, pitch, out, rows, size, threads);                                                             \
+    }                                                                                                                  \
+    EXPORT void denken_swiglu_backward_##NAME(const T* gate, const T* up, const T* grad, T* grad_gate, T* grad_up,     \
+                                              index_t rows, index_t size, index_t threads) {                           \
+        swiglu_backward(gate, up, grad, grad_gate, grad_up, rows, size, threads);                                           \
+    }
+SWIGLU(float, fp32)
+SWIGLU(bf16, bf16)
+
+// x (tokens, heads, 2 half), its tokens `pitch` apart, by cosine and sine (tokens, half); out without gaps.
+// denken_norm_turn: each head's norm with its own weight (heads, size) before it; weight may be absent.
+#define TURN(T, NAME)                                                                                                \
+    EXPORT void denken_turn_##NAME(const T* x, index_t pitch, const float* cosine, const float* sine, T* out,         \
+                                   index_t tokens, index_t heads, index_t half, index_t back, index_t threads) {      \
+        turn(x, pitch, cosine, sine, out, tokens, heads, half, back, threads);                                        \
+    }                                                                                                                 \
+    EXPORT void denken_norm_turn_##NAME(const T* x, index_t pitch, const T* weight, float eps, const float* cosine,   \
+                                        const float* sine, T* out, index_t tokens, index_t heads, index_t half,       \
+                                        index_t threads) {                                                            \
+        norm_turn(x, pitch, weight, eps, cosine, sine, out, tokens, heads, half, threads);                            \
+    }
+TURN(float, fp32)
+TURN(bf16, bf16)

@@ -1,0 +1,318 @@
+"""Native kernels against PyTorch's own way, at odd sizes; rows in any company, any number of threads; doing without."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from denken.engine import sampler
+from denken.model import layers
+from denken.model.head import head_logprobs
+from denken.model.kernels import build, call, elementwise, softmax
+from denken.model.kernels.attention import BEHIND, Attention, Begun, Stretch, attend, attend_rows, to_table
+from denken.model.kernels.products import Packed, Product, multiply
+from denken.model.rope import rotate
+from denken.train.attend import Lanes, SharedPrompts, packed
+from denken.types import SamplingParams
+
+native = pytest.mark.skipif(build.library() is None, reason="no compiler, or no kernels for this processor")
+both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+
+
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    torch.manual_seed(0)
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(call, "library", lambda: None)
+        yield
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@native
+@pytest.mark.parametrize(("n", "k", "m"), [(1, 1, 1), (13, 7, 33), (5, 300, 31), (97, 513, 65), (3, 40, 4200)])
+def test_products_of_any_strides(n: int, k: int, m: int) -> None:
+    a, b = torch.randn(n, k), torch.randn(k, m)
+    expected = (a.double() @ b.double()).float()
+    for left in (a, a.t().contiguous().t()):
+        for right in (b, b.t().contiguous().t()):
+            torch.testing.assert_close(multiply(left, right), expected, atol=1e-4, rtol=1e-5)
+            added = multiply(left, right, torch.ones(n, m), add=True)
+            torch.testing.assert_close(added, expected + 1, atol=1e-4, rtol=1e-5)
+    assert torch.equal(Packed(b)(a), multiply(a, b))
+    assert torch.equal(multiply(a[:, :0], b[:0]), torch.zeros(n, m))
+
+
+@native
+def test_a_rows_product_is_the_same_in_any_company_on_any_threads() -> None:
+    a, b = torch.randn(130, 300), torch.randn(300, 70)
+    whole = multiply(a, b)
+    assert all(torch.equal(multiply(a[i : i + 1], b)[0], whole[i]) for i in (0, 64, 129))
+    with on_threads(3):
+        assert torch.equal(multiply(a, b), whole)
+        assert torch.equal(multiply(a[40:73], b), whole[40:73])
+
+
+@native
+def test_products_have_gradients() -> None:
+    x, weight = torch.randn(2, 9, 12, requires_grad=True), torch.randn(7, 12, requires_grad=True)
+    pull = torch.randn(2, 9, 7)
+    ours = torch.autograd.grad(Product.apply(x, weight), (x, weight), pull)
+    theirs = torch.autograd.grad(F.linear(x, weight), (x, weight), pull)
+    for found, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    (alone,) = torch.autograd.grad(Product.apply(x, weight.detach()).sum(), x)  # an expanded gradient
+    torch.testing.assert_close(alone, weight.detach().sum(0).expand_as(x), atol=1e-5, rtol=1e-5)
+
+
+@native
+@both_types
+@pytest.mark.parametrize("size", [1, 5, 8, 12, 33, 48, 64, 300, 672, 1000, 4096, 8192])
+def test_norm_is_pytorchs_to_the_bit(dtype: torch.dtype, size: int) -> None:
+    x, weight = (3 * torch.randn(37, size + 3)).to(dtype)[:, :size], torch.rand(size).add(0.5).to(dtype)
+    turned = x.t().contiguous().t()
+    assert torch.equal(elementwise.Norm.apply(turned, weight, 1e-6), elementwise.norm(x, weight, 1e-6))
+    assert torch.equal(elementwise.norm(x, weight, 1e-6), F.rms_norm(x.contiguous(), (size,), weight, 1e-6))
+
+
+@native
+@both_types
+def test_gradients_of_norm_swiglu_and_turn_are_pytorchs(dtype: torch.dtype) -> None:
+    close = {"atol": 2e-5, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 0.05, "rtol": 0.02}
+    norm = layers.RMSNorm(40, 1e-5).to(dtype)
+    norm.weight.data.uniform_(0.5, 2)
+    x = torch.randn(2, 70, 3, 40).to(dtype).requires_grad_()
+    other = torch.randn(2, 70, 3, 40).to(dtype).requires_grad_()
+    angle = torch.randn(1, 70, 1, 20)
+
+    def everything() -> list[Tensor]:
+        outs = [norm(x), layers.swiglu(x, other), rotate(x, angle.cos(), angle.sin())]
+        pulls = [torch.linspace(-1, 1, out.numel()).view(out.shape).to(dtype) for out in outs]
+        return [*outs, *torch.autograd.grad(outs, (x, other, norm.weight), pulls)]
+
+    ours = everything()
+    with without_kernels():
+        theirs = everything()
+    assert torch.equal(ours[0], theirs[0])
+    assert torch.equal(ours[2], theirs[2])
+    for found, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(found, expected, **close)
+
+
+@native
+@both_types
+def test_norm_and_turn_at_once_are_the_two(dtype: torch.dtype) -> None:
+    x, weight = torch.randn(9, 5, 24).to(dtype), torch.rand(5, 24).to(dtype)
+    cos, sin = (f(torch.randn(9, 12)) for f in (torch.cos, torch.sin))
+    normed = torch.stack([elementwise.norm(x[:, h], weight[h], 1e-6) for h in range(5)], dim=1)
+    assert torch.equal(elementwise.norm_turned(x, weight, 1e-6, cos, sin), elementwise.turned(normed, cos, sin))
+    assert torch.equal(elementwise.norm_turned(x, None, 1e-6, cos, sin), elementwise.turned(x, cos, sin))
+
+
+SHAPES = [  # query heads, key heads, columns, prompts, lanes
+    (6, 2, 12, [5, 9], [Lanes(3, 16, (0, 1, 1)), Lanes(1, 7, (0,))]),
+    (4, 2, 64, [31], [Lanes(3, 40, (0, 0, 0))]),
+    (3, 3, 8, [1, 3], [Lanes(2, 33, (1, 0))]),
+    (16, 1, 40, [4], [Lanes(2, 5, (0, 0))]),
+]
+
+
+@native
+@both_types
+@pytest.mark.parametrize(("heads", "keys", "size", "lengths", "lanes"), SHAPES)
+def test_attention_and_its_gradients_are_those_written_out(
+    dtype: torch.dtype, heads: int, keys: int, size: int, lengths: list[int], lanes: list[Lanes]
+) -> None:
+    width = max(lengths) + 3
+    shared = SharedPrompts(lengths, width, lanes, filling=5)
+    tokens = sum(shared.sizes)
+    query, key, value = (torch.randn(1, tokens, h, size).to(dtype).requires_grad_() for h in (heads, keys, keys))
+    seen = torch.ones(tokens)
+    seen[tokens - 5 :] = 0
+    pull = torch.randn(1, tokens, heads, size).to(dtype) * seen[:, None, None].to(dtype)
+
+    def everything() -> list[Tensor]:
+        out = shared(0, query, key, value, size**-0.5)
+        return [out, *torch.autograd.grad(out, (query, key, value), pull)]
+
+    ours = everything()
+    with on_threads(3):
+        assert all(torch.equal(a, b) for a, b in zip(everything(), ours, strict=True))
+    with without_kernels():
+        theirs = everything()
+    for found, expected in zip(ours, theirs, strict=True):
+        if dtype == torch.float32:
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        else:
+            # A score between two bf16 numbers may be rounded to either.
+            torch.testing.assert_close(found, expected, atol=0.15, rtol=0.02)
+            assert (found.float() - expected.float()).abs().mean() <= 2e-3 * expected.float().abs().mean()
+
+
+@native
+@both_types
+def test_attention_in_packed_rows_is_that_written_out(dtype: torch.dtype) -> None:
+    segments = torch.tensor([[0] * 9 + [1] * 21 + [-1] * 7, [5] * 37, [2, 3, 4] + [6] * 34])
+    attend_to = packed(segments)
+    query, key, value = (torch.randn(3, 37, h, 12).to(dtype).requires_grad_() for h in (4, 2, 2))
+    pull = torch.randn(3, 37, 4, 12).to(dtype)
+
+    def everything() -> list[Tensor]:
+        out = attend_to(0, query, key, value, 0.3)
+        return [out, *torch.autograd.grad(out, (query, key, value), pull)]
+
+    ours = everything()
+    with without_kernels():
+        theirs = everything()
+    close = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.06, "rtol": 0.02}
+    for found, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(found, expected, **close)
+
+
+@native
+@both_types
+@pytest.mark.parametrize(("heads", "keys", "size"), [(6, 2, 12), (4, 4, 64), (14, 1, 40)])
+def test_decoding_is_reading_is_learning_to_the_bit(dtype: torch.dtype, heads: int, keys: int, size: int) -> None:
+    """One token a row over keys in rows and in a shared beginning, whatever its neighbours' lengths."""
+    rows, begun, stride = 5, 16, 64
+    lengths = [3, 40, 64, 1, 17]
+    scale = size**-0.5
+    texts = [[torch.randn(begun + n, h, size).to(dtype) for h in (heads, keys, keys)] for n in lengths]
+    for text in texts[1:]:
+        text[1][:begun], text[2][:begun] = texts[0][1][:begun], texts[0][2][:begun]
+    expected = []
+    for query, key, value in texts:
+        whole = to_table([Stretch(0, len(query), 0, 0, 0)])
+        out = attend(query, key, value, whole, scale)
+        late = to_table([Stretch(0, len(query) - 7, 0, 7, 7)])
+        assert torch.equal(attend(query[7:], key, value, late, scale), out[7:])
+        expected.append(out[-1])
+    row_keys, row_values = (torch.zeros(rows * keys * size * stride + BEHIND) for _ in range(2))
+    keys_RKDT = row_keys[:-BEHIND].view(rows, keys, size, stride)
+    values_RKTD = row_values[:-BEHIND].view(rows, keys, stride, size)
+    for row, (_, key, value) in enumerate(texts):
+        own = slice(begun, len(key) - 1)
+        keys_RKDT[row, :, :, : lengths[row] - 1] = key[own].permute(1, 2, 0).float()
+        values_RKTD[row, :, : lengths[row] - 1] = value[own].permute(1, 0, 2).float()
+    slot_keys, slot_values = (torch.zeros(keys * size * begun + BEHIND) for _ in range(2))
+    slot_keys[:-BEHIND].view(keys, size, begun).copy_(texts[0][1][:begun].permute(1, 2, 0))
+    slot_values[:-BEHIND].view(keys, begun, size).copy_(texts[0][2][:begun].permute(1, 0, 2))
+    apart = Begun(slot_keys, slot_values, begun, torch.zeros(rows, dtype=torch.long), torch.tensor([begun]))
+    new = [torch.stack([text[i][-1] for text in texts]) for i in range(3)]
+    blocks = [torch.zeros(9, keys, size, dtype=dtype) for _ in range(2)]
+    places = torch.tensor([8, 0, 3, 2, 5])
+    order = torch.arange(rows)
+    found = attend_rows(*new, row_keys, row_values, stride, torch.tensor(lengths), *blocks, places, apart, order, scale)
+    assert torch.equal(found, torch.stack(expected))
+    assert torch.equal(blocks[0][places], new[1])
+    assert torch.equal(blocks[1][places], new[2])
+    assert torch.equal(keys_RKDT[1, :, :, 39], new[1][1].float())
+
+
+@native
+def test_tokens_that_nobody_sees_get_nothing() -> None:
+    query, key, value = (torch.randn(6, 2, 8, requires_grad=True) for _ in range(3))
+    out = Attention.apply(query, key, value, to_table([Stretch(1, 3, 0, 0, 1)]), 0.5)
+    assert torch.equal(out[[0, 4, 5]], torch.zeros(3, 2, 8))
+    for grad in torch.autograd.grad(out.sum(), (query, key, value)):
+        assert torch.equal(grad[[0, 4, 5]], torch.zeros(3, 2, 8))
+
+
+@native
+@both_types
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_log_probabilities_and_gradients_are_a_softmaxs(dtype: torch.dtype, temperature: float) -> None:
+    hidden = torch.randn(300, 24).to(dtype).requires_grad_()
+    weight = torch.randn(1003, 24).to(dtype).requires_grad_()
+    ids, pull = torch.randint(1003, (300,)), torch.randn(300)
+
+    def everything() -> list[Tensor]:
+        logprobs, entropy = head_logprobs(hidden, weight, ids, temperature=temperature)
+        return [logprobs, entropy, *torch.autograd.grad(logprobs @ pull, (hidden, weight))]
+
+    ours = everything()
+    with without_kernels():
+        theirs = everything()
+    for found, expected in zip(ours, theirs, strict=True):
+        wide = dtype == torch.float32 or found.dtype == torch.float32
+        close = {"atol": 2e-5, "rtol": 1e-4} if wide else {"atol": 0.02, "rtol": 0.02}
+        torch.testing.assert_close(found, expected, **close)
+
+
+@native
+@pytest.mark.parametrize("size", [1, 15, 16, 255, 257, 1000])
+def test_draws_are_pytorchs(size: int) -> None:
+    logits = 3 * torch.randn(64, size)
+    logits[3, : size // 2] = -torch.inf
+    params = [SamplingParams(temperature=t, top_p=1.0) for t in torch.linspace(0.3, 1.5, 64).tolist()]
+    noise = [*torch.rand(62, dtype=torch.float64).tolist(), 0.0, 1 - 2**-32]
+    ours = sampler._plain(logits, params, noise)
+    with without_kernels():
+        theirs = sampler._plain(logits, params, noise)
+    assert [choice.id for choice in ours] == [choice.id for choice in theirs]
+    assert [choice.logprob for choice in ours] == pytest.approx([choice.logprob for choice in theirs], abs=1e-5)
+
+
+@native
+def test_a_draw_never_falls_on_an_id_that_cannot_be_drawn_and_numbers_that_are_none_are_seen() -> None:
+    logits = torch.full((2, 40), -torch.inf)
+    logits[:, 7] = 0
+    ids, logprobs = softmax.draw(logits, [1.0, 1.0], [0.0, 1 - 2**-32])
+    assert ids == [7, 7]
+    assert logprobs == [0.0, 0.0]
+    logits[0, 3] = torch.nan
+    assert not torch.isfinite(torch.tensor(softmax.draw(logits, [1.0, 1.0], [0.5, 0.5])[1][0]))
+
+
+def library_elsewhere(tmp_path: Path, **environment: str) -> str:
+    """What another process, with a cache of its own, says of its library."""
+    code = "from denken.model.kernels.build import library; print(library() is not None)"
+    told = os.environ | {"XDG_CACHE_HOME": str(tmp_path)} | environment
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=told)
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def test_doing_without(tmp_path: Path) -> None:
+    assert library_elsewhere(tmp_path, DENKEN_KERNELS="none") == "False"
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "no-compiler").mkdir()
+    assert library_elsewhere(tmp_path, PATH=str(tmp_path / "no-compiler")) == "False"
+
+
+@native
+def test_it_is_compiled_once_and_not_taken_from_where_others_may_write(tmp_path: Path) -> None:
+    assert library_elsewhere(tmp_path) == "True"
+    folder = tmp_path / "denken" / "kernels"
+    (made,) = folder.iterdir()
+    before = made.stat().st_mtime_ns
+    assert library_elsewhere(tmp_path) == "True"
+    assert [path.stat().st_mtime_ns for path in folder.iterdir()] == [before]
+    assert not stat.S_IMODE(folder.stat().st_mode) & 0o077
+    made.chmod(0o777)
+    assert library_elsewhere(tmp_path) == "False"
+    made.chmod(0o755)
+    folder.chmod(0o777)
+    assert library_elsewhere(tmp_path) == "False"
