@@ -9,8 +9,10 @@ from torch import nn
 
 from denken.engine.engine import Engine
 from denken.engine.fused import Fused
+from denken.engine.native import Native
 from denken.model.attention import Causal
 from denken.model.config import ModelConfig
+from denken.model.kernels.build import library
 from denken.model.transformer import Transformer
 from denken.types import SamplingParams
 
@@ -63,6 +65,23 @@ def test_fused_is_the_network(family: str, shape: dict[str, int | bool], dtype: 
         torch.testing.assert_close(found, expected, atol=0.03, rtol=0.02)
     else:
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels here")
+@pytest.mark.parametrize(("family", "shape"), SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_kernels_are_the_network_to_the_bit(family: str, shape: dict[str, int | bool], dtype: torch.dtype) -> None:
+    model = network(family, dtype, **shape)
+    assert Native.covers(model)
+    expected = model.hidden(IDS, POSITIONS)
+    found = Native(model).hidden(IDS, POSITIONS, Causal())
+    if dtype == torch.float32:
+        assert torch.equal(found, expected)
+    else:
+        # One product of three matrices may add in another order than three products.
+        assert float((found != expected).float().mean()) < 0.02
+        torch.testing.assert_close(found, expected, atol=0.03, rtol=0.02)
 
 
 def test_latent_attention_experts_and_large_networks_run_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,15 +25,20 @@ from torch import Tensor
 from denken.engine.rows import Seating
 from denken.engine.scheduler import Chunk
 from denken.model.attention import CacheLayout
+from denken.model.kernels.attention import BEHIND, Begun, Stretch, attend, attend_rows, to_table
+from denken.model.kernels.call import covers
 
 # The most scores of a chunk that are written out, rather than left to PyTorch's kernel, which rounds elsewhere.
 WRITTEN_OUT = 1 << 23
+# Queries of a chunk that one thread takes at a time, with kernels.
+AT_ONCE = 256
 
 
 class Store:
     """Keys and values of every layer, once in blocks (blocks, block_size, K, D) and once in rows (tokens * K, D).
 
-    Rows hold one stretch for every key head of a sequence, so that a head's keys lie side by side.
+    Rows hold one stretch for every key head of a sequence, so that a head's keys lie side by side. With kernels
+    (`native`) the keys of a stretch are turned, a column a token (D, stride), and so are those of `Beginnings`.
     MLA's values are the first columns of its keys, so that nothing but the latent is kept.
     """
 
@@ -42,6 +47,7 @@ class Store:
         self.block_size = block_size
         wide = like.device.type == "cpu" and not layout.latent_size
         self.row_dtype = torch.float32 if wide else like.dtype
+        self.native = wide and layout.layers > 0 and covers(like)
         heads = layout.kv_heads
 
         def allocate(size: int, dtype: torch.dtype, *shape: int) -> list[Tensor]:
@@ -53,7 +59,7 @@ class Store:
             allocate(size, like.dtype, blocks, block_size, heads) for size in (layout.key_size, layout.value_size)
         )
         self.row_keys, self.row_values = (
-            allocate(size, self.row_dtype, row_tokens * heads) for size in (layout.key_size, layout.value_size)
+            allocate(size, self.row_dtype, row_tokens * heads + BEHIND) for size in (layout.key_size, layout.value_size)
         )
 
     @property
@@ -78,10 +84,12 @@ class Store:
             table = torch.tensor([[*table, *[table[0]] * (longest - len(table))] for table in tables], device=device)
             rows = torch.tensor([row for row, _, _ in entries], device=device)
             end = place + longest * size
-            for blocks, flat in self.pairs:
+            for i, (blocks, flat) in enumerate(self.pairs):
                 found_RKTD = blocks[table].flatten(1, 2).transpose(1, 2).to(flat.dtype)
                 count = flat.shape[0] // (heads * stride)
                 rows_RKTD = flat[: count * heads * stride].view(count, heads, stride, -1)
+                if self.native and i < len(self.keys):
+                    rows_RKTD = rows_RKTD.view(count, heads, -1, stride).transpose(2, 3)
                 rows_RKTD[:, :, place:end].index_copy_(0, rows, found_RKTD)
 
 
@@ -106,6 +114,9 @@ class Beginnings:
 
         self.keys = [gather(blocks) for blocks in store.keys]
         self.values = [gather(blocks) for blocks in store.values]
+        if store.native:
+            self.keys = [_with_more_behind(key_XPD.transpose(1, 2)) for key_XPD in self.keys]
+            self.values = [_with_more_behind(value_XPE) for value_XPE in self.values]
         self.heads = store.layout.kv_heads
         self.lengths = [len(blocks) * store.block_size for blocks in blocks_of_slot]
         self.arrange(slots)
@@ -126,6 +137,8 @@ class Beginnings:
         self.to_rows = ((slots_S[:, None] * heads + head_K) * most + place_S[:, None]).flatten()
         self.to_slots = (rows_UM[:, None] * heads + head_K[:, None]).flatten()
         self.lengths_S = torch.tensor([self.lengths[slot] for slot in slots], device=device)
+        self.slots_S, self.lengths_U = slots_S, torch.tensor(self.lengths, device=device)
+        self.order_S = slots_S.argsort(stable=True)
 
     def scores(self, layer: int, query_NGD: Tensor) -> Tensor:
         """Rows' queries (S * K, G, D) over their beginnings: (S * K, G, P)."""
@@ -176,16 +189,23 @@ class Paged:
         lengths_S = torch.tensor(lengths, dtype=torch.long, device=device)
         self.decodes = len(lengths)
         self.longest = max(lengths, default=0)
+        self.tables = [torch.tensor(chunk.sequence.blocks, device=device) for chunk in others]
+        if store.native:
+            self.lengths_S = lengths_S
+            self.order_S = torch.arange(self.decodes) if beginnings is None else beginnings.order_S
+            self.stretches = [_stretches(chunk) for chunk in others]
+            return
         starts_N = torch.arange(self.decodes * heads, device=device) * stride
         self.row_slots_N = starts_N + (lengths_S - 1).repeat_interleave(heads)
         self.mask_S1L = self._mask(lengths, lengths_S) if lengths else None
-        self.tables = [torch.tensor(chunk.sequence.blocks, device=device) for chunk in others]
         self.masks = [self._chunk_mask(chunk, dtype, device) for chunk in others]
 
     def __call__(
         self, layer: int, query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor | None, scale: float
     ) -> Tensor:
         query_NHD, key_NKD = query_BTHD[0], key_BTKD[0]
+        if self.store.native and value_BTKE is not None:
+            return self._native(layer, query_NHD, key_NKD, value_BTKE[0], scale)[None]
         value_NKE = key_NKD[..., : self.store.layout.latent_size] if value_BTKE is None else value_BTKE[0]
         self._write(self.store.keys[layer], self.store.row_keys[layer], key_NKD)
         if value_BTKE is not None:
@@ -204,6 +224,34 @@ class Paged:
                 key_LKD, value_LKE = self._gather(layer, table, chunk.start + chunk.count)
             out_NHE[start:end] = self._chunk(query_NHD[start:end], key_LKD, value_LKE, mask_TL, scale)
         return out_NHE[None]
+
+    def _native(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, scale: float) -> Tensor:
+        """All of `__call__` in kernels, which know where a sequence ends: nothing is masked."""
+        decodes, outs = self.decodes, []
+        blocks = self.store.keys[layer], self.store.values[layer]
+        if self.others:
+            for tensor, new_NKD in zip(blocks, (key_NKD, value_NKD), strict=True):
+                tensor.flatten(0, 1).index_copy_(0, self.slots_N[decodes:], new_NKD[decodes:])
+        if decodes:
+            begun = None
+            if (apart := self.beginnings) is not None:
+                begun = Begun(apart.keys[layer], apart.values[layer], apart.length, apart.slots_S, apart.lengths_U)
+            rows = self.store.row_keys[layer], self.store.row_values[layer]
+            new = query_NHD[:decodes], key_NKD[:decodes], value_NKD[:decodes]
+            outs.append(
+                attend_rows(*new, *rows, self.stride, self.lengths_S, *blocks, self.slots_N, begun, self.order_S, scale)
+            )
+        end = decodes
+        for chunk, places, stretches in zip(self.others, self.tables, self.stretches, strict=True):
+            start, end = end, end + chunk.count
+            if chunk.start == 0:
+                key_LKD, value_LKD = key_NKD[start:end], value_NKD[start:end]
+            else:
+                key_LKD, value_LKD = self._gather(layer, places, chunk.start + chunk.count)
+            outs.append(attend(query_NHD[start:end], key_LKD, value_LKD, stretches, scale))
+        if len(outs) == 1:
+            return outs[0]
+        return torch.cat(outs) if outs else query_NHD
 
     def _write(self, blocks: Tensor, rows: Tensor, new_NKD: Tensor) -> None:
         blocks.flatten(0, 1).index_copy_(0, self.slots_N, new_NKD.to(blocks.dtype))
@@ -293,6 +341,24 @@ class Paged:
             return None
         beyond_TL = torch.ones(chunk.count, chunk.start + chunk.count, dtype=torch.bool, device=device)
         return additive(beyond_TL.triu(chunk.start + 1), dtype)
+
+
+def _stretches(chunk: Chunk) -> Tensor:
+    """A chunk's queries, some at a time, over its text so far."""
+    starts = range(0, chunk.count, AT_ONCE)
+    return to_table(
+        [
+            Stretch(start, min(AT_ONCE, chunk.count - start), 0, chunk.start + start, chunk.start + start)
+            for start in starts
+        ]
+    )
+
+
+def _with_more_behind(x: Tensor) -> Tensor:
+    """The same numbers without gaps, and some that kernels may read behind them."""
+    out = x.new_zeros(x.numel() + BEHIND)
+    out[:-BEHIND].view(x.shape).copy_(x)
+    return out
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from denken.engine.fused import Fused
+from denken.engine.native import Native
 from denken.engine.paged import Beginnings, Paged, Store
 from denken.engine.rows import Rows, Seating
 from denken.engine.scheduler import Chunk
@@ -39,7 +40,7 @@ class Runner:
     def __init__(self, model: Model, like: Tensor, blocks: int, block_size: int) -> None:
         self.model: Model = model
         if like.device.type == "cpu" and isinstance(model, Transformer) and Fused.covers(model):
-            self.model = Fused(model)
+            self.model = Native(model) if Native.covers(model) else Fused(model)
         self.device = like.device
         self.block_size = block_size
         layout = model.cache_layout

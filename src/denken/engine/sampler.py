@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from denken.errors import DenkenError
+from denken.model.kernels.call import covers
+from denken.model.kernels.softmax import draw
 from denken.types import SamplingParams
 
 # How many of a row's likeliest ids are ranked at first, and then, before the whole vocabulary is sorted, which costs
@@ -86,6 +88,8 @@ def _greedy(logits_RV: Tensor, params: list[SamplingParams], noise: list[float])
 
 def _plain(logits_RV: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:
     """Rows with nothing but a temperature: one exponential and one sum an id, no second look at the vocabulary."""
+    if covers(logits_RV):
+        return [Choice(*row) for row in zip(*draw(logits_RV, [p.temperature for p in params], noise), strict=True)]
     shifted_RV = logits_RV - logits_RV.amax(dim=-1, keepdim=True)
     if any(p.temperature != 1.0 for p in params):
         shifted_RV /= _column([max(p.temperature, 1e-30) for p in params], logits_RV)
