@@ -1,21 +1,25 @@
-"""Attention for packed rows on a CPU: scores written out in full, as three batched products and a softmax.
+"""Attention for packed rows on a CPU: in kernels, or with scores written out in full.
 
-The rows of a training batch are short (hundreds of tokens). There PyTorch's blocked attention kernel, which spares
-memory, takes 1.5 to 2.5 times as long forwards and backwards as plain products over the written-out scores. Long rows
-go to `denken.model.attention.Packed`, which is the same function. Scores are rounded to the network's type (bf16)
-before the softmax, as in Hugging Face's "eager" attention.
+Kernels (`denken.model.kernels`) look at what a token sees and at nothing else. Without them there are three batched
+products and a softmax: the rows of a training batch are short (hundreds of tokens), and there PyTorch's blocked kernel,
+which spares memory, takes 1.5 to 2.5 times as long forwards and backwards. Long rows go to
+`denken.model.attention.Packed`, which is the same function. Scores are rounded to the network's type (bf16) before the
+softmax, as in Hugging Face's "eager" attention.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from denken.model.attention import Packed, _sdpa
+from denken.model.kernels.attention import Attention, Stretch, to_table
+from denken.model.kernels.call import covers
 
 # B = rows, T = width, H = query heads, K = key heads, G = H / K, D = columns of a query or key, E = columns of a value
 
@@ -38,11 +42,16 @@ class DensePacked:
         same_BTT = segments_BT[:, :, None] == segments_BT[:, None, :]
         self._hidden_BTT = ~(same_BTT & torch.ones(width, width, dtype=torch.bool).tril())
         self._bias: Tensor | None = None
+        self._stretches = to_table(_documents(segments_BT))
 
     def __call__(
         self, layer: int, query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor | None, scale: float
     ) -> Tensor:
         assert value_BTKE is not None
+        if _native(query_BTHD, key_BTKD, value_BTKE):
+            flat = (x.flatten(0, 1).contiguous() for x in (query_BTHD, key_BTKD, value_BTKE))
+            out_NHD: Tensor = Attention.apply(*flat, self._stretches, scale)
+            return out_NHD.view(query_BTHD.shape)
         rows, width, heads, _ = query_BTHD.shape
         keys = key_BTKD.shape[2]
         group = heads // keys
@@ -97,11 +106,26 @@ class SharedPrompts:
             prompt_BTX = beyond_PX[rows][:, None].expand(-1, each.width, -1)
             self._hidden.append(torch.cat((prompt_BTX, own_BTT), dim=2))
         self._biases: list[Tensor] = []
+        self._stretches = to_table(list(self._spans(lengths)))
+
+    def _spans(self, lengths: Sequence[int]) -> Iterator[Stretch]:
+        """Every prompt and every lane, and what each sees."""
+        for prompt in range(self.prompts):
+            yield Stretch(prompt * self.width, self.width, 0, 0, prompt * self.width)
+        start = self.prompts * self.width
+        for each in self.lanes:
+            for prompt in each.prompts:
+                yield Stretch(start, each.width, prompt * self.width, lengths[prompt], start)
+                start += each.width
 
     def __call__(
         self, layer: int, query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor | None, scale: float
     ) -> Tensor:
         assert value_BTKE is not None
+        if _native(query_BTHD, key_BTKD, value_BTKE):
+            own = (x[0].contiguous() for x in (query_BTHD, key_BTKD, value_BTKE))
+            out_NHD: Tensor = Attention.apply(*own, self._stretches, scale)
+            return out_NHD[None]
         if not self._biases:
             self._biases = [torch.zeros(hidden.shape).masked_fill_(hidden, -1e9) for hidden in self._hidden]
         queries, keys, values = (x[0].split(self.sizes) for x in (query_BTHD, key_BTKD, value_BTKE))
@@ -165,6 +189,20 @@ class _WrittenOut(torch.autograd.Function):
         query_grad_NYD = torch.bmm(grad_NYX, key_NXD.float())
         key_grad_NXD = torch.bmm(grad_NYX.mT, query_NYD.float())
         return query_grad_NYD.to(kind), key_grad_NXD.to(kind), value_grad_NXE.to(kind), None, None
+
+
+def _native(query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor) -> bool:
+    """Whether there are kernels for these."""
+    return covers(query_BTHD, key_BTKD, value_BTKE) and key_BTKD.shape == value_BTKE.shape
+
+
+def _documents(segments_BT: Tensor) -> list[Stretch]:
+    """Every document (and stretch of padding) of the rows, which lie one behind the other."""
+    rows, width = segments_BT.shape
+    begins_BT = torch.ones(rows, width, dtype=torch.bool)
+    begins_BT[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
+    starts = [*begins_BT.flatten().nonzero()[:, 0].tolist(), rows * width]
+    return [Stretch(start, end - start, 0, 0, start) for start, end in pairwise(starts)]
 
 
 def _future(width: int) -> Tensor:

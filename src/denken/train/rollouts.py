@@ -24,7 +24,7 @@ from denken.types import Rollout
 ALIKE = 0.75
 # Prompts, lanes and batches are filled up to multiples of these. oneDNN prepares, and keeps, a program for every number
 # of tokens that a bf16 network meets.
-PROMPT_MULTIPLE, LANE_MULTIPLE, BATCH_MULTIPLE = 8, 16, 256
+PROMPT_MULTIPLE, LANE_MULTIPLE, BATCH_MULTIPLE = 8, 16, 128
 
 
 @dataclass(frozen=True, slots=True)
