@@ -95,7 +95,12 @@ class Worker:
         self.name = name
         settings = vars(given) | {"folder": folder, "dtype": dtype}
         command = [python, str(Path(__file__).with_name("train_workers.py")), name, json.dumps(settings)]
-        environment = os.environ | {"OMP_NUM_THREADS": str(given.threads), "HF_HUB_OFFLINE": "1"}
+        # Safe path: files that lie beside this one must not stand in for packages that the peer imports.
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(given.threads),
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONSAFEPATH": "1",
+        }
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
