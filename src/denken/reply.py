@@ -125,9 +125,7 @@ class Reply:
             if self._plan.one_call and self._calls:
                 self.finish_reason = "stop"
                 break
-        self.usage = replace(
-            self.usage, thought_tokens=thought, answer_tokens=answer, cached_tokens=chunk.cached_tokens
-        )
+        self.usage = Usage(self.usage.prompt_tokens, chunk.cached_tokens, thought, answer)
         if self.finish_reason == "stop":
             return self._told(pieces)
         if chunk.finish_reason is not None:
@@ -140,13 +138,14 @@ class Reply:
 
     def _told(self, pieces: list[Piece]) -> list[Piece]:
         self._said += [piece.text for piece in pieces if piece.kind == "answer"]
-        return pieces
+        return _joined(pieces)
 
     def _pieces(self, events: Sequence[Event], kind: Literal["think", "answer"]) -> Iterator[Piece]:
         """The events as pieces; what is to be told of tokens goes along with the first, or alone."""
         tokens, self._untold = tuple(self._untold), []
         for event in events:
-            yield replace(self._piece(event), tokens=tokens)
+            piece = self._piece(event)
+            yield replace(piece, tokens=tokens) if tokens else piece
             tokens = ()
         if tokens:
             yield Piece(kind, "", tokens)
@@ -168,6 +167,17 @@ class Reply:
             chunk.logprobs[index],
             tuple((self._tokenizer.token_bytes(other), value) for other, value in top),
         )
+
+
+def _joined(pieces: list[Piece]) -> list[Piece]:
+    """Stretches of thought, or of answer, that follow each other are one: several tokens may come at a time."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        if joined and piece.kind != "tool" and piece.kind == joined[-1].kind:
+            last = joined.pop()
+            piece = Piece(piece.kind, last.text + piece.text, last.tokens + piece.tokens)
+        joined.append(piece)
+    return joined
 
 
 def _cut(pieces: list[Piece], surplus: int) -> list[Piece]:

@@ -56,23 +56,22 @@ class Turn:
 
     async def pieces(self) -> AsyncGenerator[tuple[int, Piece], None]:
         """Every piece with the number of its reply, as they come. Closing it ends all replies."""
-        async with aclosing(self._numbered()) as numbered:
-            async for item in numbered:
-                if self.first is None:
-                    self.first = time.monotonic()
-                    if self.on_first is not None:
-                        self.on_first()
-                yield item
-
-    async def _numbered(self) -> AsyncGenerator[tuple[int, Piece], None]:
         if len(self.replies) == 1:
             async with aclosing(aiter(self.replies[0])) as pieces:
                 async for piece in pieces:
+                    self._has_begun()
                     yield 0, piece
             return
         async with aclosing(_merged(self.replies)) as numbered:
             async for item in numbered:
+                self._has_begun()
                 yield item
+
+    def _has_begun(self) -> None:
+        if self.first is None:
+            self.first = time.monotonic()
+            if self.on_first is not None:
+                self.on_first()
 
     @property
     def usages(self) -> list[Usage]:
