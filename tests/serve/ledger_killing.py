@@ -87,13 +87,16 @@ def kill(url: str, secret: str, point: int) -> tuple[set[str], str]:
         its.close()
         acknowledged: set[str] = set()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        # Two threads that look at a process's exit code at once take it from each other, so only this one looks.
+        killed = threading.Event()
         clients = [
-            threading.Thread(target=_ask, args=(address, secret, process, acknowledged, number))
+            threading.Thread(target=_ask, args=(address, secret, killed, acknowledged, number))
             for number in range(CLIENTS)
         ]
         for client in clients:
             client.start()
         process.join(120)
+        killed.set()
         assert process.exitcode == -signal.SIGKILL, f"The server ended with {process.exitcode}."
     # Only now is nobody left who would answer a connection.
     for client in clients:
@@ -178,11 +181,11 @@ def _serve(url: str, listener: socket.socket, point: int, report: Any) -> None:
     server(announced, app.state.places, grace=1.0).run(sockets=[listener])
 
 
-def _ask(address: str, secret: str, process: Any, acknowledged: set[str], number: int) -> None:
+def _ask(address: str, secret: str, killed: threading.Event, acknowledged: set[str], number: int) -> None:
     headers = {"Authorization": f"Bearer {secret}"}
     body: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "stream": number % 2 == 0}
     with httpx.Client(base_url=address, headers=headers, timeout=30) as client:
-        while process.exitcode is None:
+        while not killed.is_set():
             text, whole = "", False
             try:
                 with client.stream("POST", "/v1/chat/completions", json=body) as response:
