@@ -3,7 +3,8 @@
     make bench                                  # or: python benchmarks/serve.py
     python benchmarks/serve.py --only speed canaries disconnects memory --requests 10000
 
-speed        32 clients that stream, beside the bare engine on the same prompts, in turns; the median of the rounds
+speed        32 clients that stream, six questions each, beside the bare engine that has as many prompts at a time: they
+             take turns, and the median of the rounds counts. The server writes its ledger, as always
 canaries     64 streams at once: none fails, each has the very text that it has alone, and nobody else's number
 disconnects  1,000 clients that hang up at random moments: no block of the cache and no place stays taken;
              how long after a hang-up during a long prompt the slot is free
@@ -144,19 +145,30 @@ async def crowd(port: int, asked: list[str], at_once: int, **fields: object) -> 
     return list(await asyncio.gather(*(one(question) for question in asked)))
 
 
+def bare(assistant: Assistant, asked: list[str], at_once: int) -> int:
+    """The engine alone, with `at_once` requests at any time; how many tokens it made."""
+    engine, params = assistant.engine, SamplingParams(temperature=0)
+    prompts = [render([Message("user", question)], assistant.tokenizer, thinking=True).ids for question in asked]
+    running = tokens = 0
+    while prompts or running:
+        while prompts and running < at_once:
+            engine.add(prompts.pop(), params)
+            running += 1
+        for output in engine.step():
+            tokens += len(output.ids)
+            running -= output.finish_reason is not None
+    return tokens
+
+
 def speed(clients: int, rounds: int, threads: int) -> None:
-    """Tokens a second of the engine alone and behind HTTP; the same prompts, none of them remembered from before."""
     usage = {"stream_options": {"include_usage": True}}
-    shares: list[float] = []
+    shares, alone, served, cost = [], [], [], []
     with load("bundled", threads=threads) as assistant, serving(threads) as place:
-        engine, alone, served, cost = assistant.engine, [], [], []
         for round_ in range(rounds + 1):
-            asked = questions(clients, seed=round_)
-            prompts = [render([Message("user", q)], assistant.tokenizer, thinking=True).ids for q in asked]
+            asked = questions(6 * clients, seed=round_)
             began, worked = time.perf_counter(), time.process_time()
-            outs = engine(prompts, SamplingParams(temperature=0))
+            tokens = bare(assistant, asked, clients)
             took, bare_work = time.perf_counter() - began, time.process_time() - worked
-            tokens = sum(len(out.ids) for out in outs)
             began, worked = time.perf_counter(), place.processor_seconds
             responses = asyncio.run(crowd(place.port, asked, clients, **GREEDY, **usage))
             over_http, http_work = time.perf_counter() - began, place.processor_seconds - worked
