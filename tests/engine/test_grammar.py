@@ -155,6 +155,27 @@ def test_cut_by_max_tokens_says_length_and_whole_says_stop(engine: Engine, token
         assert completion.finish_reason == reason
 
 
+@pytest.mark.parametrize("most", [60, 300])
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"type": "object"},
+        {"type": "string"},
+        {"type": "array", "items": {"type": "number", "minimum": 10}, "minItems": 2},
+        {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "boolean"}}, "required": ["a", "b"]},
+        {"type": "array", "items": {"type": "object", "properties": {"a": {"pattern": "[0-9]+"}}, "required": ["a"]}},
+    ],
+)
+def test_what_would_go_on_is_led_to_its_end(
+    engine: Engine, tokenizer: Tokenizer, keywords: dict[str, object], most: int
+) -> None:
+    """However the weights would ramble, within blanks as well: whole JSON before the limit."""
+    grammar = json.dumps({"grammars": [{"json_schema": keywords}]})
+    params = [SamplingParams(temperature=1, seed=seed, max_tokens=most, grammar=grammar) for seed in range(4)]
+    for answer in answers(engine, tokenizer, params):
+        json.loads(answer.removesuffix(EOS))
+
+
 def test_no_answer_within_the_thought_says_length(engine: Engine, tokenizer: Tokenizer) -> None:
     prompt = [*tokenizer.encode("the"), tokenizer.control(THINK)]
     end = ((tokenizer.control(EOS), 100.0),)

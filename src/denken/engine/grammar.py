@@ -40,13 +40,18 @@ class Matcher:
         the answer may end. done: nothing can follow. failed: following the grammar took more work than is allowed.
     """
 
-    def __init__(self, state: LLMatcher, mask: bytes = b"") -> None:
-        self._state = state
+    def __init__(self, state: LLMatcher, ways_out: WaysOut, mask: bytes = b"") -> None:
+        self._state, self._ways_out = state, ways_out
         self.mask = mask
         self.done = self.failed = False
 
     def copy(self) -> Matcher:
-        return Matcher(self._state.deep_copy(), self.mask)
+        return Matcher(self._state.deep_copy(), self._ways_out, self.mask)
+
+    @property
+    def way_out(self) -> bytes:
+        """The mask, narrowed to what brings the answer to its end soon."""
+        return self._ways_out.of(self.mask)
 
     def take(self, id: int) -> None:
         """The answer goes on with this id, which the mask allowed."""
@@ -63,6 +68,34 @@ class Matcher:
     @property
     def error(self) -> str:
         return self._state.get_error()
+
+
+class WaysOut:
+    """How JSON, and calls that hold it, come to their end soon, for a model that would go on until it is cut.
+
+    Looks at the mask alone: the first of a few ids that is allowed, or, where none is, anything but blanks. A letter is
+    allowed in strings only; there the quotation mark comes first, and elsewhere what closes an array or an object.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, eos_ids: Collection[int]) -> None:
+        ids = {tokenizer.token_bytes(id_): id_ for id_ in range(tokenizer.vocab_size)}
+        self._letter, self._quote = ids.get(b"x"), ids.get(b'"')
+        closers = [ids[sign] for sign in (b"}", b"]", b'"', b":", b",", b"0") if sign in ids]
+        self._in_order = [*eos_ids, *sorted(set(tokenizer.control_ids.values()) - set(eos_ids)), *closers]
+        self._blanks = [id_ for text, id_ in ids.items() if text.isspace()]
+
+    def of(self, mask: bytes) -> bytes:
+        in_string = self._letter is not None and mask[self._letter]
+        order = [self._quote, *self._in_order] if in_string and self._quote is not None else self._in_order
+        way_out = bytearray(len(mask))
+        for id_ in order:
+            if mask[id_]:
+                way_out[id_] = mask[id_]
+                return bytes(way_out)
+        way_out[:] = mask
+        for id_ in self._blanks:
+            way_out[id_] = 0
+        return bytes(way_out) if any(way_out) else mask
 
 
 class Grammars:
@@ -93,7 +126,7 @@ class Grammars:
             raise RequestError(
                 f"The schema or grammar has {len(grammar)} characters; at most {MAX_CHARACTERS} are taken."
             )
-        matcher = Matcher(LLMatcher(self._vocabulary, grammar, log_level=0, limits=LIMITS))
+        matcher = Matcher(LLMatcher(self._vocabulary, grammar, log_level=0, limits=LIMITS), self._ways_out)
         if not matcher.error:
             matcher.look()
         # Some are only found to be too large when the first id has been taken.
@@ -101,6 +134,10 @@ class Grammars:
         if error:
             raise RequestError(f"The schema or grammar cannot be followed: {_reason(error)}.")
         return matcher
+
+    @cached_property
+    def _ways_out(self) -> WaysOut:
+        return WaysOut(self._tokenizer, self._eos_ids)
 
     @cached_property
     def _vocabulary(self) -> LLTokenizer:

@@ -14,7 +14,8 @@ Only where `limit` cannot hold the closing ids and one more is a thought left to
 
 An answer that must follow a grammar (`matcher`) begins right after the closing ids: what of them follows the closing
 tag is appended also where the model closed its thought by itself. It ends with "stop" as soon as nothing can follow,
-and with "length" where it was cut, also by what following the grammar may take.
+and with "length" where it was cut, also by what following the grammar may take. So that it is not cut, it is led to its
+end when its limit is near (`way_out`).
 """
 
 from __future__ import annotations
@@ -85,6 +86,17 @@ def thought_limit(limit: int, closing: int, budget: int | None) -> int | None:
         return None
     most = max(0, limit - closing - max(1, min(256, limit // 4)))
     return most if budget is None else min(most, budget)
+
+
+def way_out(limit: int, grammar: int) -> int:
+    """How many ids before the limit an answer that follows a grammar of so many characters is brought to its end.
+
+    Names that a schema requires still have to be written; much more than that would be taken from the answer.
+
+    >>> way_out(2000, 200), way_out(2000, 5000), way_out(400, 5000), way_out(100, 200)
+    (57, 128, 50, 24)
+    """
+    return min(128, 32 + grammar // 8, max(24, limit // 8))
 
 
 class StopWatch:
@@ -169,9 +181,12 @@ class Sequence:
     _thought_limit: int | None = field(init=False)
     _answer_begins: int = -1
     _watch: StopWatch | None = None
+    _way_out: int = 0
 
     def __post_init__(self) -> None:
         self.prompt = len(self.ids)
+        if self.params.grammar is not None:
+            self._way_out = way_out(self.limit, len(self.params.grammar))
         self._thought_limit = thought_limit(self.limit, len(self.endings.closing), self.params.thinking_budget)
         if self.thinking and self.endings.closer is not None:
             self._bound_thought()
@@ -196,7 +211,9 @@ class Sequence:
     @property
     def mask(self) -> bytes | None:
         """Which ids may come next, as `Matcher.mask` says it; None where any may."""
-        return None if self.matcher is None or self.thinking else self.matcher.mask
+        if self.matcher is None or self.thinking:
+            return None
+        return self.matcher.mask if self.limit - self.generated > self._way_out else self.matcher.way_out
 
     @property
     def noise(self) -> float:
