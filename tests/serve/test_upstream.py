@@ -364,6 +364,20 @@ def test_a_begun_answer_is_gone_on_with_where_that_is_known(start, serve, style,
     assert body["messages"][-1].get("prefix", body.get("continue_final_message")) is True
 
 
+@pytest.mark.parametrize(
+    ("said", "new"),
+    [("Hello, you.", "lo, you."), ("Hel", ""), ("lo.", "lo."), ("He", "He"), ("Help", "p"), ("Hex", "Hex")],
+)
+def test_what_llamacpp_repeats_of_a_begun_answer_is_dropped(start, serve, said, new):
+    fake = start("llamacpp")
+    client = serve(fake)
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hel", "prefix": True}]
+    for cut in range(len(said) + 1):
+        fake.script = lambda body, cut=cut: told({"content": said[:cut]}, {"content": said[cut:]})
+        response = client.post("/v1/chat/completions", json={"messages": messages})
+        assert message(response)["content"] == new
+
+
 def test_texts_go_on_as_they_stand(start, serve):
     fake = start()
     fake.script = lambda body: [

@@ -82,6 +82,11 @@ def stops_here(ask: Ask | TextAsk, kind: Kind) -> tuple[str, ...]:
     return () if isinstance(ask, TextAsk) or not ask.thinking or answers_alone else ask.params.stop
 
 
+def echo(ask: Ask | TextAsk, kind: Kind) -> str:
+    """What the server may repeat before it goes on with it."""
+    return ask.messages[-1].content if isinstance(ask, Ask) and ask.continues and kind == "llamacpp" else ""
+
+
 def messages(given: Sequence[Message], kind: Kind) -> list[Record]:
     """A conversation. A result goes to the calls before it in their order, for a `Message` has no id of its call."""
     records: list[Record] = []

@@ -120,6 +120,26 @@ def delta(data: bytes, secrets: Collection[str] = ()) -> Delta:
     )
 
 
+class Echo:
+    """Drops what a server repeats of a begun answer before it goes on, as llama.cpp does since lately."""
+
+    def __init__(self, begun: str):
+        self._begun, self._held = begun, ""
+
+    def drop(self, text: str) -> str:
+        """What is new in the text; nothing as long as it could be the beginning."""
+        self._held += text
+        if len(self._held) < len(self._begun) and self._begun.startswith(self._held):
+            return ""
+        new, self._begun, self._held = self._held.removeprefix(self._begun), "", ""
+        return new
+
+    def finish(self) -> str:
+        """Text that looked like the beginning and was not all of it."""
+        held, self._held = self._held, ""
+        return held
+
+
 class Calls:
     """Fragments of tool calls, put together. Servers number them, and those that do not begin each with its id."""
 

@@ -19,7 +19,7 @@ from denken.serve.failure import Failure
 from denken.serve.speaker import Ask, Piece, Speaker, TextAsk, Usage
 from denken.serve.upstream import asking, reading, refusal, tally
 from denken.serve.upstream.pool import Pool
-from denken.serve.upstream.reading import Calls, Delta, Events
+from denken.serve.upstream.reading import Calls, Delta, Echo, Events
 from denken.serve.upstream.server import Server
 from denken.serve.upstream.stop import Stops
 from denken.serve.upstream.tally import Tally
@@ -108,6 +108,7 @@ class UpstreamReply:
         self._calls = Calls()
         self._thoughts: Thoughts | None = None
         self._stops = Stops(())
+        self._echo = Echo("")
 
     @property
     def usage(self) -> Usage:
@@ -163,6 +164,7 @@ class UpstreamReply:
         if isinstance(self._ask, Ask):
             self._thoughts = Thoughts(await self._opened(server, self._ask), [tool.name for tool in self._ask.tools])
         self._stops = Stops(asking.stops_here(self._ask, server.kind))
+        self._echo = Echo(asking.echo(self._ask, server.kind))
         body = asking.body(self._ask, self._model, server.kind, self._context)
         # A wish of the asker's is not dropped without a word.
         wished = isinstance(self._ask, Ask) and not self._ask.thinking
@@ -247,7 +249,8 @@ class UpstreamReply:
         for call in delta.calls:
             self._tally.add("answer", self._calls.push(call))
         if self._thoughts is not None:
-            pushed = self._thoughts.push(delta.thought, delta.text, delta.tokens, delta.thought_tokens)
+            text = self._echo.drop(delta.text)
+            pushed = self._thoughts.push(delta.thought, text, delta.tokens, delta.thought_tokens)
             return self._counted(pushed)
         return self._counted([Piece("answer", delta.text, delta.tokens)] if delta.text or delta.tokens else [])
 
@@ -262,7 +265,8 @@ class UpstreamReply:
         calls = self._calls.pieces()
         if self._thoughts is None:
             return calls
-        pieces = self._stops.cut(self._counted(self._thoughts.finish())) + self._stops.finish()
+        pieces = self._thoughts.push("", self._echo.finish()) + self._thoughts.finish()
+        pieces = self._stops.cut(self._counted(pieces)) + self._stops.finish()
         if self._stops.hit is not None:
             self.finish_reason = "stop"
             return pieces
