@@ -542,3 +542,13 @@ def test_a_reply_that_was_left_is_not_computed_ahead(tokenizer):
     list(assistant.reply(ask_for()))
     answered = (*QUESTION, Message("assistant", "cd"), Message("user", "Why?"))
     assert template.render(answered, tokenizer).ids[: len(assistant._stream.warmed[0])] == assistant._stream.warmed[0]
+
+
+def test_tokens_that_come_together_are_one_piece_of_each_kind(tokenizer):
+    """Where many replies run, the engine hands over several ids at a time."""
+    single = script(tokenizer, "ab", "cdü")
+    ids = tuple(id_ for output in single for id_ in output.ids)
+    together = [Output(0, ids[:1], (-0.25,)), Output(0, ids[1:], (-0.25,) * (len(ids) - 1), "stop", 3)]
+    reply = speaking(tokenizer, together).reply("Hi")
+    assert [(piece.kind, piece.text) for piece in reply] == [("think", "a"), ("think", "b"), ("answer", "cdü")]
+    assert (reply.usage.thought_tokens, reply.usage.answer_tokens) == (4, 6)

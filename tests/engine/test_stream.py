@@ -11,7 +11,9 @@ from contextlib import aclosing
 import pytest
 from small_models import tiny_model
 
+from denken.engine import stream as stream_module
 from denken.engine.engine import Engine
+from denken.engine.sequence import Output
 from denken.engine.stream import EngineError, OverloadedError, Stream
 from denken.errors import RequestError
 from denken.types import SamplingParams
@@ -305,3 +307,48 @@ def test_asks_of_one_prompt_share_it_while_it_is_read() -> None:
     with Stream(engine) as stream:
         cached = within(ask())
     assert sorted(cached)[1:] == [396] * 3  # type: ignore[call-overload]
+
+
+def test_outputs_of_many_wait_for_one_another_but_the_first_and_the_last(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that run wake their event loop less often than there are steps, and lose nothing by it."""
+    monkeypatch.setattr(stream_module, "GATHER_SECONDS", 1000.0)
+    monkeypatch.setattr(stream_module, "MOST_GATHER_SECONDS", 1000.0)
+    params = SamplingParams(temperature=0, max_tokens=40)
+
+    async def outputs(prompt: list[int]) -> list[Output]:
+        return [output async for output in stream.generate(prompt, params)]
+
+    async def both() -> list[list[Output]]:
+        # What is held when the clock began to run is handed over at once; from then on it is far from up.
+        stream._handed_over = time.monotonic()
+        return await asyncio.gather(outputs([5, 6]), outputs([7, 8]))
+
+    for prompt, made in zip(([5, 6], [7, 8]), within(both()), strict=True):  # type: ignore[call-overload]
+        assert [len(output.ids) for output in made] == [1, 39]
+        assert tuple(id_ for output in made for id_ in output.ids) == expected(prompt, params)
+        assert sum(len(output.logprobs) for output in made) == 40
+
+
+def test_a_failure_loses_nothing_of_what_was_made_before(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "GATHER_SECONDS", 1000.0)
+    monkeypatch.setattr(stream_module, "MOST_GATHER_SECONDS", 1000.0)
+    stream._handed_over = time.monotonic()
+    step, steps = stream.engine.step, iter(range(10))
+
+    def fails() -> list[Output]:
+        if next(steps) == 5:
+            raise RuntimeError("out of order")
+        return step()
+
+    monkeypatch.setattr(stream.engine, "step", fails)
+    seen: list[int] = []
+
+    async def ask() -> None:
+        async for output in stream.generate([5, 6], LONG):
+            seen.extend(output.ids)
+
+    with pytest.raises(EngineError, match="out of order"):
+        within(ask())
+    assert len(seen) == 5
