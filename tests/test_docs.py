@@ -16,15 +16,18 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 import test_readme
 from denken import config
 from denken.serve import messages_schemas, responses_schemas
+from denken.serve.app import create_app
 from denken.serve.fields import Sampled
 from denken.serve.schemas import UNSUPPORTED, ChatRequest
+from denken.serve.speaker import Speaker
 from denken.serve.texts import TextRequest
 from denken.train.data import Mixture, Source
 
@@ -326,6 +329,16 @@ def test_the_recipes_keys_and_defaults_are_the_recipes(first: str) -> None:
         if record is not config.Recipe or name not in SECTIONS
     }
     assert {row[0]: row[1] for row in table(DOCS / "train.md", first)} == expected
+
+
+def test_every_route_has_its_place_on_a_page() -> None:
+    """By its path, or by the same path under another of the bases that APIs are known under."""
+    words = {word for page in PAGES for span in spans(text_of(page)) for word in span.split()}
+    bases = ("/anthropic/v1", "/beta", "/v1", "")
+    app = create_app(cast(Speaker, SimpleNamespace(name="any", created=0)))
+    for path in app.openapi()["paths"]:
+        tail = path.removeprefix(next(base for base in bases if path.startswith(base)))
+        assert words & {base + tail for base in bases}, f"no page names the route {path}"
 
 
 def test_the_request_fields_are_the_servers() -> None:
