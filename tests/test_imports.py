@@ -35,7 +35,19 @@ SERVES = {"errors", "types", "config", "tokenizer", "chat", "engine", "search"}
 TOGETHER = {"assistant", "reply", "cli", "__init__", "__main__"}
 # What the order would allow and the house does not.
 STRANGERS = {("tasks", "model"), ("search", "model"), ("rollout", "model"), ("rollout", "engine")}
-WITHOUT_TORCH = ("errors", "types", "config", "tokenizer", "chat", "tasks", "search", "rollout", "language", "reward", "serve")
+WITHOUT_TORCH = (
+    "errors",
+    "types",
+    "config",
+    "tokenizer",
+    "chat",
+    "tasks",
+    "search",
+    "rollout",
+    "language",
+    "reward",
+    "serve",
+)
 WEB = {"fastapi", "starlette", "sse_starlette", "uvicorn"}
 
 MODULES = sorted(SOURCE.rglob("*.py"))

@@ -104,8 +104,7 @@ def check(messages: Sequence[ChatMessage]) -> None:
             continue
         if open_calls:
             raise ValueError(
-                f"the call {open_calls[0][:80]!r} has no result before message {number}; "
-                "send a result for every call"
+                f"the call {open_calls[0][:80]!r} has no result before message {number}; send a result for every call"
             )
         open_calls = [call.id for call in message.tool_calls or ()]
         if len(set(open_calls)) < len(open_calls):
