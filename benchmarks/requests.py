@@ -8,7 +8,6 @@ No answer may be a 5xx, take longer than `--request-timeout`, or be other than t
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -23,12 +22,14 @@ def attack(url: str, options: list[str]) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url", nargs="?")
-    given, options = parser.parse_known_args()
-    options = options or ["--max-examples", "100", "--request-timeout", "60"]
-    if given.url is not None:
-        sys.exit(attack(given.url, options))
+    given = sys.argv[1:]
+    if given and given[0] in ("-h", "--help"):
+        print(__doc__)
+        return
+    url = given.pop(0) if given and given[0].startswith("http") else None
+    options = given or ["--max-examples", "100", "--request-timeout", "60"]
+    if url is not None:
+        sys.exit(attack(url, options))
     sys.path.insert(0, str(Path(__file__).parent))
     from serve import serving
 

@@ -57,7 +57,8 @@ class Entry:
             "method": scope["method"][:20],
             "route": getattr(scope.get("route"), "path", None),
             "status": status,
-            "outcome": self.outcome or ("done" if status < 400 else "refused" if status < 500 else "failed"),
+            "outcome": self.outcome
+            or ("done" if status < 400 else "refused" if status < 500 or status == 503 else "failed"),
         }
         if self.key:
             record["key"] = self.key
