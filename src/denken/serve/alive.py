@@ -64,7 +64,10 @@ def _take(store: Store, number: int) -> Any:
 
 def _give_back(held: Any) -> None:
     if isinstance(held, Connection):
-        held.invalidate()  # its lock ends with the connection, so it must not go back to the pool
+        # The server notices the end of a connection a little later; a lock given back is free when this returns.
+        with contextlib.suppress(DBAPIError):
+            held.execute(text("SELECT pg_advisory_unlock_all()"))
+        held.invalidate()  # whatever lock is left ends with the connection, so it must not go back to the pool
     if held is not None:
         held.close()
 
