@@ -53,7 +53,7 @@ def attend(query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, stretches: Ten
         query_NHD.shape[1],
         *key_NKD.shape[1:],
         scale,
-        threads(),
+        threads(query_NHD.numel() * len(key_NKD)),
     )
     return out_NHD
 
@@ -90,7 +90,7 @@ class Attention(torch.autograd.Function):
             query_NHD.shape[1],
             *key_NKD.shape[1:],
             ctx.scale,
-            threads(),
+            threads(query_NHD.numel() * len(key_NKD)),
         )
         return query_grad, key_grad, value_grad, None, None
 
@@ -151,7 +151,7 @@ def attend_rows(
         *query_SHD.shape[:2],
         *key_SKD.shape[1:],
         scale,
-        threads(),
+        threads(query_SHD.numel() * stride),
     )
     return out_SHD
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from denken.model.kernels.build import library
 
 POINTER, INTEGER, NUMBER = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+# As many numbers as PyTorch leaves to one thread.
+GRAIN = 1 << 15
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
@@ -42,5 +44,6 @@ def address(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def threads() -> int:
-    return torch.get_num_threads()
+def threads(work: int) -> int:
+    """How many threads are worth waking for so many numbers, or so many vectors of products."""
+    return 1 if work < GRAIN else torch.get_num_threads()

@@ -32,7 +32,7 @@ def norm(
         address(root_N),
         *x_ND.shape,
         eps,
-        threads(),
+        threads(x_ND.numel()),
     )
     return out_ND
 
@@ -42,7 +42,12 @@ def gated(gate_ND: Tensor, up_ND: Tensor, out_ND: Tensor | None = None) -> Tenso
     out_ND = torch.empty(gate_ND.shape, dtype=gate_ND.dtype) if out_ND is None else out_ND
     types = (POINTER, POINTER, INTEGER, POINTER, INTEGER, INTEGER, INTEGER)
     kernel(f"denken_swiglu_{NAMES[gate_ND.dtype]}", types)(
-        address(gate_ND), address(up_ND), gate_ND.stride(0), address(out_ND), *gate_ND.shape, threads()
+        address(gate_ND),
+        address(up_ND),
+        gate_ND.stride(0),
+        address(out_ND),
+        *gate_ND.shape,
+        threads(4 * gate_ND.numel()),
     )
     return out_ND
 
@@ -64,7 +69,7 @@ def turned(
         heads,
         size // 2,
         int(back),
-        threads(),
+        threads(x_THD.numel()),
     )
     return out_THD
 
@@ -85,7 +90,7 @@ def norm_turned(x_THD: Tensor, weight_HD: Tensor | None, eps: float, cos_TF: Ten
         tokens,
         heads,
         size // 2,
-        threads(),
+        threads(x_THD.numel()),
     )
     return out_THD
 
@@ -117,7 +122,7 @@ class Norm(torch.autograd.Function):
             address(grad_x_ND),
             address(grad_weight_D),
             *x_ND.shape,
-            threads(),
+            threads(x_ND.numel()),
         )
         return grad_x_ND.view(grad.shape), grad_weight_D.to(weight_D.dtype), None
 
@@ -145,7 +150,7 @@ class Gated(torch.autograd.Function):
             address(grad_gate_ND),
             address(grad_up_ND),
             *gate_ND.shape,
-            threads(),
+            threads(4 * gate_ND.numel()),
         )
         return grad_gate_ND.view(grad.shape), grad_up_ND.view(grad.shape)
 

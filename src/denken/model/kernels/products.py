@@ -90,5 +90,5 @@ def _call(
         depth,
         columns,
         int(add),
-        threads(),
+        threads(rows * depth * columns // 16),
     )

@@ -26,7 +26,7 @@ def logprobs(logits_RV: Tensor, ids_R: Tensor, temperature: float) -> tuple[Tens
         address(total_R),
         rows,
         size,
-        threads(),
+        threads(logits_RV.numel()),
     )
     return logprobs_R, entropy_R, total_R
 
@@ -41,7 +41,7 @@ def to_gradient(logits_RV: Tensor, ids_R: Tensor, temperature: float, grad_R: Te
         address(grad_R),
         address(total_R),
         *logits_RV.shape,
-        threads(),
+        threads(logits_RV.numel()),
     )
     return logits_RV
 
@@ -64,6 +64,6 @@ def draw(logits_RV: Tensor, temperatures: Sequence[float], noise: Sequence[float
         address(logprobs_R),
         rows,
         size,
-        threads(),
+        threads(logits_RV.numel()),
     )
     return ids_R.tolist(), logprobs_R.tolist()
