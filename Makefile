@@ -20,9 +20,11 @@ run: .venv/.installed  ## install, then serve the model on 127.0.0.1:8000 (PORT=
 test: .venv/.installed-dev  ## install with the test tools, then run every test
 	@export OMP_NUM_THREADS=1; $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-bench: .venv/.installed-dev  ## measure the engine and a GRPO step on this machine
+bench: .venv/.installed-dev  ## measure the engine, a GRPO step and the server on this machine
 	@$(BIN)/python benchmarks/engine.py
 	@$(BIN)/python benchmarks/train.py
+	@$(BIN)/python benchmarks/serve.py
+	@$(BIN)/python benchmarks/requests.py
 
 lint: .venv/.installed-dev  ## style and types
 	$(BIN)/ruff check .

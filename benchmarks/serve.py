@@ -4,7 +4,9 @@
     python benchmarks/serve.py --only speed canaries disconnects memory --requests 10000
 
 speed        32 clients that stream, six questions each, beside the bare engine that has as many prompts at a time: they
-             take turns, and the median of the rounds counts. The server writes its ledger, as always
+             take turns, and the median of the rounds counts. The server writes its ledger, as always. The same with a
+             model of random weights, ten times as large, beside which serving weighs less. Then how fast the engine is
+             beside a process that only keeps another core busy: what serving costs cannot be told from that
 canaries     64 streams at once: none fails, each has the very text that it has alone, and nobody else's number
 disconnects  1,000 clients that hang up at random moments: no block of the cache and no place stays taken;
              how long after a hang-up during a long prompt the slot is free
@@ -22,6 +24,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -37,9 +40,12 @@ from typing import Any
 
 import torch
 
-from denken.assistant import Assistant, load
+from denken.assistant import BUNDLED, Assistant, load
 from denken.chat.message import Message
 from denken.chat.template import render
+from denken.model.checkpoint import save
+from denken.model.config import ModelConfig
+from denken.model.transformer import Transformer
 from denken.serve.app import create_app
 from denken.serve.listen import listen
 from denken.serve.server import server as server_of
@@ -67,10 +73,11 @@ class Place:
 
 
 @contextmanager
-def serving(threads: int) -> Iterator[Place]:
+def serving(threads: int, model: str = "bundled") -> Iterator[Place]:
     """`denken serve` in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "denken", "serve", "--port", "0", "--threads", str(threads), "--log", "json"]
+        command = [sys.executable, "-m", "denken", "serve", "--model", model, "--port", "0", "--log", "json"]
+        command += ["--threads", str(threads)]
         environment = os.environ | {"DENKEN_STORE": f"{folder}/denken.db", "OMP_NUM_THREADS": str(threads)}
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
@@ -145,9 +152,19 @@ async def crowd(port: int, asked: list[str], at_once: int, **fields: object) -> 
     return list(await asyncio.gather(*(one(question) for question in asked)))
 
 
-def bare(assistant: Assistant, asked: list[str], at_once: int) -> int:
+def write_larger(folder: Path) -> None:
+    """A model with the bundled one's tokenizer, and random weights, of which there are ten times as many."""
+    values = json.loads((BUNDLED / "config.json").read_text(encoding="utf-8"))
+    values |= {"hidden_size": 512, "num_hidden_layers": 8, "intermediate_size": 1408}
+    torch.manual_seed(0)
+    save(Transformer(ModelConfig.from_hf(values)), folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        shutil.copy(BUNDLED / name, folder)
+
+
+def bare(assistant: Assistant, asked: list[str], at_once: int, max_tokens: int | None) -> int:
     """The engine alone, with `at_once` requests at any time; how many tokens it made."""
-    engine, params = assistant.engine, SamplingParams(temperature=0)
+    engine, params = assistant.engine, SamplingParams(temperature=0, max_tokens=max_tokens)
     prompts = [render([Message("user", question)], assistant.tokenizer, thinking=True).ids for question in asked]
     running = tokens = 0
     while prompts or running:
@@ -160,17 +177,18 @@ def bare(assistant: Assistant, asked: list[str], at_once: int) -> int:
     return tokens
 
 
-def speed(clients: int, rounds: int, threads: int) -> None:
-    usage = {"stream_options": {"include_usage": True}}
+def speed(model: str, clients: int, each: int, rounds: int, threads: int, max_tokens: int | None = None) -> None:
+    fields = GREEDY | {"stream_options": {"include_usage": True}, "max_tokens": max_tokens}
     shares, alone, served, cost = [], [], [], []
-    with load("bundled", threads=threads) as assistant, serving(threads) as place:
+    with load(model, threads=threads) as assistant, serving(threads, model) as place:
+        size = sum(parameter.numel() for parameter in assistant.engine._model.parameters()) / 1e6
         for round_ in range(rounds + 1):
-            asked = questions(6 * clients, seed=round_)
+            asked = questions(each * clients, seed=round_)
             began, worked = time.perf_counter(), time.process_time()
-            tokens = bare(assistant, asked, clients)
+            tokens = bare(assistant, asked, clients, max_tokens)
             took, bare_work = time.perf_counter() - began, time.process_time() - worked
             began, worked = time.perf_counter(), place.processor_seconds
-            responses = asyncio.run(crowd(place.port, asked, clients, **GREEDY, **usage))
+            responses = asyncio.run(crowd(place.port, asked, clients, **fields))
             over_http, http_work = time.perf_counter() - began, place.processor_seconds - worked
             assert sum(said(response)[1] for response in responses) == tokens
             if round_:  # the first one warms up
@@ -179,10 +197,28 @@ def speed(clients: int, rounds: int, threads: int) -> None:
                 shares.append(took / over_http)
                 cost.append((http_work - bare_work) / tokens)
     print(
-        f"speed: {clients} clients, {statistics.median(alone):,.0f} tokens/s alone, {statistics.median(served):,.0f} "
-        f"served, ratio {statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f} in {rounds} rounds); "
-        f"{statistics.median(cost) * 1e6:.0f} us of the server's processor time a token more than alone"
+        f"speed: {size:.1f}M parameters, {clients} clients, {statistics.median(alone):,.0f} tokens/s alone, "
+        f"{statistics.median(served):,.0f} served, ratio {statistics.median(shares):.2f} ({min(shares):.2f} to "
+        f"{max(shares):.2f} in {rounds} rounds); {statistics.median(cost) * 1e6:.0f} us of the server's processor time "
+        "a token more than alone",
+        flush=True,
     )
+
+
+def beside_a_busy_process(clients: int, threads: int) -> None:
+    """How much slower the bare engine becomes when another process, which shares nothing with it, is busy."""
+    with load("bundled", threads=threads) as assistant:
+
+        def once(seed: int) -> float:
+            began = time.perf_counter()
+            return bare(assistant, questions(6 * clients, seed=seed), clients, None) / (time.perf_counter() - began)
+
+        once(0)
+        alone = statistics.median(once(seed) for seed in range(1, 4))
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+            beside = statistics.median(once(seed) for seed in range(4, 7))
+            busy.kill()
+    print(f"speed: the bare engine beside one busy process, {beside / alone:.2f} of what it is alone", flush=True)
 
 
 def canaries(streams: int, threads: int) -> None:
@@ -301,7 +337,11 @@ def main() -> None:
         f"the bundled model, {given.threads} threads; torch {torch.__version__}, {platform.machine()}, {date.today()}"
     )
     if "speed" in given.only:
-        speed(given.clients, given.rounds, given.threads)
+        speed("bundled", given.clients, 6, given.rounds, given.threads)
+        with tempfile.TemporaryDirectory() as folder:
+            write_larger(Path(folder))
+            speed(folder, given.clients, 2, given.rounds, given.threads, max_tokens=48)
+        beside_a_busy_process(given.clients, given.threads)
     if "canaries" in given.only:
         canaries(given.streams, given.threads)
     if "disconnects" in given.only:
