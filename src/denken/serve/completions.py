@@ -35,14 +35,6 @@ class Chat:
 
     request: ChatRequest
 
-    @property
-    def model(self) -> str | None:
-        return self.request.model
-
-    @property
-    def streams(self) -> bool:
-        return bool(self.request.stream)
-
     def asks(self, speaker: Speaker) -> Sequence[Ask]:
         """`n` asks that differ in their seed."""
         ask = self.request.ask(speaker.defaults, speaker.context)

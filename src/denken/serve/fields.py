@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from denken.types import SamplingParams
 
@@ -61,6 +61,22 @@ Text = Annotated[str, AfterValidator(whole_characters)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 JsonSchema = Annotated[dict[str, Any], BeforeValidator(json_schema)]
 Penalty = Annotated[float, BeforeValidator(_none_as_zero), Field(ge=-2, le=2)]
+
+
+# Fields that would change what is answered and are not there: the values that ask for nothing, and what to say.
+Refused = Mapping[str, tuple[tuple[object, ...], str]]
+
+
+def refuse(fields: Refused) -> Any:
+    """A validator, to be a member of a request, that lets those fields ask for nothing alone."""
+
+    def check(value: Any, info: ValidationInfo) -> Any:
+        harmless, sentence = fields[info.field_name or ""]
+        if value not in harmless:
+            raise ValueError(sentence)
+        return value
+
+    return field_validator(*fields, mode="before")(check)
 
 
 class Lenient(BaseModel):

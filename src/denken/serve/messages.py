@@ -35,14 +35,6 @@ class Messages:
 
     request: MessagesRequest
 
-    @property
-    def model(self) -> str | None:
-        return self.request.model
-
-    @property
-    def streams(self) -> bool:
-        return bool(self.request.stream)
-
     def asks(self, speaker: Speaker) -> Sequence[Ask]:
         return [self.request.ask(speaker.defaults, speaker.context)]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from denken.chat.message import Message
 from denken.serve import schemas
-from denken.serve.fields import JsonSchema, Lenient, Name, Text, changed, json_text
+from denken.serve.fields import JsonSchema, Lenient, Name, Refused, Text, changed, json_text, refuse
 from denken.serve.history import MAX_MESSAGES, MAX_PARTS, Call, Called, ChatMessage, Id, check, conversation
 from denken.serve.speaker import Ask
 from denken.serve.tools import (
@@ -31,8 +31,7 @@ from denken.serve.tools import (
 from denken.types import SamplingParams
 
 MAX_STOPS = 16
-# Fields that change what is answered and are not there: the values that ask for nothing, and what to say.
-UNSUPPORTED: dict[str, tuple[tuple[object, ...], str]] = {
+UNSUPPORTED: Refused = {
     "mcp_servers": ((None, []), "MCP servers are not called from here; call them yourself, and offer their tools."),
     "container": ((None,), "There are no containers here; leave container out."),
 }
@@ -240,13 +239,7 @@ class CountRequest(Lenient):
     mcp_servers: Any = None
     container: Any = None
 
-    @field_validator(*UNSUPPORTED, mode="before")
-    @classmethod
-    def _refuse(cls, value: Any, info: ValidationInfo) -> Any:
-        harmless, sentence = UNSUPPORTED[info.field_name or ""]
-        if value not in harmless:
-            raise ValueError(sentence)
-        return value
+    _refuse = refuse(UNSUPPORTED)
 
     @field_validator("messages")
     @classmethod

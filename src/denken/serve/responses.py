@@ -28,14 +28,6 @@ class Responses:
 
     request: ResponsesRequest
 
-    @property
-    def model(self) -> str | None:
-        return self.request.model
-
-    @property
-    def streams(self) -> bool:
-        return bool(self.request.stream)
-
     def asks(self, speaker: Speaker) -> Sequence[Ask]:
         return [self.request.ask(speaker.defaults, speaker.context)]
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from denken.chat.message import Message
-from denken.serve.fields import JsonSchema, Lenient, Name, Text, changed
+from denken.serve.fields import JsonSchema, Lenient, Name, Refused, Text, changed, refuse
 from denken.serve.history import MAX_MESSAGES, MAX_PARTS, Call, Called, ChatMessage, Id, check, conversation
 from denken.serve.schemas import EFFORT_SHARE
 from denken.serve.speaker import Ask
@@ -34,8 +34,7 @@ from denken.types import SamplingParams
 
 LOGPROBS = "message.output_text.logprobs"
 TEXT_PARTS = ("input_text", "output_text", "text", "refusal")
-# Fields that change what is answered and are not there: the values that ask for nothing, and what to say.
-UNSUPPORTED: dict[str, tuple[tuple[object, ...], str]] = {
+UNSUPPORTED: Refused = {
     "previous_response_id": (
         (None,),
         "Responses are not stored here, so that none can be gone on with; send the earlier items as input.",
@@ -232,13 +231,7 @@ class ResponsesRequest(Lenient):
     prompt: Any = None
     background: Any = None
 
-    @field_validator(*UNSUPPORTED, mode="before")
-    @classmethod
-    def _refuse(cls, value: Any, info: ValidationInfo) -> Any:
-        harmless, sentence = UNSUPPORTED[info.field_name or ""]
-        if value not in harmless:
-            raise ValueError(sentence)
-        return value
+    _refuse = refuse(UNSUPPORTED)
 
     @field_validator("input")
     @classmethod

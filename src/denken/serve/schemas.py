@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from denken.serve.fields import JsonSchema, Lenient, Name, Sampled, Text
+from denken.serve.fields import JsonSchema, Lenient, Name, Refused, Sampled, Text, refuse
 from denken.serve.history import MAX_MESSAGES, ChatMessage, check, conversation
 from denken.serve.speaker import Ask
 from denken.serve.tools import MAX_TOOLS, Choice, FunctionTool, check_choice, check_names, offered
@@ -19,8 +19,7 @@ from denken.types import SamplingParams
 
 # How much of the context a thought may take, by reasoning_effort; the rest of the names set no limit of their own.
 EFFORT_SHARE = {"minimal": 1 / 8, "low": 1 / 4, "medium": 1 / 2}
-# Fields that change what is answered and are not there: the values that ask for nothing, and what to say.
-UNSUPPORTED: dict[str, tuple[tuple[object, ...], str]] = {
+UNSUPPORTED: Refused = {
     "functions": ((None, []), "functions were replaced by tools; send tools."),
     "function_call": ((None, "none", "auto"), "function_call was replaced by tool_choice; send tools and tool_choice."),
     "modalities": ((None, ["text"]), "Text is the only modality; leave modalities out."),
@@ -84,13 +83,7 @@ class ChatRequest(Sampled):
     audio: Any = None
     web_search_options: Any = None
 
-    @field_validator(*UNSUPPORTED, mode="before")
-    @classmethod
-    def _refuse(cls, value: Any, info: ValidationInfo) -> Any:
-        harmless, sentence = UNSUPPORTED[info.field_name or ""]
-        if value not in harmless:
-            raise ValueError(sentence)
-        return value
+    _refuse = refuse(UNSUPPORTED)
 
     @field_validator("messages")
     @classmethod

@@ -95,14 +95,6 @@ class Texts:
 
     request: TextRequest
 
-    @property
-    def model(self) -> str | None:
-        return self.request.model
-
-    @property
-    def streams(self) -> bool:
-        return bool(self.request.stream)
-
     def asks(self, speaker: Speaker) -> Sequence[TextAsk]:
         """All replies to the first prompt, then those to the next."""
         every = seeds(self.request.sampling(speaker.defaults), self.request.replies)

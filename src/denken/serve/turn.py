@@ -94,14 +94,21 @@ class Turn:
         )
 
 
-class Dialect(Protocol):
-    """One API's request, already checked: what it asks, and how what comes of it is written."""
+class Body(Protocol):
+    """What every API's request has: the model's name, and whether the answer is to come as events."""
 
     @property
     def model(self) -> str | None: ...
 
     @property
-    def streams(self) -> bool: ...
+    def stream(self) -> bool | None: ...
+
+
+class Dialect(Protocol):
+    """One API's request, already checked: what it asks, and how what comes of it is written."""
+
+    @property
+    def request(self) -> Body: ...
 
     def asks(self, speaker: Speaker) -> Sequence[Ask | TextAsk]:
         """One for each reply that is wanted. Raises RequestError."""
@@ -147,8 +154,8 @@ class Counter:
 
     async def answer(self, request: Request, dialect: Dialect) -> Response:
         """The response to a request that was admitted. Raises Failure and RequestError before anything is sent."""
-        speaker, entry, path = self.speaker(dialect.model), logs.entry(request), request.url.path
-        resumable = dialect.streams and streams.is_wanted(request)
+        speaker, entry, path = self.speaker(dialect.request.model), logs.entry(request), request.url.path
+        resumable = bool(dialect.request.stream) and streams.is_wanted(request)
         async with AsyncExitStack() as held:
             asks = dialect.asks(speaker)
             # Before anything is waited for, so that nobody else takes the place meanwhile.
@@ -170,7 +177,7 @@ class Counter:
             for reply in replies:
                 held.push_async_callback(reply.aclose)
             await self._unless_ended(request, _begin(replies))
-            if not dialect.streams:
+            if not dialect.request.stream:
                 record = await self._unless_ended(request, dialect.whole(turn))
                 await settlement.done()
                 return JSONResponse(record, headers=dict(ticket.headers))
