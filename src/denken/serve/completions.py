@@ -14,8 +14,8 @@ from itertools import dropwhile
 from denken.serve import sse
 from denken.serve.fields import seeds
 from denken.serve.schemas import ChatRequest
-from denken.serve.speaker import Ask, Piece, Reply, Speaker, TokenLogprob
-from denken.serve.turn import Record, Turn, usage_record
+from denken.serve.speaker import Ask, Piece, Reply, Speaker, TokenLogprob, Usage
+from denken.serve.turn import Record, Turn
 
 
 @dataclass(slots=True)
@@ -149,6 +149,20 @@ def envelope(turn: Turn, kind: str, prefix: str = "chatcmpl") -> Record:
         "created": turn.created,
         "model": speaker.name,
         "system_fingerprint": f"{speaker.name}-{speaker.created}",
+    }
+
+
+def usage_record(usage: Usage) -> Record:
+    """Tokens under the names of OpenAI's completions and of DeepSeek."""
+    completion = usage.thought_tokens + usage.answer_tokens
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": completion,
+        "total_tokens": usage.prompt_tokens + completion,
+        "prompt_cache_hit_tokens": usage.cached_tokens,
+        "prompt_cache_miss_tokens": usage.prompt_tokens - usage.cached_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.thought_tokens},
     }
 
 

@@ -15,10 +15,10 @@ from typing import Annotated
 from pydantic import Field, StrictInt, field_validator, model_validator
 
 from denken.serve import sse
-from denken.serve.completions import envelope
+from denken.serve.completions import envelope, usage_record
 from denken.serve.fields import MAX_REPLIES, Sampled, Text, seeds
 from denken.serve.speaker import Speaker, TextAsk, TokenLogprob
-from denken.serve.turn import Record, Turn, usage_record
+from denken.serve.turn import Record, Turn
 from denken.types import SamplingParams
 
 MAX_TOKENS = 16  # OpenAI's default here

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
@@ -305,17 +305,3 @@ async def _merged(replies: Sequence[Reply]) -> AsyncGenerator[tuple[int, Piece],
                 yield number, item
     finally:
         await end_all(tasks)
-
-
-def usage_record(usage: Usage) -> Mapping[str, Any]:
-    """Tokens under the names of OpenAI's completions and of DeepSeek."""
-    completion = usage.thought_tokens + usage.answer_tokens
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": completion,
-        "total_tokens": usage.prompt_tokens + completion,
-        "prompt_cache_hit_tokens": usage.cached_tokens,
-        "prompt_cache_miss_tokens": usage.prompt_tokens - usage.cached_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.thought_tokens},
-    }
