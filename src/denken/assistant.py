@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from denken.about import About, read_about
 from denken.chat import grammar
 from denken.chat.message import Message, Tool
 from denken.chat.parser import Event
@@ -67,6 +68,7 @@ class Assistant:
 
     name: what it is called. context: tokens that fit, prompt and reply together.
     defaults: the sampling that its makers recommend (generation_config.json). created: seconds since 1970.
+    about: what its makers say of it (about.json).
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class Assistant:
         context: int,
         defaults: SamplingParams | None = None,
         created: int = 0,
+        about: About | None = None,
     ):
+        self.about = about or About()
         self.name, self.tokenizer, self.context, self.created = name, tokenizer, context, created
         self.defaults = defaults or SamplingParams()
         self._stream = stream
@@ -124,7 +128,7 @@ class Assistant:
         """The answer as it is made: `think` events, then `answer` events. Closing the iterator stops the model."""
         with closing(self.reply(messages, params, thinking=thinking).__iter__()) as pieces:
             for piece in pieces:
-                if piece.text:
+                if piece.text and piece.kind not in ("search", "found"):
                     yield Event(piece.kind, piece.text)
 
     def reply(
@@ -331,6 +335,7 @@ def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) 
         context=min(engine.context, engine.cache_tokens),
         defaults=_defaults(generation, folder),
         created=int(weights[0].stat().st_mtime) if weights else 0,
+        about=read_about(folder),
     )
 
 

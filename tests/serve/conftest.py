@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 import denken
+from denken.about import About
 from denken.chat.message import Message
 from denken.errors import RequestError
 from denken.serve.app import create_app
@@ -66,6 +67,7 @@ class FakeSpeaker:
 
     def __init__(self) -> None:
         self.defaults = SamplingParams(temperature=0.3, seed=None)
+        self.about = About()
         self.asked: list[tuple[Sequence[Message], SamplingParams, bool]] = []
         self.asks: list[Ask | TextAsk] = []
         self.refuses: Exception | None = None

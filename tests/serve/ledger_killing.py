@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 from sqlalchemy import event, func, select
 
+from denken.about import About
 from denken.serve import keys, ledger, tables
 from denken.serve.alive import Alive
 from denken.serve.app import create_app
@@ -64,6 +65,7 @@ class Reply:
 class Speaker:
     name, created, context = "words", 1_700_000_000, 1000
     defaults = SamplingParams()
+    about = About()
 
     def reply(self, ask: Ask) -> Reply:
         return Reply()

@@ -11,9 +11,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from denken.about import About
 from denken.chat.message import Message
 from denken.chat.message import Tool as Tool
 from denken.errors import RequestError
+from denken.search.found import Found, Look
 from denken.types import FinishReason, SamplingParams
 
 
@@ -33,6 +35,7 @@ class Ask:
     tool_choice: "auto", "none", "required" (any of `tools`), or ("named", NAME). parallel_tools: several calls at once.
     schema: the JSON Schema that the answer must match; {} is any JSON object; None asks for text.
     repeats: an ask before it, of the same request, has the same prompt, which is counted once.
+    look: how the model may look things up within its thought; only for one whose `about.searches` is "inside".
     """
 
     messages: Sequence[Message]
@@ -44,6 +47,7 @@ class Ask:
     parallel_tools: bool = True
     schema: Mapping[str, Any] | None = None
     repeats: bool = False
+    look: Look | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +77,15 @@ class Piece:
     """A stretch of one reply, as it arrives. `tokens` is empty unless `top_logprobs` was asked for.
 
     The text may be empty where a token has not yet made up a whole character. A "tool" piece is one whole call: `name`
-    is the function and `text` its arguments as JSON.
+    is the function and `text` its arguments as JSON. A "search" piece is a query (`text`) that is being looked up, and
+    the "found" piece that follows it what came of it; both come only where `Ask.look` was given.
     """
 
-    kind: Literal["think", "answer", "tool"]
+    kind: Literal["think", "answer", "tool", "search", "found"]
     text: str
     tokens: tuple[TokenLogprob, ...] = ()
     name: str = ""
+    found: Found | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +137,11 @@ class Speaker(Protocol):
     """Whatever can answer a conversation.
 
     name: what clients call the model. created: seconds since 1970. context: tokens, prompt and reply together.
-    defaults: how it is sampled unless the request says otherwise.
+    defaults: how it is sampled unless the request says otherwise. about: what it says of itself.
     """
+
+    @property
+    def about(self) -> About: ...
 
     @property
     def name(self) -> str: ...

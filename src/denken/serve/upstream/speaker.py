@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from denken.about import About
 from denken.errors import RequestError
 from denken.serve.failure import Failure
 from denken.serve.speaker import Ask, Piece, Speaker, TextAsk, Usage
@@ -45,6 +46,7 @@ class Upstream:
     def __init__(self, name: str, pool: Pool):
         self.name, self.pool = name, pool
         self.defaults: SamplingParams = asking.DEFAULTS
+        self.about = About()
 
     @property
     def created(self) -> int:
@@ -274,7 +276,7 @@ class UpstreamReply:
 
     def _counted(self, pieces: list[Piece]) -> list[Piece]:
         for piece in pieces:
-            if piece.kind != "tool":
+            if piece.kind in ("think", "answer"):
                 self._tally.add(piece.kind, piece.text)
         return pieces
 
