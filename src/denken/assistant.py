@@ -128,7 +128,7 @@ class Assistant:
         """The answer as it is made: `think` events, then `answer` events. Closing the iterator stops the model."""
         with closing(self.reply(messages, params, thinking=thinking).__iter__()) as pieces:
             for piece in pieces:
-                if piece.text and piece.kind not in ("search", "found"):
+                if piece.text and piece.kind in ("think", "answer", "tool"):
                     yield Event(piece.kind, piece.text)
 
     def reply(
