@@ -156,7 +156,8 @@ def test_odd_requests_get_an_answer_that_is_no_500(one_port, data, slices):
     "path",
     [
         "/v1/models/", "//v1/models", "/V1/models", "/v1%2fmodels", "/v1/%6dodels", "/v1/models%00", "/v1/./models",
-        "/v1/../v1/models", "/%2e%2e/%2e%2e/etc/passwd", "/page.js/../../../etc/passwd", "/v1/models;x=y",
+        "/v1/../v1/models", "/%2e%2e/%2e%2e/etc/passwd", "/v1/models;x=y", "/assets/../../../etc/passwd",
+        "/assets/..%2f..%2fapp.py", "/assets/%2e%2e/index.html",
         "/v1/models%", "/v1/models%zz", "/%ff%fe", "/" + "a" * 8000, "/v1/models?" + "&" * 8000, "/v1/models#x",
         "/v1/streams/", "/v1/streams/..", "/v1/streams/%2e%2e%2fhealth", "/v1/streams/" + "a" * 5000, "/%f0%9f%92%a9",
     ],

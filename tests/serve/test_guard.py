@@ -20,7 +20,7 @@ def test_the_loopback_names_are_answered(client, host):
 @pytest.mark.parametrize(
     "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8000", "", "[::1", "10.0.0.1", "::1"]
 )
-@pytest.mark.parametrize("path", ["/", "/page.js", "/health", "/v1/models", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/assets/page.js", "/health", "/v1/models", "/nothing"])
 def test_other_names_are_refused_everywhere(client, host, path):
     response = client.get(path, headers={"host": host})
     assert response.status_code == 403
@@ -113,7 +113,7 @@ def test_a_body_that_does_not_come_is_given_up(speaker):
 
 
 def test_every_answer_forbids_foreign_scripts_and_frames(client):
-    for path in ("/", "/page.js", "/v1/models", "/nothing"):
+    for path in ("/", "/assets/page.js", "/v1/models", "/nothing"):
         headers = client.get(path).headers
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "frame-ancestors 'none'" in headers["content-security-policy"]

@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from denken import cli
 from denken.errors import ConfigError, UnknownNameError
-from denken.serve import keys, ledger, tables
+from denken.serve import keys, ledger, tables, website
 from denken.serve.alive import Alive
 from denken.serve.app import create_app
 from denken.serve.desk import Wanted
@@ -152,7 +152,9 @@ def every_route(app):
                 yield method, re.sub(r"{[^}]*}", "fake", one.path)
 
 
-OPEN = {"/", "/page.css", "/page.js", "/key.js", "/usage", "/usage.css", "/usage.js", "/health"}
+# The page's addresses, as `every_route` fills them in, and its files: they hold no secret.
+PAGE = {*website.ADDRESSES, *(f"/{name}" for name in website.top_level()), "/assets/{name}"}
+OPEN = {"/health", *(re.sub(r"{[^}]*}", "fake", path) for path in PAGE)}
 
 
 def test_no_route_answers_without_host_origin_and_key(locked, sqlite_store):
@@ -177,7 +179,7 @@ def test_no_route_answers_without_host_origin_and_key(locked, sqlite_store):
                     else:
                         assert status != 401, case
                         answered |= {path} if status == 200 else set()
-    assert answered >= {"/v1/chat/completions", "/v1/models", "/metrics", "/v1/usage", "/user/balance", *OPEN & {"/"}}
+    assert answered >= {"/v1/chat/completions", "/v1/models", "/metrics", "/v1/usage", "/user/balance", "/health"}
 
 
 def test_the_limits_of_a_key_are_told_and_kept(locked, sqlite_store):

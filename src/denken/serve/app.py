@@ -1,14 +1,14 @@
-"""The HTTP server: its routes, its errors in OpenAI's shape, and the page.
+"""The HTTP server: its routes, and its errors in OpenAI's shape.
 
 What a request may say is in `schemas.py` and its like, how it is answered in `turn.py`, in which words in
-`completions.py` and its like, who may send it in `guard.py` and `desk.py`.
+`completions.py` and its like, who may send it in `guard.py` and `desk.py`, which files
+the page is made of in `website.py`.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from denken.errors import DenkenError, RequestError
-from denken.serve import messages, models, openapi, streams, usage
+from denken.serve import messages, models, openapi, streams, usage, website
 from denken.serve.completions import Chat
 from denken.serve.desk import Desk, OpenDesk
 from denken.serve.failure import Failure
@@ -39,15 +39,6 @@ from denken.serve.upstream.speaker import is_upstream, report
 
 # More replies than this at once are answered with 503: each holds memory, and all would be slow.
 MAX_REPLIES = 64
-PAGE = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/key.js": ("key.js", "text/javascript; charset=utf-8"),
-    "/usage": ("usage.html", "text/html; charset=utf-8"),
-    "/usage.css": ("usage.css", "text/css; charset=utf-8"),
-    "/usage.js": ("usage.js", "text/javascript; charset=utf-8"),
-}
 
 
 def create_app(
@@ -76,7 +67,7 @@ def create_app(
     metrics = Metrics()
     app.add_middleware(Measured, metrics=metrics)
     _add_errors(app)
-    _add_page(app)
+    website.add_routes(app)
     speakers = list(speaker) if isinstance(speaker, Sequence) else [speaker]
     counter = Counter(speakers, metrics.watch(desk or OpenDesk()), Places(max_replies))
     api = APIRouter(route_class=_admitting(counter))
@@ -151,21 +142,6 @@ def is_loopback(host: str) -> bool:
 
 def _as_in_url(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def _add_page(app: FastAPI) -> None:
-    folder = files("denken.serve") / "page"
-
-    def add(path: str, name: str, media_type: str) -> None:
-        content = (folder / name).read_bytes()
-
-        async def part_of_page() -> Response:
-            return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
-
-        app.add_api_route(path, part_of_page, methods=["GET", "HEAD"], include_in_schema=False)
-
-    for path, (name, media_type) in PAGE.items():
-        add(path, name, media_type)
 
 
 def _prompt_field(path: str) -> str:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection, Sequence
 
 from denken.errors import ConfigError
-from denken.serve import logs
+from denken.serve import logs, website
 from denken.serve.app import create_app
 from denken.serve.desk import Desk
 from denken.serve.speaker import Speaker
@@ -57,6 +57,8 @@ def serve_forever(
     logs.start(log)
     application = create_app(speakers, host=host, allow_hosts=allow_hosts, desk=desk)
     others = f" (and {len(speakers) - 1} more)" if len(speakers) > 1 else ""
+    if not website.parts():
+        print(website.NOT_BUILT, file=sys.stderr, flush=True)
     print(f"{speakers[0].name}{others} listens on {url(host, listener)}  (Ctrl-C ends it)", flush=True)
     server(application, application.state.places, grace=grace).run(sockets=[listener])
 
