@@ -40,6 +40,8 @@ CODE_FILES = "py|md|toml|html|js|css"
 OTHER_FILES = ("json", "jsonl", "safetensors", "png", "tmp")
 # Named on the pages as something to come. What has come has to leave this list.
 TO_COME = {"src/denken/export/", "export/"}
+# What an installation makes, and git does not hold.
+BUILT = {"page/"}
 TABLES = {  # what a table in docs/train.md lists -> the records that its keys are read into
     "key before the tables": (config.Recipe,),
     "key of `[tokenizer]`": (config.TokenizerSection,),
@@ -167,7 +169,7 @@ def resolves(dotted: str) -> bool:
 
 def missing(span: str, page: Path) -> str | None:
     """What is wrong with a name in backticks; None where nothing is, or where it is no name of ours."""
-    if span in TO_COME:
+    if span in TO_COME | BUILT:
         return None
     if re.fullmatch(r"test_\w+", span):
         return None if span in known_tests() else "no such test"
