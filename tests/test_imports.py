@@ -1,7 +1,7 @@
 """Who may import whom: the arrows of the house, read from the source.
 
-    errors < types, config, about < tokenizer < chat, model < engine, tasks, search, export < rollout, language < reward
-        < evaluate < train
+    errors < types, config, about, sandbox < tokenizer < chat, model < engine, tasks, search, export < rollout, language
+        < reward < evaluate < train
 
 Each imports from its left and from itself, never from its neighbour or its right. `serve` stands beside: it uses chat,
 engine and search. `assistant`, `reply` and `cli` put everything together. Imports inside functions and those for type
@@ -21,7 +21,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "denken"
 
 LEFT_TO_RIGHT = (
     ("errors",),
-    ("types", "config", "about"),
+    ("types", "config", "about", "sandbox"),
     ("tokenizer",),
     ("chat", "model"),
     ("engine", "tasks", "search", "export"),
@@ -40,6 +40,7 @@ WITHOUT_TORCH = (
     "types",
     "config",
     "about",
+    "sandbox",
     "tokenizer",
     "chat",
     "tasks",

@@ -183,7 +183,7 @@ class Worker:
 
 def serve() -> None:
     """The server's loop: one request a line, until the caller closes the pipe."""
-    from denken.tasks.verify import sandbox
+    from denken import sandbox
 
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     requests = os.fdopen(os.dup(0), "rb")
@@ -263,7 +263,7 @@ def _number(said: bytes) -> float:
 def _judge_and_exit(
     judge: Judge, answer: str, seconds: float, nowhere: int, writing: int, reaching: int | None
 ) -> None:
-    from denken.tasks.verify import sandbox
+    from denken import sandbox
 
     try:
         os.dup2(nowhere, 2)

@@ -23,7 +23,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from denken.tasks.verify import sandbox
+from denken import sandbox
 
 MEMORY_BYTES = 1 << 30
 MAX_MESSAGE = 2_000_000

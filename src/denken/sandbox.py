@@ -1,8 +1,9 @@
-"""What a process gives up before it looks at text that a model wrote.
+"""What a process gives up before it looks at what a model or a stranger wrote.
 
-Several verifiers of reasoning-gym hand answers to `eval` or to sympy's parser. `lock_down` runs in a freshly forked
-child, after everything trusted has been imported and opened: from then on the process computes, writes to one pipe,
-and can do nothing else. Four fences, each of which holds where an outer one is missing:
+Several verifiers of reasoning-gym hand answers to `eval` or to sympy's parser; files and pages go through parsers that
+are large and partly in C. `lock_down` runs in a freshly forked child, after everything trusted has been imported and
+opened: from then on the process computes, writes to what is open, and can do nothing else. Four fences, each of which
+holds where an outer one is missing:
 
 1. resource limits: memory, processor seconds, no file growth, no new descriptors, no new processes;
 2. no new privileges, and death together with the parent;
