@@ -51,7 +51,8 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
       throw new Unreachable(String(error));
     }
     if (response.ok) return response;
-    if (response.status === 401 && (await askForKey(secret !== null))) continue;
+    // Another request may have got a key meanwhile.
+    if (response.status === 401 && (key() !== secret || (await askForKey(secret !== null)))) continue;
     throw await refusal(response);
   }
 }

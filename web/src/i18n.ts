@@ -11,15 +11,20 @@ export type Language = (typeof LANGUAGES)[number];
 
 const CHOSEN = "denken.language";
 
-function first(): Language {
+export function chosenLanguage(): Language | null {
   const chosen = localStorage.getItem(CHOSEN);
-  if (chosen === "en" || chosen === "de") return chosen;
-  return navigator.language.toLowerCase().startsWith("de") ? "de" : "en";
+  return chosen === "en" || chosen === "de" ? chosen : null;
 }
 
-export function choose(language: Language): void {
-  localStorage.setItem(CHOSEN, language);
-  void i18next.changeLanguage(language);
+function language(): Language {
+  return chosenLanguage() ?? (navigator.language.toLowerCase().startsWith("de") ? "de" : "en");
+}
+
+/** null goes back to what the browser has. */
+export function chooseLanguage(chosen: Language | null): void {
+  if (chosen) localStorage.setItem(CHOSEN, chosen);
+  else localStorage.removeItem(CHOSEN);
+  void i18next.changeLanguage(language());
 }
 
 i18next.on("languageChanged", (language) => {
@@ -27,7 +32,7 @@ i18next.on("languageChanged", (language) => {
 });
 
 void i18next.use(initReactI18next).init({
-  lng: first(),
+  lng: language(),
   fallbackLng: "en",
   resources: { en: { translation: en }, de: { translation: de } },
   interpolation: { escapeValue: false }, // React escapes
