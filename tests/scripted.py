@@ -15,11 +15,12 @@ from denken.tokenizer import Tokenizer
 class ScriptedStream:
     """An engine that says what it was told to, id by id; remembers prompts, and replies that were closed early.
 
-    warmed: the ids that were put down to be computed ahead.
+    further: what it says to later requests, of which the last goes for all that follow. warmed: the ids that were put
+    down to be computed ahead.
     """
 
-    def __init__(self, outputs: list[Output]):
-        self.outputs, self.prompts, self.params, self.closed = outputs, [], [], 0
+    def __init__(self, outputs: list[Output], *further: list[Output]):
+        self.outputs, self.further, self.prompts, self.params, self.closed = outputs, list(further), [], [], 0
         self.warmed: list[tuple[int, ...]] = []
 
     def start(self) -> None:
@@ -37,8 +38,11 @@ class ScriptedStream:
     def generate_sync(self, prompt, params, *, thinking=True) -> Iterator[Output]:
         self.prompts.append((tuple(prompt), thinking))
         self.params.append(params)
+        outputs = self.outputs
+        if self.further:
+            self.outputs = self.further.pop(0)
         try:
-            yield from self.outputs
+            yield from outputs
         finally:
             self.closed += 1
 
@@ -57,7 +61,7 @@ def script(tokenizer: Tokenizer, thought: str | None, answer: str, reason: str =
     return [*outputs, Output(0, last.ids, last.logprobs, reason, 3, last.top_logprobs)]
 
 
-def write_model(folder: Path, tokenizer: Tokenizer) -> Path:
+def write_model(folder: Path, tokenizer: Tokenizer, context: int = 96) -> Path:
     """A network of random weights in a folder, as one that was trained would lie there."""
     import torch
 
@@ -73,7 +77,7 @@ def write_model(folder: Path, tokenizer: Tokenizer) -> Path:
         intermediate_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
-        max_position_embeddings=96,
+        max_position_embeddings=context,
     )
     save(Transformer(config), folder)
     shutil.copy(tokenizer.folder / "tokenizer.json", folder)

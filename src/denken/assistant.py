@@ -151,6 +151,8 @@ class Assistant:
             thinking=open_thought(prompt, self.tokenizer),
             tools=frozenset(tool.name for tool in tools),
             one_call=not ask.parallel_tools,
+            look=ask.look,
+            context=self.context,
             then=lambda reply: self._stream.warm(lambda: settled(prompt, self._whole(ask, reply), self.tokenizer)),
         )
         return self._open(plan)
@@ -190,7 +192,12 @@ class Assistant:
     def _prompt(self, ask: Ask) -> tuple[int, ...]:
         self._check(ask)
         prompt = render(
-            ask.messages, self.tokenizer, thinking=ask.thinking, tools=_offered(ask), continues=ask.continues
+            ask.messages,
+            self.tokenizer,
+            thinking=ask.thinking,
+            tools=_offered(ask),
+            continues=ask.continues,
+            searching=ask.look is not None,
         ).ids
         self._check_length(prompt, "conversation")
         return prompt
@@ -259,6 +266,8 @@ class Assistant:
             )
         elif last.role == "user" and not last.content.strip():
             raise RequestError("The question is empty; write what you want to know.")
+        if ask.look is not None:
+            self._check_search(ask)
         for tool in ask.tools:
             grammar.checked_name(tool)
         said = [part for message in messages for part in (message.content, message.reasoning_content or "")]
@@ -274,6 +283,15 @@ class Assistant:
             raise Unsupported(
                 "A begun answer cannot be held to a schema or to a call, for its beginning may fit neither; "
                 "leave one of them out."
+            )
+
+    def _check_search(self, ask: Ask) -> None:
+        if self.about.searches != "inside":
+            raise Unsupported(f"{self.name} was not trained to search while it thinks; search before it answers.")
+        if ask.continues:
+            raise Unsupported(
+                "A begun answer has its thought behind it, and this model searches while it thinks; "
+                "leave the search out, or the beginning."
             )
 
     def _check_characters(self, characters: int, what: str) -> None:

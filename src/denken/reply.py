@@ -1,11 +1,18 @@
 """One reply of a model in the making: ids from the engine become pieces of thought, answer and calls.
 
 What was wanted is decided in `assistant.py`; here it is only carried out and counted. A call counts where the tool was
-offered and its arguments are a JSON object; any other, and every call or search within a thought, is text.
+offered and its arguments are a JSON object; any other, and every call within a thought, is text.
+
+A search within a thought is text, too, unless somebody looks things up for this reply (`Plan.look`). Then the engine's
+request ends with the search, and another one goes on from what was generated and found. One reply is several requests
+then, and is counted as one: what was found are tokens of the prompt, which nobody had computed before; what was
+generated counts once; budget, `max_tokens` and the context are those of the whole. Only penalties begin anew with every
+search.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
@@ -13,8 +20,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from denken.chat.message import Message, ToolCall
-from denken.chat.parser import END_SEARCH, SEARCH, Bare, Event, Parser
-from denken.chat.template import END_THINK, THINK
+from denken.chat.parser import Bare, Event, Parser
+from denken.chat.searching import Searches, most_found
+from denken.chat.template import END_SEARCH, END_THINK, SEARCH, THINK, end_of_thinking
+from denken.engine.sequence import thought_limit
+from denken.search.found import Found, Look
+from denken.search.prompts import information
 from denken.serve.speaker import Piece, TokenLogprob, Usage
 from denken.tokenizer import Tokenizer
 from denken.types import FinishReason, SamplingParams
@@ -47,6 +58,8 @@ class Plan:
     most_tokens: how many ids at the most. thinking: whether the prompt ends inside a thought.
     bare: there are no thoughts and no calls, only text. tools: the names that may be called. one_call: the reply ends
     with its first call. then: told the whole reply once it was read to its end.
+    look: how searches within the thought are looked up; None where they are only text. context: the ids that fit,
+    prompt and reply together; asked for with `look` alone.
     """
 
     prompt: Sequence[int]
@@ -57,13 +70,23 @@ class Plan:
     tools: Collection[str] = ()
     one_call: bool = False
     then: Callable[[Message], object] = field(default=lambda message: None)
+    look: Look | None = None
+    context: int = 0
+
+    @property
+    def most(self) -> int:
+        """How many ids at the most, generated and found."""
+        if self.look is None:
+            return self.most_tokens
+        prompt = len(self.prompt)
+        return min(self.context - prompt, self.most_tokens + most_found(self.context, prompt))
 
 
 class Reply:
     """One answer in the making. Iterate over it once, with `for` or `async for`; `usage` and the rest grow with it."""
 
     def __init__(self, stream: Stream, tokenizer: Tokenizer, plan: Plan):
-        self.most_tokens = plan.most_tokens
+        self.most_tokens = plan.most
         self.usage = Usage(prompt_tokens=len(plan.prompt))
         self.finish_reason: FinishReason = "abort"
         self.stop_string: str | None = None
@@ -78,6 +101,14 @@ class Reply:
         self._untold: list[TokenLogprob] = []
         self._said: list[str] = []
         self._calls: list[ToolCall] = []
+        # The request under way: its ids, how it is sampled, and what was generated for it.
+        self._prompt, self._params = plan.prompt, plan.params
+        self._generated: list[int] = []
+        self._query: str | None = None
+        self._searches: Searches | None = None
+        if plan.look is not None:
+            self._searches = Searches(tokenizer, plan.context)
+            self._params = replace(plan.params, searches=True)
 
     async def begin(self) -> None:
         """Whatever could be wrong was found when it was made."""
@@ -86,23 +117,78 @@ class Reply:
         """Nothing is open before it is iterated over, and the iterator closes what it opens."""
 
     def __iter__(self) -> Generator[Piece, None, None]:
-        plan = self._plan
-        with closing(self._stream.generate_sync(plan.prompt, plan.params, thinking=plan.thinking)) as chunks:
-            for chunk in chunks:
-                yield from self._read(chunk)
-                if self.finish_reason != "abort":
+        """For threads without an event loop; searches get one that lives as long as the reply."""
+        with closing(asyncio.Runner()) as loop:
+            while self.finish_reason == "abort":
+                thinking = self._inside_thought
+                with closing(self._stream.generate_sync(self._prompt, self._params, thinking=thinking)) as chunks:
+                    for chunk in chunks:
+                        yield from self._read(chunk)
+                        if self._has_stopped:
+                            break
+                if self._query is None:
                     break
+                query, told = self._asked()
+                if told is None:
+                    yield Piece("search", query)
+                    found = loop.run(self._look(query))
+                    yield Piece("found", "", found=found)
+                    told = information(found)
+                self._go_on(told)
         self._end()
 
     async def __aiter__(self) -> AsyncGenerator[Piece, None]:
-        plan = self._plan
-        async with aclosing(self._stream.generate(plan.prompt, plan.params, thinking=plan.thinking)) as chunks:
-            async for chunk in chunks:
-                for piece in self._read(chunk):
-                    yield piece
-                if self.finish_reason != "abort":
-                    break
+        while self.finish_reason == "abort":
+            thinking = self._inside_thought
+            async with aclosing(self._stream.generate(self._prompt, self._params, thinking=thinking)) as chunks:
+                async for chunk in chunks:
+                    for piece in self._read(chunk):
+                        yield piece
+                    if self._has_stopped:
+                        break
+            if self._query is None:
+                break
+            query, told = self._asked()
+            if told is None:
+                yield Piece("search", query)
+                found = await self._look(query)
+                yield Piece("found", "", found=found)
+                told = information(found)
+            self._go_on(told)
         self._end()
+
+    @property
+    def _has_stopped(self) -> bool:
+        return self.finish_reason != "abort" or self._query is not None
+
+    async def _look(self, query: str) -> Found:
+        assert self._plan.look is not None
+        return await self._plan.look(query)
+
+    def _asked(self) -> tuple[str, str | None]:
+        """The search that the model has written, and what it is told where nothing is looked up."""
+        assert self._query is not None
+        assert self._searches is not None
+        return self._query, self._searches.instead(self._query, (*self._prompt, *self._generated))
+
+    def _go_on(self, told: str) -> None:
+        """Prepares the request that goes on from the search; where the thought is over, it is closed at once."""
+        assert self._searches is not None
+        plan, usage = self._plan, self.usage
+        begun, found = self._searches.go_on((*self._prompt, *self._generated), told)
+        self._prompt, self._generated, self._query = (*begun, *found), [], None
+        self.usage = replace(usage, prompt_tokens=usage.prompt_tokens + len(found))
+        generated = usage.thought_tokens + usage.answer_tokens
+        left = min(plan.most_tokens - generated, plan.context - len(self._prompt))
+        if left <= 0:
+            self.finish_reason = "length"
+            return
+        # The room of the whole reply says how long its thought may be, not that of its last request.
+        closing_ids = len(end_of_thinking(self._tokenizer))
+        limit = thought_limit(generated + left, closing_ids, plan.params.thinking_budget) or 0
+        budget = max(0, limit - usage.thought_tokens) if found else 0
+        self._params = replace(self._params, max_tokens=left, thinking_budget=budget)
+        self._parser = Parser(self._tokenizer, thinking=True)
 
     def _end(self) -> None:
         if self.finish_reason != "abort":
@@ -114,6 +200,7 @@ class Reply:
         pieces: list[Piece] = []
         thought, answer = self.usage.thought_tokens, self.usage.answer_tokens
         for index, token in enumerate(chunk.ids):
+            self._generated.append(token)
             self._inside_thought = self._inside_thought or token == self._opener
             kind: Literal["think", "answer"] = "think" if self._inside_thought else "answer"
             thought, answer = (thought + 1, answer) if self._inside_thought else (thought, answer + 1)
@@ -124,9 +211,13 @@ class Reply:
             pieces += self._pieces(self._parser.push([token]), kind)
             if self._plan.one_call and self._calls:
                 self.finish_reason = "stop"
+            if self._has_stopped:
                 break
-        self.usage = Usage(self.usage.prompt_tokens, chunk.cached_tokens, thought, answer)
-        if self.finish_reason == "stop":
+        # What a later request of this reply takes over was counted when it was generated.
+        first = self._searches is None or not self._searches.made
+        cached = chunk.cached_tokens if first else self.usage.cached_tokens
+        self.usage = Usage(self.usage.prompt_tokens, cached, thought, answer)
+        if self._has_stopped:
             return self._told(pieces)
         if chunk.finish_reason is not None:
             self.finish_reason = chunk.finish_reason
@@ -141,9 +232,15 @@ class Reply:
         return _joined(pieces)
 
     def _pieces(self, events: Sequence[Event], kind: Literal["think", "answer"]) -> Iterator[Piece]:
-        """The events as pieces; what is to be told of tokens goes along with the first, or alone."""
+        """The events as pieces; what is to be told of tokens goes along with the first, or alone.
+
+        What stands behind a search that is to be looked up is dropped.
+        """
         tokens, self._untold = tuple(self._untold), []
         for event in events:
+            if self._searches is not None and event.kind == "tool" and self._parser.unclosed:
+                self._query = event.text
+                break
             piece = self._piece(event)
             yield replace(piece, tokens=tokens) if tokens else piece
             tokens = ()
@@ -173,7 +270,7 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
     """Stretches of thought, or of answer, that follow each other are one: several tokens may come at a time."""
     joined: list[Piece] = []
     for piece in pieces:
-        if joined and piece.kind != "tool" and piece.kind == joined[-1].kind:
+        if joined and piece.kind in ("think", "answer") and piece.kind == joined[-1].kind:
             last = joined.pop()
             piece = Piece(piece.kind, last.text + piece.text, last.tokens + piece.tokens)
         joined.append(piece)

@@ -33,6 +33,7 @@ class SamplingParams:
     frequency_penalty, presence_penalty: from -2 to 2; an id that was generated already (thought included) loses the
         first from its logit for every time, the second once. logit_bias: (id, from -100 to 100) pairs, added to logits.
     grammar: what the answer must follow, as `engine/grammar.py` reads it; a thought before it is free.
+    searches: generation stops where a search in the thought (`<search>...</search>`) is complete.
     """
 
     temperature: float = 0.6
@@ -48,6 +49,7 @@ class SamplingParams:
     presence_penalty: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     grammar: str | None = None
+    searches: bool = False
 
     def __post_init__(self) -> None:
         for name, value, low, high in (

@@ -13,20 +13,27 @@ from denken.tokenizer import Tokenizer
 from denken.types import SamplingParams
 
 
-def outputs_of(tokenizer: Tokenizer, script: list[int], *stop: str, thinking: bool = False) -> list[Output]:
-    close = tokenizer.control("</think>")
+def engine_saying(tokenizer: Tokenizer, script: list[int]) -> Engine:
     model = ScriptedModel([0, *script], vocab_size=tokenizer.vocab_size, context=max(64, len(script) + 2))
-    subject = Engine(
+    return Engine(
         model,  # type: ignore[arg-type]
         eos_ids=[tokenizer.control("<｜end▁of▁sentence｜>")],
-        end_of_thinking=[close],
+        end_of_thinking=[tokenizer.control("</think>")],
         tokenizer=tokenizer,
     )
-    subject.add([65], SamplingParams(temperature=0, stop=stop, max_tokens=len(script)), thinking=thinking)
+
+
+def finished(subject: Engine) -> list[Output]:
     outputs = []
     while subject.has_work:
         outputs += subject.step()
     return outputs
+
+
+def outputs_of(tokenizer: Tokenizer, script: list[int], *stop: str, thinking: bool = False) -> list[Output]:
+    subject = engine_saying(tokenizer, script)
+    subject.add([65], SamplingParams(temperature=0, stop=stop, max_tokens=len(script)), thinking=thinking)
+    return finished(subject)
 
 
 def shown(tokenizer: Tokenizer, outputs: list[Output]) -> str:
@@ -97,3 +104,18 @@ def test_any_text_is_cut_where_a_whole_search_would_cut_it(tokenizer: Tokenizer,
     assert shown(tokenizer, outputs) == text[:cut]
     assert outputs[-1].finish_reason == ("length" if end is None else "stop")
     assert [id_ for output in outputs for id_ in output.ids] == script[: sum(len(output.ids) for output in outputs)]
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_a_complete_search_ends_a_request_in_its_thought_alone(tokenizer: Tokenizer, thinking: bool) -> None:
+    opening, ending, close = (tokenizer.control(name) for name in ("<search>", "</search>", "</think>"))
+    script = [*tokenizer.encode("a"), ending, opening, *tokenizer.encode("b"), ending, *tokenizer.encode("cd"), close]
+    for searches in (True, False):
+        subject = engine_saying(tokenizer, script)
+        params = SamplingParams(temperature=0, max_tokens=len(script), searches=searches)
+        subject.add([65], params, thinking=thinking)
+        outputs = finished(subject)
+        said = [id_ for output in outputs for id_ in output.ids]
+        assert said[:5] == script[:5]
+        assert (len(said) == 5) is (thinking and searches)
+        assert outputs[-1].finish_reason == ("stop" if thinking and searches else "length")

@@ -36,13 +36,12 @@ from denken.chat.template import (
     CALL_SEP,
     CALLS_BEGIN,
     CALLS_END,
+    END_SEARCH,
     END_THINK,
+    SEARCH,
     THINK,
 )
 from denken.tokenizer import Tokenizer
-
-SEARCH = "<search>"
-END_SEARCH = "</search>"
 
 _Kind = Literal["think", "answer", "tool"]
 _Mode = Literal["think", "search", "answer", "calls", "call"]

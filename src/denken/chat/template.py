@@ -20,6 +20,10 @@ Content is never trimmed, as in the published template (February 2025). Where we
    does it, with R1's form of a call in the place of V3.1's.
 6. Where a vocabulary has no control tokens for tools (the Qwen distills'), their names are written as text, as the
    published template does it; a tool's output could then spell them.
+7. Searches in a thought are Search-R1's (arXiv 2503.09516): `<search>words</search>`, behind which the house writes
+   `\\n<information>\\n...\\n</information>\\n`, a piece of its own without loss. The tags are control tokens where the
+   vocabulary has them (the bundled one) and text elsewhere (R1's); what was found cannot spell them in either. One line
+   of the system text tells the model that it may search; Search-R1 has a longer one in the question.
 
 Not covered: the templates of other families.
 """
@@ -27,6 +31,7 @@ Not covered: the templates of other families.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,9 +54,17 @@ OUTPUTS_BEGIN = "<｜tool▁outputs▁begin｜>"
 OUTPUTS_END = "<｜tool▁outputs▁end｜>"
 OUTPUT_BEGIN = "<｜tool▁output▁begin｜>"
 OUTPUT_END = "<｜tool▁output▁end｜>"
+SEARCH = "<search>"
+END_SEARCH = "</search>"
+INFORMATION = "<information>"
+END_INFORMATION = "</information>"
 FIM_BEGIN = "<｜fim▁begin｜>"
 FIM_HOLE = "<｜fim▁hole｜>"
 FIM_END = "<｜fim▁end｜>"
+
+# A search in a thought as text, with what was found; the line break behind it may have been trimmed from a thought.
+_SEARCHED = re.compile(r"<search>(.*?)</search>(?:\n<information>\n(.*?)\n</information>\n?)?", re.DOTALL)
+_TAGS_OF_THOUGHT = re.compile(r"<(?=\s*/?\s*(?:search|information|think)\s*>)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +83,7 @@ def render(
     generate: bool = True,
     tools: Sequence[Tool] = (),
     continues: bool = False,
+    searching: bool = False,
 ) -> Rendered:
     """The ids of a conversation.
 
@@ -79,10 +93,12 @@ def render(
     tools: what the model is told it may call.
     continues: the last message is the assistant's and is not at its end: its answer stands open, behind its thought
         or an empty one.
+    searching: the model is told that it may search in its thought; searches in the last message's thought, and what was
+        found, are what they read.
 
     Loss: when the last message is the assistant's, on its thought, `\\n</think>\\n\\n`, answer, tool calls and EOS;
     never on what the template forces: `<think>\\n`, or the whole empty thought when `thinking` is off (a thought
-    in the message is then left out). Nothing else carries loss.
+    in the message is then left out), nor on what a search found. Nothing else carries loss.
 
     Raises RequestError without messages, ConfigError where the vocabulary lacks a control token that is needed.
 
@@ -96,6 +112,8 @@ def render(
     page.text("\n\n".join(message.content for message in messages if message.role == "system"))
     if tools:
         _offer(page, tools)
+    if searching:
+        _offer_search(page)
     spoken = [message for message in messages if message.role != "system"]
     ends_whole = bool(spoken) and spoken[-1].role == "assistant"
     in_turn = False  # tool outputs leave the assistant's turn open: its answer follows without a new <Assistant>
@@ -111,7 +129,7 @@ def render(
             if continues:
                 _begun_turn(page, message, in_turn)
             else:
-                _final_turn(page, message, thinking, in_turn)
+                _final_turn(page, message, thinking, in_turn, searching)
         else:
             _old_turn(page, message, in_turn)
         in_turn = message.role == "tool"
@@ -169,6 +187,13 @@ def fill_in(prompt: str, suffix: str | None, tokenizer: Tokenizer) -> tuple[int,
 def end_of_thinking(tokenizer: Tokenizer) -> tuple[int, ...]:
     """The ids that end a thought when its budget is spent: a line break, `</think>`, an empty line."""
     return (*tokenizer.encode("\n"), tokenizer.control(END_THINK), *tokenizer.encode("\n\n"))
+
+
+def information_ids(body: str, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """What the house writes behind a search in a thought, as ids: `body` between `<information>` and its end."""
+    page = _Page(tokenizer)
+    _information(page, body)
+    return page.rendered().ids
 
 
 class _Page:
@@ -237,7 +262,7 @@ def _old_turn(page: _Page, message: Message, in_turn: bool) -> None:
     page.control(EOS)
 
 
-def _final_turn(page: _Page, message: Message, thinking: bool, in_turn: bool) -> None:
+def _final_turn(page: _Page, message: Message, thinking: bool, in_turn: bool, searching: bool) -> None:
     """The assistant's message that closes the conversation: what training learns from."""
     thought, answer = _thought_and_answer(message)
     if not in_turn:
@@ -246,12 +271,40 @@ def _final_turn(page: _Page, message: Message, thinking: bool, in_turn: bool) ->
         page.control(THINK, loss=True)
         page.text("\n", loss=True)
     if thinking and (thought or not in_turn):
-        page.text(thought + "\n", loss=True)
+        if searching:
+            _searching_thought(page, thought)
+        else:
+            page.text(thought, loss=True)
+        page.text("\n", loss=True)
         page.control(END_THINK, loss=True)
         page.text("\n\n", loss=True)
     page.text(answer, loss=True)
     _tool_calls(page, message.tool_calls, loss=True)
     page.control(EOS, loss=True)
+
+
+def _searching_thought(page: _Page, thought: str) -> None:
+    """A thought in which searches are tags, and what was found stands as the house wrote it."""
+    done = 0
+    for match in _SEARCHED.finditer(thought):
+        page.text(thought[done : match.start()], loss=True)
+        page.tag(SEARCH, loss=True)
+        page.text(match[1], loss=True)
+        page.tag(END_SEARCH, loss=True)
+        if match[2] is not None:
+            _information(page, match[2])
+        done = match.end()
+    page.text(thought[done:], loss=True)
+
+
+def _information(page: _Page, body: str) -> None:
+    """What a search found, as a piece of its own whose tags nothing in it can spell."""
+    page.text("\n")
+    page.tag(INFORMATION)
+    page.text("\n" + _TAGS_OF_THOUGHT.sub("‹", body) + "\n")
+    page.tag(END_INFORMATION)
+    page.text("\n")
+    page.cut()
 
 
 def _begun_turn(page: _Page, message: Message, in_turn: bool) -> None:
@@ -303,6 +356,15 @@ def _offer(page: _Page, tools: Sequence[Tool]) -> None:
         "- `tool_call_arguments` must be valid JSON that strictly follows the tool's Parameters Schema\n"
         "- For multiple tool calls, chain them with a line break between them"
     )
+
+
+def _offer_search(page: _Page) -> None:
+    """That there is a search: in few words, for a small model's context is small."""
+    page.text("" if page.begins else "\n\n")
+    page.text("Search in your thought: ")
+    page.tag(SEARCH)
+    page.text("words")
+    page.tag(END_SEARCH)
 
 
 def _tool_calls(page: _Page, calls: Sequence[ToolCall], *, loss: bool) -> None:

@@ -16,6 +16,9 @@ An answer that must follow a grammar (`matcher`) begins right after the closing 
 tag is appended also where the model closed its thought by itself. It ends with "stop" as soon as nothing can follow,
 and with "length" where it was cut, also by what following the grammar may take. So that it is not cut, it is led to its
 end when its limit is near (`way_out`).
+
+With `searches` a request ends with "stop" at the id that completes a search in its thought, also at its limit: whoever
+asked looks it up, and asks again with what was found behind it.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from denken.chat.parser import Parser
 from denken.types import FinishReason, SamplingParams
 
 if TYPE_CHECKING:
@@ -182,6 +186,7 @@ class Sequence:
     _answer_begins: int = -1
     _watch: StopWatch | None = None
     _way_out: int = 0
+    _searches: Parser | None = None
 
     def __post_init__(self) -> None:
         self.prompt = len(self.ids)
@@ -232,6 +237,8 @@ class Sequence:
                 self.finish_reason = "length" if self.thinking and self.matcher is not None else "stop"
             elif self.thinking and id == self.endings.closer:
                 self._begin_answer()
+            elif self._completes_search(id):
+                self.finish_reason = "stop"
             elif self.thinking or id == self.endings.opener:
                 self._bound_thought()
             else:
@@ -282,6 +289,15 @@ class Sequence:
     def _can_close(self) -> bool:
         """Whether the closing ids fit, and an id of the answer."""
         return self.limit - self.generated > len(self.endings.closing)
+
+    def _completes_search(self, id: int) -> bool:
+        """Reads a thought as those read it who will look things up for it."""
+        if not (self.thinking and self.params.searches) or self.tokenizer is None:
+            self._searches = None
+            return False
+        if self._searches is None:
+            self._searches = Parser(self.tokenizer, thinking=True)
+        return any(event.kind == "tool" for event in self._searches.push([id]))
 
     def _bound_thought(self) -> None:
         """The text goes on, or begins, as a thought: it is closed where it has gone as far as it may."""

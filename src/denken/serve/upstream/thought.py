@@ -25,8 +25,8 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from denken.chat.parser import END_SEARCH, SEARCH, Event, TextParser
-from denken.chat.template import END_THINK, THINK
+from denken.chat.parser import Event, TextParser
+from denken.chat.template import END_SEARCH, END_THINK, SEARCH, THINK
 from denken.serve.speaker import Piece, TokenLogprob
 
 Opened = Literal["apart", "closed", "open", "unknown"]
