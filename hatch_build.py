@@ -32,6 +32,8 @@ PAGE = ROOT / "src" / "denken" / "serve" / "page"
 # Which sources the page was built from.
 STAMP = "sources.sha256"
 NPM_SECONDS = 900
+# npm's own would try for more than a minute where nothing answers at all.
+PATIENCE = ("--fetch-retries=2", "--fetch-retry-mintimeout=2000", "--fetch-retry-maxtimeout=5000")
 NPM_SCRIPT = Path("lib", "node_modules", "npm", "bin", "npm-cli.js")
 
 
@@ -58,7 +60,7 @@ def build() -> bool:
     if is_current(wanted):
         return False
     if not _modules_are_there():
-        _run(["ci"], "Node packages could not be brought: is npm's registry within reach?")
+        _run(["ci", *PATIENCE], "Node packages could not be brought: is npm's registry within reach?")
     with tempfile.TemporaryDirectory(dir=WEB, prefix=".build-") as folder:
         out = Path(folder) / "page"
         _run(["run", "build", "--", "--outDir", str(out), "--emptyOutDir"], "vite could not build web/.")
