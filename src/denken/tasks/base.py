@@ -12,6 +12,7 @@ Seeds are divided once, here, so that training and evaluation can never meet:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -64,3 +65,23 @@ class Traced(Task, Protocol):
     """A task that can also write out how its answer is found."""
 
     def demonstrate(self, problem: Problem) -> Demonstration: ...
+
+
+# One search: words to what the model reads of what was found, as `denken.search.prompts.information` writes it.
+Lookup = Callable[[str], str]
+
+
+@runtime_checkable
+class Retrieves(Task, Protocol):
+    """A task whose problems are asked with a search at hand, which the model uses in its thought.
+
+    Its demonstrations search as `denken.chat.template` reads it: `<search>words</search>`, then
+    `\\n<information>\\n...\\n</information>\\n`, and the thought goes on.
+    """
+
+    def lookup(self, problem: Problem) -> Lookup | None:
+        """A search of this problem's world, for one sample: sources are numbered through, and none comes twice.
+
+        The same problem and queries always find the same. None: this problem is asked without a search.
+        """
+        ...
