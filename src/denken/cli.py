@@ -159,6 +159,9 @@ def serve(
     grace: Annotated[
         float, typer.Option(min=0, max=86400, help="Seconds that replies get to finish when the server is told to end.")
     ] = 10.0,
+    sharing: Annotated[
+        bool, typer.Option("--sharing/--no-sharing", help="Whether conversations may be shared by a link.")
+    ] = True,
     log: Annotated[
         Literal["json", "text"], typer.Option(help="The form of the line that every request leaves on standard error.")
     ] = "text",
@@ -166,6 +169,7 @@ def serve(
 ) -> None:
     """Serve a page to talk on, and an API as OpenAI's and DeepSeek's: POST /v1/chat/completions."""
     from denken.serve.app import is_loopback
+    from denken.serve.chats.chats import Chats
     from denken.serve.keydesk import KeyDesk
     from denken.serve.listen import listen, serve_forever
     from denken.serve.money import nano
@@ -175,10 +179,14 @@ def serve(
     per_hour = nano(usd_per_hour)
     with closing(listen(host, port)) as listener, open_store(store) as opened:
         there = _upstreams(upstream, upstream_key_env, upstream_model, upstream_context)
-        with closing(KeyDesk(opened, keys_on, per_hour)) as desk, _speakers(model, threads, there) as speakers:
+        with (
+            closing(KeyDesk(opened, keys_on, per_hour)) as desk,
+            closing(Chats(opened, sharing=sharing)) as chats,
+            _speakers(model, threads, there) as speakers,
+        ):
             if secret := desk.first_key():
                 print(f"A key to ask with, shown this once: {secret}", flush=True)
-            serve_forever(speakers, listener, host, allow_host or (), desk=desk, grace=grace, log=log)
+            serve_forever(speakers, listener, host, allow_host or (), desk=desk, chats=chats, grace=grace, log=log)
 
 
 def _upstreams(

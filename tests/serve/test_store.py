@@ -32,7 +32,9 @@ def bare(url: str) -> Store:
 
 def test_the_migrations_end_where_the_tables_are(store):
     with store.read() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        # The index of words is another kind of table in either database; see chats/finding.py.
+        options = {"compare_type": True, "include_name": lambda name, kind, _: not str(name).startswith("said")}
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, tables.metadata) == []
     assert revision_of(store) == revisions()[-1]
 

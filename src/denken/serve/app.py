@@ -19,7 +19,10 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from denken.errors import DenkenError, RequestError
-from denken.serve import messages, models, openapi, streams, usage, website
+from denken.serve import messages, models, openapi, state, streams, usage, website
+from denken.serve import runs as training
+from denken.serve.chats import routes as chats_routes
+from denken.serve.chats.chats import Chats
 from denken.serve.completions import Chat
 from denken.serve.desk import Desk, OpenDesk
 from denken.serve.failure import Failure
@@ -31,6 +34,7 @@ from denken.serve.metrics import Measured, Metrics
 from denken.serve.places import Places
 from denken.serve.responses import Responses
 from denken.serve.responses_schemas import ResponsesRequest
+from denken.serve.runs import Runs
 from denken.serve.schemas import ChatRequest
 from denken.serve.speaker import ContextFull, Speaker, Unsupported
 from denken.serve.texts import TextRequest, Texts
@@ -48,11 +52,14 @@ def create_app(
     allow_hosts: Collection[str] = (),
     max_replies: int = MAX_REPLIES,
     desk: Desk | None = None,
+    chats: Chats | None = None,
+    runs: Runs | None = None,
 ) -> FastAPI:
     """The application that serves one speaker or several; the first answers where a request names no model.
 
     host: the address that it is bound to; it and `allow_hosts` are the names it answers to, besides the loopback's.
-    desk: who lets in and writes down; nobody, if absent.
+    desk: who lets in and writes down; nobody, if absent. chats: where conversations are kept; nowhere, if absent.
+    runs: the training that is shown; none, if absent.
     """
     # FastAPI's own documentation pages load scripts from elsewhere, which the page policy forbids; and its description
     # of the API would need no key.
@@ -78,6 +85,8 @@ def create_app(
     usage.add_routes(api, counter)
     api.add_api_route("/openapi.json", lambda: app.openapi(), methods=["GET"], include_in_schema=False)
     metrics.add_routes(api)
+    training.add_routes(api, runs)
+    _add_chats(api, counter, chats, runs)  # the last, for without a store it answers for all that is left under /app
     app.include_router(api)
 
     app.state.places = counter.places
@@ -128,6 +137,18 @@ def _add_dialects(api: APIRouter, counter: Counter) -> None:
     add([f"{base}/completions" for base in bases], TextRequest, Texts)
     add(["/v1/responses", "/responses"], ResponsesRequest, Responses)
     add(BASES, MessagesRequest, Messages)
+
+
+def _add_chats(api: APIRouter, counter: Counter, chats: Chats | None, runs: Runs | None) -> None:
+    if chats is not None:
+        state.add_routes(api, counter, chats, runs=runs is not None)
+        chats_routes.add_routes(api, counter, chats)
+        return
+
+    async def nothing_kept() -> Response:
+        raise Failure(404, "This server keeps no conversations; `denken serve` does.", code="no_store")
+
+    api.add_api_route("/app/{path:path}", nothing_kept, methods=["GET", "POST"], include_in_schema=False)
 
 
 def is_loopback(host: str) -> bool:

@@ -65,3 +65,8 @@ def is_responses(path: str) -> bool:
 def is_anthropic(path: str) -> bool:
     """Whether a path is one of Anthropic's API."""
     return path.startswith("/anthropic/") or path.startswith("/v1/messages")
+
+
+def is_page(path: str) -> bool:
+    """Whether a path is one that the page asks for alone, whose events each say what they are."""
+    return path.startswith("/app/")

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from denken.errors import ConfigError
 from denken.serve import logs, website
 from denken.serve.app import create_app
+from denken.serve.chats.chats import Chats
 from denken.serve.desk import Desk
 from denken.serve.speaker import Speaker
 
@@ -48,6 +49,7 @@ def serve_forever(
     allow_hosts: Collection[str],
     *,
     desk: Desk,
+    chats: Chats | None = None,
     grace: float = GRACE_SECONDS,
     log: logs.Form = "text",
 ) -> None:
@@ -55,7 +57,7 @@ def serve_forever(
     from denken.serve.server import server
 
     logs.start(log)
-    application = create_app(speakers, host=host, allow_hosts=allow_hosts, desk=desk)
+    application = create_app(speakers, host=host, allow_hosts=allow_hosts, desk=desk, chats=chats)
     others = f" (and {len(speakers) - 1} more)" if len(speakers) > 1 else ""
     if not website.parts():
         print(website.NOT_BUILT, file=sys.stderr, flush=True)

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from denken.errors import DenkenError
-from denken.serve.failure import Failure, is_anthropic, is_responses
+from denken.serve.failure import Failure, is_anthropic, is_page, is_responses
 from denken.serve.places import Places, end_all
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,10 @@ def broken(failure: Failure, path: str) -> bytes:
     """How a stream ends by an error, in the shape of the API that the path belongs to."""
     if is_anthropic(path):
         return Event(failure.record(path), "error").encode()
+    if is_page(path):
+        error = failure.record(path)["error"]
+        told = {"type": "error", "message": error["message"], "code": error["code"]}
+        return Event(told).encode() + DONE.encode()
     if is_responses(path):
         # What the reference says stands beside what OpenAI's client raises at. Which number it has is not known here.
         error = failure.record(path)["error"]

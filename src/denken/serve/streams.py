@@ -11,7 +11,8 @@ is no such stream. It is opt-in because a hang-up otherwise ends a generation, a
 
 What is kept is bounded: `GRACE_SECONDS` a stream runs without a listener, `KEPT_SECONDS` it can be read when it is
 over, `STREAM_BYTES` of its last events, `PER_CALLER` streams a key, and `STREAMS` and `ALL_BYTES` in all, the oldest
-that are over going first. All of it is in memory: a restart of the server ends it.
+that are over going first. All of it is in memory: a restart of the server ends it. A turn of a conversation is always
+resumable, and runs to its end without a listener too: the conversation is where it will be read.
 """
 
 from __future__ import annotations
@@ -47,11 +48,12 @@ class Kept:
     """One stream: its events from number `first` on, who listens, and the task that makes it.
 
     owner: the key of whoever began it. path: of the request, which says in whose shape an error is written.
+    patient: it is made to its end, whether or not anybody listens.
     """
 
-    def __init__(self, owner: str | None, path: str):
+    def __init__(self, owner: str | None, path: str, patient: bool = False):
         self.name = secrets.token_hex(16)
-        self.owner, self.path = owner, path
+        self.owner, self.path, self.patient = owner, path, patient
         self.events: list[bytes] = []
         self.first, self.size, self.listeners = 1, 0, 0
         self.over = False
@@ -110,15 +112,24 @@ class Streams:
         self._kept: dict[str, Kept] = {}
         self._size = 0
 
-    def begin(self, request: Request, chunks: AsyncGenerator[bytes, None], held: AsyncExitStack, path: str) -> Response:
+    def begin(
+        self,
+        request: Request,
+        chunks: AsyncGenerator[bytes, None],
+        held: AsyncExitStack,
+        path: str,
+        *,
+        patient: bool = False,
+    ) -> Response:
         """Makes the stream from now on; the response is its first listener.
 
-        chunks: whole events. held: what the generation holds; taken over from here. Raises Failure 429.
+        chunks: whole events. held: what the generation holds; taken over from here. patient: see `Kept`.
+        Raises Failure 429.
         """
         owner = _owner(request)
         self._make_room(owner)
         held = held.pop_all()
-        kept = Kept(owner, path)
+        kept = Kept(owner, path, patient)
         self._kept[kept.name] = kept
         kept.task = asyncio.create_task(self._make(kept, chunks, held))
         self._expect_listener(kept)
@@ -151,6 +162,12 @@ class Streams:
         self._forget(kept)
         if kept.task is not None and not kept.over:
             await end_all([kept.task])
+
+    async def stop_if_there(self, request: Request, name: str) -> None:
+        """The same for the caller's stream of that name; one that is not there, or not any more, is stopped already."""
+        kept = self._kept.get(name)
+        if kept is not None and kept.owner == _owner(request):
+            await self.stop(kept)
 
     async def _make(self, kept: Kept, chunks: AsyncGenerator[bytes, None], held: AsyncExitStack) -> None:
         clearing = asyncio.create_task(self._places.until_cleared())
@@ -209,7 +226,7 @@ class Streams:
     def _expect_listener(self, kept: Kept) -> None:
         """A stream to which nobody listens goes on for a while."""
         self._cancel_timer(kept)
-        if kept.task is not None:
+        if kept.task is not None and not kept.patient:
             kept.timer = asyncio.get_running_loop().call_later(GRACE_SECONDS, kept.task.cancel)
 
     def _expect_end(self, kept: Kept) -> None:

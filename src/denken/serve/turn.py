@@ -2,7 +2,8 @@
 
     caller -> model -> place -> replies -> reservation -> pieces -> records -> settled -> the last record
 
-A `Dialect` is one API: it says what is asked and how the pieces of the replies are written.
+A `Dialect` is one API: it says what is asked and how the pieces of the replies are written. What answers by events
+alone, and to their end whether or not anybody listens, is no more than `Eventful`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
@@ -26,6 +27,7 @@ from denken.serve.desk import Desk, Outcome, Ticket, Wanted
 from denken.serve.failure import Failure
 from denken.serve.places import Places, end_all
 from denken.serve.speaker import Ask, Piece, Reply, Speaker, TextAsk, Usage
+from denken.types import SamplingParams
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +44,20 @@ class Turn:
     """Replies under way, one for each ask, and what a record has to say of them.
 
     id: 32 hexadecimal digits, those of the request. on_first: called when the first piece has come.
-    first: when that was.
+    first: when that was. stream: the name by which its events can be gone on with, or "".
+    settle: writes down what it cost; what comes after it can say so. Otherwise that is done before the last event.
     """
 
     speaker: Speaker
-    asks: Sequence[Ask | TextAsk]
+    asks: Sequence[Ask | TextAsk | Opens]
     replies: Sequence[Reply]
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
     began: float = field(default_factory=time.monotonic)
     on_first: Callable[[], None] | None = None
     first: float | None = None
+    stream: str = ""
+    settle: Callable[[], Awaitable[None]] = field(default=lambda: asyncio.sleep(0))
 
     async def pieces(self) -> AsyncGenerator[tuple[int, Piece], None]:
         """Every piece with the number of its reply, as they come. Closing it ends all replies."""
@@ -94,32 +99,57 @@ class Turn:
         )
 
 
-class Body(Protocol):
-    """What every API's request has: the model's name, and whether the answer is to come as events."""
+class Opens(Protocol):
+    """An ask that takes more than one call to be opened. params, repeats: as in `Ask`."""
+
+    @property
+    def params(self) -> SamplingParams: ...
+
+    @property
+    def repeats(self) -> bool: ...
+
+    def open(self, speaker: Speaker) -> Reply:
+        """Raises as `Speaker.reply` does, in any thread."""
+        ...
+
+
+class Named(Protocol):
+    """A request that may say which model it is for."""
 
     @property
     def model(self) -> str | None: ...
+
+
+class Body(Named, Protocol):
+    """What every API's request has: the model's name, and whether the answer is to come as events."""
 
     @property
     def stream(self) -> bool | None: ...
 
 
-class Dialect(Protocol):
-    """One API's request, already checked: what it asks, and how what comes of it is written."""
+class Eventful(Protocol):
+    """A request, already checked, that is answered by events: what it asks, and how what comes of it is written."""
 
     @property
-    def request(self) -> Body: ...
+    def request(self) -> Named: ...
 
-    def asks(self, speaker: Speaker) -> Sequence[Ask | TextAsk]:
+    def asks(self, speaker: Speaker) -> Sequence[Ask | TextAsk | Opens]:
         """One for each reply that is wanted. Raises RequestError."""
-        ...
-
-    async def whole(self, turn: Turn) -> Record:
-        """The answer as one record; consumes `turn.pieces()`."""
         ...
 
     def events(self, turn: Turn) -> AsyncGenerator[sse.Event, None]:
         """The answer as events; consumes `turn.pieces()`."""
+        ...
+
+
+class Dialect(Eventful, Protocol):
+    """One API's request, which may be answered by one record as well."""
+
+    @property
+    def request(self) -> Body: ...
+
+    async def whole(self, turn: Turn) -> Record:
+        """The answer as one record; consumes `turn.pieces()`."""
         ...
 
 
@@ -154,8 +184,24 @@ class Counter:
 
     async def answer(self, request: Request, dialect: Dialect) -> Response:
         """The response to a request that was admitted. Raises Failure and RequestError before anything is sent."""
+        if dialect.request.stream:
+            return await self._answer(request, dialect, None, resumable=streams.is_wanted(request))
+        return await self._answer(request, dialect, dialect.whole)
+
+    async def keep(self, request: Request, dialect: Eventful) -> Response:
+        """Likewise; the events can be gone on with, and are made to their end whether or not anybody listens."""
+        return await self._answer(request, dialect, None, resumable=True, patient=True)
+
+    async def _answer(
+        self,
+        request: Request,
+        dialect: Eventful,
+        whole: Callable[[Turn], Coroutine[Any, Any, Record]] | None,
+        *,
+        resumable: bool = False,
+        patient: bool = False,
+    ) -> Response:
         speaker, entry, path = self.speaker(dialect.request.model), logs.entry(request), request.url.path
-        resumable = bool(dialect.request.stream) and streams.is_wanted(request)
         async with AsyncExitStack() as held:
             asks = dialect.asks(speaker)
             # Before anything is waited for, so that nobody else takes the place meanwhile.
@@ -177,13 +223,15 @@ class Counter:
             for reply in replies:
                 held.push_async_callback(reply.aclose)
             await self._unless_ended(request, _begin(replies))
-            if not dialect.request.stream:
-                record = await self._unless_ended(request, dialect.whole(turn))
+            if whole is not None:
+                record = await self._unless_ended(request, whole(turn))
                 await settlement.done()
                 return JSONResponse(record, headers=dict(ticket.headers))
+            turn.settle = settlement.done
             chunks = sse.wire(_settled(dialect.events(turn), settlement), path)
             if resumable:
-                stream = self.streams.begin(request, chunks, held, path)
+                stream = self.streams.begin(request, chunks, held, path, patient=patient)
+                turn.stream = stream.headers[streams.NAME_HEADER]
             else:
                 stream = sse.Stream(chunks, held.pop_all(), path, self.places)
             stream.headers.update(ticket.headers)
@@ -265,8 +313,10 @@ async def _settled(events: AsyncGenerator[sse.Event, None], settlement: _Settlem
         yield held
 
 
-def _open(speaker: Speaker, ask: Ask | TextAsk) -> Reply:
-    return speaker.reply(ask) if isinstance(ask, Ask) else speaker.complete(ask)
+def _open(speaker: Speaker, ask: Ask | TextAsk | Opens) -> Reply:
+    if isinstance(ask, Ask):
+        return speaker.reply(ask)
+    return speaker.complete(ask) if isinstance(ask, TextAsk) else ask.open(speaker)
 
 
 async def _begin(replies: Sequence[Reply]) -> None:
