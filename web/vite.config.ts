@@ -1,11 +1,13 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
+import { shell } from "./worker/shell";
+
 // `npm run dev` shows the page with a server that runs beside it: denken serve --port 8000
 const SERVER = "http://127.0.0.1:8000";
 
 export default defineConfig({
-  plugins: [react()],
+  plugins: [react(), shell()],
   build: {
     outDir: "../src/denken/serve/page",
     emptyOutDir: true,

@@ -4,6 +4,7 @@ import { useTranslation } from "react-i18next";
 import { Route, Switch } from "wouter";
 
 import { Sidebar } from "./around/Sidebar";
+import { Offline } from "./offline/Offline";
 import { LibraryPage } from "./pages/LibraryPage";
 import { RunsPage } from "./pages/RunsPage";
 import { SharedPage } from "./pages/SharedPage";
@@ -19,6 +20,7 @@ export function App() {
         <a className="skip" href="#main">
           {t("app.skip")}
         </a>
+        <Offline />
         <div className="frame">
           <Sidebar />
           <main id="main" tabIndex={-1}>

@@ -1,6 +1,8 @@
 // Requests to the server: the key goes into a header, never into an address; errors become `Refusal`s with the
 // server's own sentence. A key that is missing or wrong is asked for once, by whoever listens to `onKeyWanted`.
 
+import { heard } from "./offline/reach";
+
 const KEY = "denken.key";
 
 export class Refusal extends Error {
@@ -46,8 +48,10 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
     let response: Response;
     try {
       response = await fetch(path, { ...init, headers });
+      heard(true);
     } catch (error) {
       if (init.signal?.aborted) throw error;
+      heard(false);
       throw new Unreachable(String(error));
     }
     if (response.ok) return response;
