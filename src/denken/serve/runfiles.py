@@ -43,19 +43,27 @@ def names(root: Path) -> Iterator[str]:
         return
 
 
+def is_folder(root: Path, run: str) -> bool:
+    """Whether there is a folder for a run of that name, which is no link that leads elsewhere."""
+    try:
+        return NAME.fullmatch(run) is not None and stat.S_ISDIR(os.lstat(root / run).st_mode)
+    except OSError:
+        return False
+
+
 def open_file(root: Path, run: str, name: str) -> BinaryIO | None:
     """A regular file of a run; None where there is none, or a link or a pipe or something else that is called so.
 
-    run: checked here once more, for it came out of an address.
+    run: any text, such as what an address held.
     """
-    if not NAME.fullmatch(run):
+    if not is_folder(root, run):
         return None
     path = root / run / name
     flags = os.O_RDONLY
     for extra in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # not every system has them all
         flags |= getattr(os, extra, 0)
     try:
-        if not (stat.S_ISDIR(os.lstat(path.parent).st_mode) and stat.S_ISREG(os.lstat(path).st_mode)):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
             return None
         file = os.fdopen(os.open(path, flags), "rb")
     except OSError:
@@ -142,7 +150,7 @@ class Growing:
         return False
 
     def lines(self, file: BinaryIO) -> tuple[list[tuple[int, bytes]], bool]:
-        """The next whole lines that may be records, each with where it begins; and whether there may be more at once."""
+        """The next whole lines that may be records, each with where it begins; and whether more may follow at once."""
         file.seek(self.offset)
         chunk = file.read(CHUNK_BYTES)
         is_full = len(chunk) == CHUNK_BYTES

@@ -106,8 +106,10 @@ class Runs:
 
     def _summary(self, name: str) -> Record | None:
         """A line of the list; read again only when one of the files has changed. None for what is no run."""
+        if not runfiles.is_folder(self._root, name):
+            return None
         state = tuple(runfiles.changed(self._root, name, file) for file in FILES)
-        if state[0] == state[2] == (0, 0) or not runfiles.NAME.fullmatch(name):
+        if state[0] == state[2] == (0, 0):
             return None
         with self._lock:
             known = self._summaries.get(name)
