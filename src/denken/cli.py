@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from denken.assistant import Assistant
     from denken.chat.message import Message
     from denken.reply import Reply
+    from denken.serve.runs import Runs
     from denken.serve.speaker import Speaker
     from denken.serve.upstream.pool import Pool
     from denken.types import SamplingParams
@@ -145,8 +146,15 @@ def serve(
     upstream_context: Annotated[
         int | None, typer.Option(min=16, max=10**8, help="Tokens that a model takes where no server says so.")
     ] = None,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[str | None, typer.Option(help="The address to listen on; 127.0.0.1 if absent.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 8000,
+    for_lan: Annotated[
+        bool, typer.Option("--lan", help="Listen on all addresses, with keys, and show a QR code for a phone.")
+    ] = False,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Speak TLS with this certificate, a file in PEM with those it rests on.")
+    ] = None,
+    certificate_key: Annotated[Path | None, typer.Option(help="The certificate's private key, a file in PEM.")] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A further name that this server is called by; may be repeated.")
     ] = None,
@@ -162,19 +170,29 @@ def serve(
     sharing: Annotated[
         bool, typer.Option("--sharing/--no-sharing", help="Whether conversations may be shared by a link.")
     ] = True,
+    runs: Annotated[
+        Path | None, typer.Option(help="The folder of training runs that the page shows; 'runs' if there is one.")
+    ] = None,
     log: Annotated[
         Literal["json", "text"], typer.Option(help="The form of the line that every request leaves on standard error.")
     ] = "text",
     threads: Threads = None,
 ) -> None:
     """Serve a page to talk on, and an API as OpenAI's and DeepSeek's: POST /v1/chat/completions."""
+    from denken.serve import lan
     from denken.serve.app import is_loopback
     from denken.serve.chats.chats import Chats
     from denken.serve.keydesk import KeyDesk
-    from denken.serve.listen import listen, serve_forever
+    from denken.serve.listen import listen, serve_forever, url
     from denken.serve.money import nano
     from denken.serve.store import open_store
+    from denken.serve.tls import certificate as checked
 
+    if for_lan and (host is not None or with_keys is False):
+        raise ConfigError("--lan listens on all addresses and asks for a key; leave --host and --without-keys out.")
+    shown = checked(certificate, certificate_key)
+    here = lan.address() if for_lan else host or "127.0.0.1"
+    host = ("::" if ":" in here else "0.0.0.0") if for_lan else here
     keys_on = not is_loopback(host) if with_keys is None else with_keys
     per_hour = nano(usd_per_hour)
     with closing(listen(host, port)) as listener, open_store(store) as opened:
@@ -184,9 +202,14 @@ def serve(
             closing(Chats(opened, sharing=sharing)) as chats,
             _speakers(model, threads, there) as speakers,
         ):
-            if secret := desk.first_key():
+            if for_lan:
+                # A certificate is made out to a name, which is then one that the server is called by.
+                name = allow_host[0] if allow_host else here
+                print(lan.invitation(url(name, listener, shown), lan.phone_key(opened)), flush=True)
+            elif secret := desk.first_key():
                 print(f"A key to ask with, shown this once: {secret}", flush=True)
-            serve_forever(speakers, listener, host, allow_host or (), desk=desk, chats=chats, grace=grace, log=log)
+            options: dict[str, Any] = {"grace": grace, "log": log, "certificate": shown}
+            serve_forever(speakers, listener, host, allow_host or (), desk=desk, chats=chats, **options)
 
 
 def _upstreams(

@@ -15,7 +15,9 @@ from denken.serve import logs, website
 from denken.serve.app import create_app
 from denken.serve.chats.chats import Chats
 from denken.serve.desk import Desk
+from denken.serve.runs import Runs
 from denken.serve.speaker import Speaker
+from denken.serve.tls import Certificate
 
 # When the server is told to end, replies in the making get this long.
 GRACE_SECONDS = 10.0
@@ -50,26 +52,29 @@ def serve_forever(
     *,
     desk: Desk,
     chats: Chats | None = None,
+    runs: Runs | None = None,
     grace: float = GRACE_SECONDS,
     log: logs.Form = "text",
+    certificate: Certificate | None = None,
 ) -> None:
     """Says the address and serves until it is told to end (Ctrl-C, SIGTERM), and then what runs for `grace` seconds."""
     from denken.serve.server import server
 
     logs.start(log)
-    application = create_app(speakers, host=host, allow_hosts=allow_hosts, desk=desk, chats=chats)
+    application = create_app(speakers, host=host, allow_hosts=allow_hosts, desk=desk, chats=chats, runs=runs)
     others = f" (and {len(speakers) - 1} more)" if len(speakers) > 1 else ""
     if not website.parts():
         print(website.NOT_BUILT, file=sys.stderr, flush=True)
-    print(f"{speakers[0].name}{others} listens on {url(host, listener)}  (Ctrl-C ends it)", flush=True)
-    server(application, application.state.places, grace=grace).run(sockets=[listener])
+    print(f"{speakers[0].name}{others} listens on {url(host, listener, certificate)}  (Ctrl-C ends it)", flush=True)
+    server(application, application.state.places, grace=grace, certificate=certificate).run(sockets=[listener])
 
 
-def url(host: str, listener: socket.socket) -> str:
+def url(host: str, listener: socket.socket, certificate: Certificate | None = None) -> str:
     """The address to open in a browser."""
     port = listener.getsockname()[1]
     name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
-    return f"http://{f'[{name}]' if ':' in name and not name.startswith('[') else name}:{port}"
+    scheme = "http" if certificate is None else "https"
+    return f"{scheme}://{f'[{name}]' if ':' in name and not name.startswith('[') else name}:{port}"
 
 
 def _why_not(host: str, port: int, error: OSError) -> str:
