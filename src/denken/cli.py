@@ -194,7 +194,7 @@ def serve(
     here = lan.address() if for_lan else host or "127.0.0.1"
     host = ("::" if ":" in here else "0.0.0.0") if for_lan else here
     keys_on = not is_loopback(host) if with_keys is None else with_keys
-    per_hour = nano(usd_per_hour)
+    per_hour, shown_runs = nano(usd_per_hour), _runs(runs)
     with closing(listen(host, port)) as listener, open_store(store) as opened:
         there = _upstreams(upstream, upstream_key_env, upstream_model, upstream_context)
         with (
@@ -208,8 +208,18 @@ def serve(
                 print(lan.invitation(url(name, listener, shown), lan.phone_key(opened)), flush=True)
             elif secret := desk.first_key():
                 print(f"A key to ask with, shown this once: {secret}", flush=True)
-            options: dict[str, Any] = {"grace": grace, "log": log, "certificate": shown}
-            serve_forever(speakers, listener, host, allow_host or (), desk=desk, chats=chats, **options)
+            kept: dict[str, Any] = {"desk": desk, "chats": chats, "runs": shown_runs}
+            serve_forever(speakers, listener, host, allow_host or (), **kept, grace=grace, log=log, certificate=shown)
+
+
+def _runs(folder: Path | None) -> Runs | None:
+    """The training to show: that in the folder that was named, or in 'runs' where there is such a folder here."""
+    from denken.serve.runs import Runs
+
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder of runs; name the one that denken train wrote to.")
+    there = folder or Path("runs")
+    return Runs(there) if there.is_dir() else None
 
 
 def _upstreams(

@@ -19,6 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from denken.serve.places import Places
+from denken.serve.tls import Certificate
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def server(application: Any, places: Places, *, grace: float) -> Server:
+def server(application: Any, places: Places, *, grace: float, certificate: Certificate | None = None) -> Server:
     config = uvicorn.Config(
         application,
         http=Protocol,
@@ -122,5 +123,7 @@ def server(application: Any, places: Places, *, grace: float) -> Server:
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=FLUSH_SECONDS,
         limit_concurrency=CONNECTIONS,
+        ssl_certfile=None if certificate is None else certificate.file,
+        ssl_keyfile=None if certificate is None else certificate.key,
     )
     return Server(config, places, grace)
