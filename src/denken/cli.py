@@ -205,7 +205,9 @@ def serve(
             if for_lan:
                 # A certificate is made out to a name, which is then one that the server is called by.
                 name = allow_host[0] if allow_host else here
-                print(lan.invitation(url(name, listener, shown), lan.phone_key(opened)), flush=True)
+                print(
+                    lan.invitation(url(name, listener, shown), lan.phone_key(opened), sys.stdout.isatty()), flush=True
+                )
             elif secret := desk.first_key():
                 print(f"A key to ask with, shown this once: {secret}", flush=True)
             kept: dict[str, Any] = {"desk": desk, "chats": chats, "runs": shown_runs}

@@ -16,6 +16,7 @@ from denken.serve.listen import listen
 from denken.serve.server import Server
 from denken.serve.server import server as server_of
 from denken.serve.speaker import Ask, ContextFull, Piece, TextAsk, TokenLogprob, Usage
+from denken.serve.tls import Certificate
 from denken.types import FinishReason, SamplingParams
 
 
@@ -95,10 +96,10 @@ class FakeSpeaker:
 
 
 @contextmanager
-def running(app: FastAPI, grace: float = 1.0) -> Iterator[tuple[int, Server]]:
+def running(app: FastAPI, grace: float = 1.0, certificate: Certificate | None = None) -> Iterator[tuple[int, Server]]:
     """The application on a free port of 127.0.0.1, as `denken serve` runs it, in a thread; the port and the server."""
     with closing(listen("127.0.0.1", 0)) as listener:
-        running = server_of(app, app.state.places, grace=grace)
+        running = server_of(app, app.state.places, grace=grace, certificate=certificate)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         yield listener.getsockname()[1], running

@@ -16,6 +16,8 @@ from denken.serve import keys
 from denken.serve.store import Store
 
 PHONE = "phone"
+# Light on dark, whatever the terminal's own colours are: not every phone reads a code the other way round.
+LIGHT_ON_DARK, AS_BEFORE = "\x1b[97;40m", "\x1b[0m"
 # Addresses that belong to nobody (RFC 5737, RFC 3849): asked which way they lie, a machine names its own.
 ELSEWHERE = ((socket.AF_INET, "203.0.113.1"), (socket.AF_INET6, "2001:db8::1"))
 
@@ -40,8 +42,8 @@ def phone_key(store: Store) -> str | None:
         return keys.create(connection, PHONE)
 
 
-def invitation(url: str, secret: str | None) -> str:
-    """What is printed: the address, a QR code of it, and what it opens. url: without a path."""
+def invitation(url: str, secret: str | None, colours: bool) -> str:
+    """What is printed: the address, a QR code of it, and what it opens. url: without a path. colours: on a terminal."""
     link = f"{url}/" if secret is None else f"{url}/#key={secret}"
     if secret is None:
         says = (
@@ -52,10 +54,11 @@ def invitation(url: str, secret: str | None) -> str:
         says = f'It brings the key "{PHONE}" along, which is shown this once.'
     if url.startswith("http:"):
         says += "\nOver http anybody in this network can read along, and the page cannot be installed; see docs/web.md."
-    return f"On a phone in this network, open or scan: {link}\n{_picture(link)}{says}"
+    return f"On a phone in this network, open or scan: {link}\n{_picture(link, colours)}{says}"
 
 
-def _picture(link: str) -> str:
+def _picture(link: str, colours: bool) -> str:
     shown = io.StringIO()
     segno.make(link, micro=False).terminal(shown, border=2, compact=True)
-    return shown.getvalue()
+    lines = shown.getvalue().splitlines()
+    return "".join(f"{LIGHT_ON_DARK}{line}{AS_BEFORE}\n" if colours else f"{line}\n" for line in lines)
