@@ -10,6 +10,8 @@ consistency in section 2.3.2). Departures from the papers:
    0.5 added, for the same reason; `parts["length"]` is the published number.
 3. How a word's language is told is `denken.language`'s affair; the paper does not say.
 
+What a search found is nobody's reply: its words and its length do not count.
+
 Shaping of overlong replies (DAPO) belongs to that algorithm, and is in `train`.
 """
 
@@ -21,7 +23,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from denken import language as languages
-from denken.chat.template import END_THINK, THINK
+from denken.chat.template import END_THINK, THINK, own_words
 from denken.errors import ConfigError
 from denken.language import LANGUAGES, Language
 from denken.rollout import Reply
@@ -60,7 +62,7 @@ class Reward:
 
         Parts are those of `PARTS` and the task's own, which are called `task.NAME` where the name is taken.
         """
-        lengths = [len(rollout.completion.ids) for rollout in group]
+        lengths = [rollout.completion.generated for rollout in group]
         return [self._score(rollout, reply, lengths) for rollout, reply in zip(group, replies, strict=True)]
 
     def _score(self, rollout: Rollout, reply: Reply, lengths: Sequence[int]) -> Score:
@@ -68,8 +70,8 @@ class Reward:
         parts = {
             "accuracy": judged.reward,
             "format": format_reward(reply, rollout.completion),
-            "language": language_reward(reply.thought, language_asked(rollout.problem)),
-            "length": length_reward(len(rollout.completion.ids), lengths, judged.reward == 1.0),
+            "language": language_reward(own_words(reply.thought), language_asked(rollout.problem)),
+            "length": length_reward(rollout.completion.generated, lengths, judged.reward == 1.0),
         }
         weighed = parts | {"length": parts["length"] + 0.5}
         mean = math.fsum(self.weights[name] * weighed[name] for name in PARTS) / self._total

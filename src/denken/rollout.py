@@ -4,6 +4,11 @@ How generation runs is `Generate`'s affair, what is right the task's, and what i
 advantage of every rollout is still None here. What is judged is the answer alone, as `chat.parser` finds it after
 the thought; a completion that never leaves its thought has the empty answer.
 
+Where a task offers a search (`tasks.base.Retrieves`), a completion is made in several calls: each ends with a search,
+and the next goes on from what was found, by the rules and in the ids that serving has (`chat/searching.py`). What was
+found is `Completion.given`. Departs from serving: where serving closes the thought, for there was a search too many or
+no room, the sample ends without an answer, since nothing that is learnt from is forced.
+
 >>> rollouts(task, [task.problem(7)], tokenizer, engine, SamplingParams(), group=16)  # doctest: +SKIP
 [Rollout(problem=Problem(task='chain_sum', ...), completion=..., score=Score(reward=1.0, ...), advantage=None), ...]
 """
@@ -11,21 +16,23 @@ the thought; a completion that never leaves its thought has the empty answer.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from denken.chat.message import Message
 from denken.chat.parser import Parser
-from denken.chat.template import END_THINK, THINK, render
+from denken.chat.searching import Searches
+from denken.chat.template import END_THINK, THINK, open_thought, render
 from denken.errors import ConfigError
-from denken.tasks.base import Task
+from denken.tasks.base import Lookup, Retrieves, Task
 from denken.tokenizer import Tokenizer
-from denken.types import Completion, Generate, Problem, Rollout, SamplingParams
+from denken.types import Completion, FinishReason, Generate, Problem, Rollout, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a completion says. `cut`: it ended inside its thought.
+    """What a completion says, the thought with its searches and what they found. `cut`: it ended inside its thought.
 
     tags_in_place: the thought was closed exactly once and never opened again.
     """
@@ -80,18 +87,21 @@ def sample(
     *,
     thinking: bool = True,
 ) -> list[Rollout]:
-    """One rollout a draw, in order; everything is generated in one call."""
+    """One rollout a draw, in order; everything is generated in one call, or one for each search and the answer."""
     if not draws:
         return []
-    rendered: dict[str, tuple[int, ...]] = {}
-    for draw in draws:
-        if draw.problem.prompt not in rendered:
-            rendered[draw.problem.prompt] = prompt_ids(draw.problem, tokenizer, thinking=thinking)
-    prompts = [rendered[draw.problem.prompt] for draw in draws]
+    lookups = [lookup_of(task, draw.problem) for draw in draws]
+    rendered: dict[tuple[str, bool], tuple[int, ...]] = {}
+    prompts = []
+    for draw, lookup in zip(draws, lookups, strict=True):
+        asked = (draw.problem.prompt, lookup is not None)
+        if asked not in rendered:
+            rendered[asked] = prompt_ids(draw.problem, tokenizer, thinking=thinking, searching=asked[1])
+        prompts.append(rendered[asked])
     seeded: SamplingParams | list[SamplingParams] = params
     if params.seed is not None:
         seeded = [replace(params, seed=sample_seed(params.seed, draw)) for draw in draws]
-    completions = generate(prompts, seeded)
+    completions = complete(prompts, seeded, lookups, tokenizer, generate)
     if len(completions) != len(draws):
         raise ConfigError(f"{len(draws)} prompts were given and {len(completions)} completions came back.")
     return [
@@ -102,17 +112,139 @@ def sample(
     ]
 
 
-def prompt_ids(problem: Problem, tokenizer: Tokenizer, *, thinking: bool = True) -> tuple[int, ...]:
-    """The problem as the model is asked it: one message of a user and no system prompt, as R1 is evaluated."""
-    return render([Message("user", problem.prompt)], tokenizer, thinking=thinking, generate=True).ids
+def lookup_of(task: Task, problem: Problem) -> Lookup | None:
+    """A search for one sample of the problem; None where the task offers none."""
+    return task.lookup(problem) if isinstance(task, Retrieves) else None
+
+
+def complete(
+    prompts: Sequence[Sequence[int]],
+    params: SamplingParams | Sequence[SamplingParams],
+    lookups: Sequence[Lookup | None],
+    tokenizer: Tokenizer,
+    generate: Generate,
+) -> list[Completion]:
+    """One completion a prompt, in order; those with a lookup search in their thought.
+
+    All that still go on are generated in one call. What is found is kept to the context of what generates, where that
+    says how long it is (`Engine.context`).
+    """
+    if not any(lookups):
+        return generate(prompts, params)
+    context = int(getattr(generate, "context", sys.maxsize))
+    each = [params] * len(prompts) if isinstance(params, SamplingParams) else params
+    samples = [
+        _Sample(tuple(prompt), own, lookup, Searches(tokenizer, context))
+        for prompt, own, lookup in zip(prompts, each, lookups, strict=True)
+    ]
+    waiting = samples
+    while waiting:
+        parts = generate([sample.prompt for sample in waiting], [sample.next_params for sample in waiting])
+        if len(parts) != len(waiting):
+            raise ConfigError(f"{len(waiting)} prompts were given and {len(parts)} completions came back.")
+        waiting = [sample for sample, part in zip(waiting, parts, strict=True) if sample.takes(part)]
+    return [sample.completion() for sample in samples]
+
+
+@dataclass(slots=True)
+class _Sample:
+    """One completion in the making. prompt: what the next call goes on from."""
+
+    prompt: tuple[int, ...]
+    params: SamplingParams
+    lookup: Lookup | None
+    searches: Searches
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    given: list[bool] = field(default_factory=list)
+    first: Completion | None = None
+    finish_reason: FinishReason = "stop"
+
+    @property
+    def next_params(self) -> SamplingParams:
+        if self.lookup is None:
+            return self.params
+        most = self.params.max_tokens
+        left = None if most is None else most - len(self.ids) + sum(self.given)
+        return replace(self.params, max_tokens=left, searches=True)
+
+    def takes(self, part: Completion) -> bool:
+        """Takes what was generated up to a search, and what that found; whether it goes on from there."""
+        self.first = self.first or part
+        self.finish_reason = part.finish_reason
+        query, count = (None, len(part.ids)) if self.lookup is None else self._first_search(part.ids)
+        self._add(part.ids[:count], part.logprobs[:count], part.kept[:count], given=False)
+        if query is None or self.lookup is None:
+            return False
+        whole = (*self.prompt, *part.ids[:count])
+        told = self.searches.instead(query, whole)
+        begun, found = self.searches.go_on(whole, self.lookup(query) if told is None else told)
+        if begun != whole:
+            # The last id said more than the search, and others that nobody sampled stand in its place.
+            for values in (self.ids, self.logprobs, self.given, self.kept):
+                del values[-1:]
+            self._put(begun[len(whole) - 1 :])
+        self._put(found)
+        self.prompt = (*begun, *found)
+        most = self.params.max_tokens
+        goes_on = bool(found) and (most is None or len(self.ids) - sum(self.given) < most)
+        self.finish_reason = "stop" if goes_on else "length"
+        return goes_on
+
+    def _first_search(self, ids: Sequence[int]) -> tuple[str | None, int]:
+        """The words of the first search in the thought, and how many ids there are up to its end."""
+        tokenizer = self.searches.tokenizer
+        parser = Parser(tokenizer, thinking=open_thought(self.prompt, tokenizer))
+        for count, id_ in enumerate(ids, 1):
+            for event in parser.push([id_]):
+                if event.kind == "answer":
+                    return None, len(ids)
+                if event.kind == "tool" and parser.unclosed:
+                    return event.text, count
+        return None, len(ids)
+
+    def _put(self, ids: Sequence[int]) -> None:
+        """Ids that nobody generated."""
+        self._add(ids, [0.0] * len(ids), [1] * len(ids) if self.params.cuts else [], given=True)
+
+    def _add(self, ids: Sequence[int], logprobs: Sequence[float], kept: Sequence[int], *, given: bool) -> None:
+        self.ids += ids
+        self.logprobs += logprobs
+        self.kept += kept
+        self.given += [given] * len(ids)
+
+    def completion(self) -> Completion:
+        assert self.first is not None
+        return Completion(
+            tuple(self.ids),
+            tuple(self.logprobs),
+            self.finish_reason,
+            self.first.policy_version,
+            self.first.cached_tokens,
+            tuple(self.kept),
+            tuple(self.given) if any(self.given) else (),
+        )
+
+
+def prompt_ids(
+    problem: Problem, tokenizer: Tokenizer, *, thinking: bool = True, searching: bool = False
+) -> tuple[int, ...]:
+    """The problem as the model is asked it: one message of a user, and no system prompt but that there is a search
+    where there is one, as R1 is evaluated."""
+    return render([Message("user", problem.prompt)], tokenizer, thinking=thinking, searching=searching).ids
 
 
 def read(completion: Completion, tokenizer: Tokenizer, *, thinking: bool = True) -> Reply:
     """Thought and answer of a completion, the answer without outer white space."""
     parser = Parser(tokenizer, thinking=thinking)
-    events = [*parser.push(completion.ids), *parser.finish()]
+    searched = max((count for count, given in enumerate(completion.given, 1) if given), default=0)
+    before = tokenizer.decode(completion.ids[:searched], skip_control=False)
+    events = [*parser.push(completion.ids[searched:]), *parser.finish()]
     said = {kind: "".join(event.text for event in events if event.kind == kind) for kind in ("think", "answer")}
-    return Reply(said["think"], said["answer"].strip(), parser.unclosed, _tags(completion, tokenizer) == (0, thinking))
+    return Reply(
+        before + said["think"], said["answer"].strip(), parser.unclosed, _tags(completion, tokenizer) == (0, thinking)
+    )
 
 
 def _tags(completion: Completion, tokenizer: Tokenizer) -> tuple[int, int]:

@@ -96,6 +96,7 @@ class Completion:
     cached_tokens: how many of the prompt's ids came from the prefix cache.
     kept: how many ids could have been drawn at each place, the likeliest ones, after top-k, top-p and min-p; 1 for an
         id that was forced. Empty where nothing was cut (`SamplingParams.cuts`): every id could have been drawn.
+    given: which ids nobody generated, such as what a search found; their log-probability is 0.0. Empty: none.
     """
 
     ids: tuple[int, ...]
@@ -104,6 +105,12 @@ class Completion:
     policy_version: int = 0
     cached_tokens: int = 0
     kept: tuple[int, ...] = ()
+    given: tuple[bool, ...] = ()
+
+    @property
+    def generated(self) -> int:
+        """How many ids were generated."""
+        return len(self.ids) - sum(self.given)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import torch
 from denken.config import Recipe
 from denken.errors import CheckpointError, ConfigError, DenkenError
 from denken.model.checkpoint import load
+from denken.rollout import _Sample
 from denken.tokenizer import Tokenizer
 from denken.train import grpo, pretrain
 from denken.train.folder import BUNDLED, complete, load_tokenizer, start_of
@@ -248,6 +249,37 @@ def test_the_trainer_knows_the_distribution_that_was_sampled(recipe: Path, more:
         metrics = made.step().metrics
         assert metrics["parity_max"] <= 1e-5
         assert 0 < metrics["parity_mean"] <= metrics["parity_max"]
+
+
+@pytest.mark.parametrize("more", ["", "top_p = 0.8"], ids=["whole", "top-p"])
+def test_what_searches_found_is_read_by_all_and_learnt_by_none(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
+):
+    """An untrained network writes no searches: every third id is taken for the end of one."""
+    task = tmp_path / "searching.py"
+    lookup = "\n    def lookup(self, problem):\n        return lambda query: problem.prompt\n"
+    task.write_text(TASK.replace("class Different:", f"class Different:{lookup}"))
+    text = recipe.read_text()
+    start, end = text.index("[[rl.tasks]]"), text.index("[optim]")
+    recipe.write_text(f"{text[:start]}[[rl.tasks]]\ntask = {json.dumps(str(task))}\n{text[end:]}")
+    change(
+        recipe,
+        ("[rl]", f"[rl]\n{more}"),
+        ("max_position_embeddings = 64", "max_position_embeddings = 400"),
+        ("thinking = false", "thinking = true"),
+    )
+    monkeypatch.setattr(_Sample, "_first_search", lambda self, ids: ("words", 3) if len(ids) > 3 else (None, len(ids)))
+    made = learner(recipe)
+    found = made.step()
+    metrics, tally = found.metrics, found.tally
+    assert min(tally.given) >= 3 * len("\n[\nSay a\n]\n")
+    assert max(tally.lengths) <= 10
+    assert metrics["sampled"] == metrics["learnt"] == sum(tally.lengths)
+    assert found.tokens > sum(tally.lengths) + sum(tally.given)
+    assert 0 < metrics["parity_max"] <= 1e-5
+    assert "<information>\nSay " in found.examples[0]["thought"]
+    assert found.examples[0]["tokens"] <= 10
+    assert made.evaluate().keys() == {str(task)}
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "gspo", "cispo"])

@@ -23,8 +23,8 @@ CONFIGS = {
 PROBLEM = Problem(task="example", prompt="", answer="", seed=0)
 
 
-def groups(rng: Random, *, kept: bool = False) -> list[Group]:
-    """Prompts of 1 to 21 ids, completions of 1 to 70."""
+def groups(rng: Random, *, kept: bool = False, given: bool = False) -> list[Group]:
+    """Prompts of 1 to 21 ids, completions of 1 to 70. given: of most of them a third was not sampled."""
     made = []
     for place, length in enumerate((9, 1, 21)):
         rollouts = []
@@ -34,6 +34,7 @@ def groups(rng: Random, *, kept: bool = False) -> list[Group]:
                 tuple(rng.randrange(61) for _ in range(count)),
                 tuple(-4 * rng.random() for _ in range(count)),
                 kept=tuple(rng.randrange(1, 61) for _ in range(count)) if kept else (),
+                given=tuple(t % 9 in (4, 5, 6) for t in range(count)) if given and index else (),
             )
             rollouts.append(Rollout(PROBLEM, completion, Score(0.0), rng.choice((-1.0, 0.5, 2.0))))
         made.append(Group(place, tuple(rng.randrange(61) for _ in range(length)), tuple(rollouts)))
@@ -76,7 +77,9 @@ def alone(model: Transformer, made: list[Group]) -> float:
                     new.append(row[id_] - row[sorted(ids)].logsumexp(0))
                 else:
                     new.append(row.log_softmax(0)[id_])
-            ratio_T = (torch.stack(new) - torch.tensor(completion.logprobs)).exp()
+            sampled = [t for t in range(len(completion.ids)) if not (completion.given and completion.given[t])]
+            new, old = [new[t] for t in sampled], [completion.logprobs[t] for t in sampled]
+            ratio_T = (torch.stack(new) - torch.tensor(old)).exp()
             surrogate_T = torch.minimum(ratio_T * rollout.advantage, ratio_T.clamp(0.8, 1.3) * rollout.advantage)
             loss = -surrogate_T.mean()
             loss.backward()
@@ -90,11 +93,12 @@ def gradients(model: Transformer) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["sampled", "searched"])
 @pytest.mark.parametrize("kept", [False, True], ids=["whole", "cut"])
 @pytest.mark.parametrize("family", CONFIGS)
-def test_a_shared_prompt_gives_what_each_sample_alone_gives(family: str, kept: bool):
+def test_a_shared_prompt_gives_what_each_sample_alone_gives(family: str, kept: bool, given: bool):
     torch.manual_seed(1)
-    model, made = Transformer(CONFIGS[family]), groups(Random(2), kept=kept)
+    model, made = Transformer(CONFIGS[family]), groups(Random(2), kept=kept, given=given)
     expected = alone(model, made)
     wanted = gradients(model)
     for micro_tokens in (100_000, 200, 1):
@@ -147,3 +151,32 @@ def test_positions_go_on_from_the_prompts_true_end():
     for s, length in enumerate(sorted(len(group.prompt) for group in made for _ in group.rollouts)):
         positions = batch.positions_1N[0, batch.index_M[batch.sequence_M == s]].tolist()
         assert positions == list(range(length - 1, length - 1 + len(positions)))
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "gspo", "cispo"])
+def test_what_a_search_found_is_read_and_not_learnt(algorithm: str):
+    """Two ids sampled, two given between them: lengths, sums and gradients are those of the two."""
+    completion = Completion((3, 4, 5, 6), (-1.0, 0.0, 0.0, -2.0), given=(False, True, True, False))
+    (batch,) = batches([Group(0, (1, 2), (Rollout(PROBLEM, completion, Score(1.0), 1.0),))], 100)
+    assert batch.mask_ST.tolist() == [[1.0, 0.0, 0.0, 1.0]]
+    assert (batch.targets_M.tolist(), batch.tokens) == ([3, 6], 5)
+    assert {3, 4, 5} <= set(batch.ids_1N[0].tolist())
+    new_ST = batch.logprobs_ST.clone().requires_grad_()
+    options = {"clip_low": 0.2, "clip_high": 0.2, "max_tokens": 8}
+    reference_ST = torch.full_like(new_ST, -1.5)
+    terms = policy_loss(
+        algorithm,
+        new_ST,
+        batch.logprobs_ST,
+        batch.advantage_S,
+        batch.mask_ST,
+        reference_ST=reference_ST,
+        kl=0.1,
+        **options,
+    )
+    terms.loss_S.sum().backward()
+    assert new_ST.grad is not None
+    assert (new_ST.grad != 0).tolist() == [[True, False, False, True]]
+    if algorithm == "grpo":  # both ratios are 1; exp(-0.5) + 0.5 - 1 and exp(0.5) - 0.5 - 1 are the estimates of the KL
+        divergence = ((0.60653 + 0.5 - 1) + (1.64872 - 0.5 - 1)) / 2
+        assert float(terms.mean().detach()) == pytest.approx(-1.0 + 0.1 * divergence, abs=1e-4)

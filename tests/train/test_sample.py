@@ -232,3 +232,40 @@ def test_the_bundled_vocabulary_says_again_what_was_read():
     ids = said(tokenizer, shown.thought, shown.answer)
     reply = read(Completion(ids), tokenizer)
     assert said(tokenizer, reply.thought.strip("\n"), reply.answer) == ids
+
+
+def test_answers_that_were_searched_for_are_kept_with_what_was_found(tokenizer: Tokenizer, tmp_path: Path):
+    file = tmp_path / "pages.py"
+    file.write_text(
+        """
+from denken.types import Problem, Score
+
+class Pages:
+    name = "pages"
+
+    def problem(self, seed):
+        return Problem(self.name, f"Where is {seed}?", "Lund", seed)
+
+    def score(self, problem, answer):
+        return Score(float(answer == problem.answer))
+
+    def lookup(self, problem):
+        return lambda query: f"[1] {query}: Lund"
+"""
+    )
+    settings = section(tasks=[{"task": str(file)}], problems=1, samples=1, max_thought=40)
+    judges = Judges(settings, seed=1)
+    controls = [tokenizer.control(name) for name in ("<search>", "</search>")]
+    search = (controls[0], *tokenizer.encode("where"), controls[1])
+    generate = FakeGenerate([search, said(tokenizer, "So.", "Lund")])
+    made = sample_chunk(Asked(generate, tokenizer, "m", settings, 1), judges, range(1))
+    (record,) = made["kept"]
+    thought = "<search>where</search>\n<information>\n[1] where: Lund\n</information>\nSo."
+    assert record["messages"][1] == {"role": "assistant", "reasoning_content": thought, "content": "Lund"}
+    assert made["sampled"] == len(search) + len(said(tokenizer, "So.", "Lund"))
+    path = tmp_path / "set.jsonl"
+    path.write_text(json.dumps(record))
+    document = next(documents({"sources": [{"jsonl": str(path)}]}, tokenizer, seed=1, start=0))
+    assert document.ids[: len(generate.prompts[1])] == generate.prompts[1]
+    learnt = [id_ for id_, counts in zip(document.ids, document.loss_mask, strict=True) if counts]
+    assert tuple(learnt) == (*search, *said(tokenizer, "So.", "Lund"))

@@ -189,6 +189,15 @@ def end_of_thinking(tokenizer: Tokenizer) -> tuple[int, ...]:
     return (*tokenizer.encode("\n"), tokenizer.control(END_THINK), *tokenizer.encode("\n\n"))
 
 
+def own_words(thought: str) -> str:
+    """A thought that searches, without what was found.
+
+    >>> own_words("So\\n<search>Lund</search>\\n<information>\\n[1] Lund: A town.\\n</information>\\nA town.")
+    'So\\n<search>Lund</search>A town.'
+    """
+    return _SEARCHED.sub(lambda match: f"{SEARCH}{match[1]}{END_SEARCH}", thought)
+
+
 def information_ids(body: str, tokenizer: Tokenizer) -> tuple[int, ...]:
     """What the house writes behind a search in a thought, as ids: `body` between `<information>` and its end."""
     page = _Page(tokenizer)

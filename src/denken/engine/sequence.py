@@ -186,10 +186,13 @@ class Sequence:
     _answer_begins: int = -1
     _watch: StopWatch | None = None
     _way_out: int = 0
-    _searches: Parser | None = None
+    _parser: Parser | None = None
+    _searched: bool = False
 
     def __post_init__(self) -> None:
         self.prompt = len(self.ids)
+        if self.params.searches and self.tokenizer is not None:
+            self._parser = Parser(self.tokenizer, thinking=self.thinking)
         if self.params.grammar is not None:
             self._way_out = way_out(self.limit, len(self.params.grammar))
         self._thought_limit = thought_limit(self.limit, len(self.endings.closing), self.params.thinking_budget)
@@ -237,7 +240,7 @@ class Sequence:
                 self.finish_reason = "length" if self.thinking and self.matcher is not None else "stop"
             elif self.thinking and id == self.endings.closer:
                 self._begin_answer()
-            elif self._completes_search(id):
+            elif self._searched:
                 self.finish_reason = "stop"
             elif self.thinking or id == self.endings.opener:
                 self._bound_thought()
@@ -275,6 +278,9 @@ class Sequence:
             self.kept.append(kept)
         if self.params.frequency_penalty or self.params.presence_penalty:
             self.counts[id] = self.counts.get(id, 0) + 1
+        if self._parser is not None:  # as those read it who will look it up
+            searches = [event for event in self._parser.push([id]) if event.kind == "tool"]
+            self._searched = bool(searches) and self._parser.unclosed
 
     def _go_on(self, id: int) -> None:
         """One more id of the answer."""
@@ -289,15 +295,6 @@ class Sequence:
     def _can_close(self) -> bool:
         """Whether the closing ids fit, and an id of the answer."""
         return self.limit - self.generated > len(self.endings.closing)
-
-    def _completes_search(self, id: int) -> bool:
-        """Reads a thought as those read it who will look things up for it."""
-        if not (self.thinking and self.params.searches) or self.tokenizer is None:
-            self._searches = None
-            return False
-        if self._searches is None:
-            self._searches = Parser(self.tokenizer, thinking=True)
-        return any(event.kind == "tool" for event in self._searches.push([id]))
 
     def _bound_thought(self) -> None:
         """The text goes on, or begins, as a thought: it is closed where it has gone as far as it may."""

@@ -39,7 +39,7 @@ class Result:
     solved: pass@1, the share of answers with full marks, with its 95 % interval.
     score: the mean reward, partial marks included (what reasoning-gym publishes).
     pass_at: k to pass@k, for powers of two up to `samples`. consensus: cons@samples, None for one sample.
-    cut: the share of samples that ended inside their thought. tokens: the mean length of a completion, in ids.
+    cut: the share of samples that ended inside their thought. tokens: the mean of ids generated.
     seconds: time spent generating and judging, earlier parts of a resumed run included.
     """
 
@@ -138,7 +138,7 @@ def _record(key: _Key, rollout: Rollout, tokenizer: Tokenizer, thinking: bool, s
         "parts": dict(rollout.score.parts),
         "cut": reply.cut,
         "finish_reason": rollout.completion.finish_reason,
-        "tokens": len(rollout.completion.ids),
+        "tokens": rollout.completion.generated,
         "seconds": round(seconds, 6),
     }
 

@@ -31,7 +31,7 @@ from denken.engine.engine import Engine
 from denken.errors import CheckpointError, ConfigError
 from denken.model.transformer import Transformer
 from denken.reward import Reward
-from denken.rollout import Draw, prompt_ids, read, sample_seed
+from denken.rollout import Draw, complete, lookup_of, prompt_ids, read, sample_seed
 from denken.tasks import get
 from denken.tasks.base import EVALUATION_SEEDS_FROM, Task, training_seed_allowed
 from denken.tokenizer import Tokenizer
@@ -121,13 +121,15 @@ class Answers:
 class Tally:
     """What a step has sampled in one process: a list a figure, so that processes can be put together.
 
-    lengths, prompts: ids of every sample, and of every prompt. stds: of every group's rewards.
+    lengths: ids generated, of every sample. given: ids that its searches found. prompts: ids of every prompt.
+    stds: of every group's rewards.
     """
 
     rewards: list[float] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=dict)
     accuracy: dict[str, list[float]] = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
+    given: list[int] = field(default_factory=list)
     cut: list[bool] = field(default_factory=list)
     stds: list[float] = field(default_factory=list)
     prompts: list[int] = field(default_factory=list)
@@ -139,7 +141,8 @@ class Tally:
         for score in answers.scores:
             for name, value in score.parts.items():
                 self.parts.setdefault(name, []).append(value)
-        self.lengths += [len(completion.ids) for completion in answers.completions]
+        self.lengths += [completion.generated for completion in answers.completions]
+        self.given += [sum(completion.given) for completion in answers.completions]
         self.cut += [completion.finish_reason == "length" for completion in answers.completions]
         self.stds.append(std)
         self.prompts.append(len(answers.prompt))
@@ -148,6 +151,7 @@ class Tally:
         """Another process's."""
         self.rewards += other.rewards
         self.lengths += other.lengths
+        self.given += other.given
         self.cut += other.cut
         self.stds += other.stds
         self.prompts += other.prompts
@@ -161,9 +165,10 @@ class Tally:
         """Tokens, targets and context of the sampling, as `Price.sampling_flops` takes them."""
         group = len(self.lengths) // max(1, len(self.prompts))
         prompts = [prompt for prompt in self.prompts for _ in range(group)]
-        own = sum(n * (n + 1) // 2 for n in (*self.prompts, *self.lengths))
-        shared = sum(prompt * length for prompt, length in zip(prompts, self.lengths, strict=True))
-        return sum(self.prompts) + sum(self.lengths), sum(self.lengths), own + shared
+        samples = [length + given for length, given in zip(self.lengths, self.given, strict=True)]
+        own = sum(n * (n + 1) // 2 for n in (*self.prompts, *samples))
+        shared = sum(prompt * sample for prompt, sample in zip(prompts, samples, strict=True))
+        return sum(self.prompts) + sum(samples), sum(self.lengths), own + shared
 
 
 @dataclass(slots=True)
@@ -289,15 +294,20 @@ class GRPO:
 
     @phase("generate")
     def generate(self, questions: Sequence[Question]) -> list[Answers]:
-        """`group` completions of each question, all in one call. A sample's seed is its problem's and its own."""
+        """`group` completions of each question, all at once. A sample's seed is its problem's and its own."""
         group = self.rl.group
-        prompts = [prompt_ids(q.problem, self.tokenizer, thinking=self.rl.thinking) for q in questions]
+        lookups = [lookup_of(self.tasks[q.task], q.problem) for q in questions for _ in range(group)]
+        prompts = [
+            prompt_ids(q.problem, self.tokenizer, thinking=self.rl.thinking, searching=lookups[i * group] is not None)
+            for i, q in enumerate(questions)
+        ]
         params = [
             replace(self.params, seed=sample_seed(self.recipe.seed, Draw(q.problem, q.place * group + index)))
             for q in questions
             for index in range(group)
         ]
-        completions = self.engine([prompt for prompt in prompts for _ in range(group)], params)
+        every = [prompt for prompt in prompts for _ in range(group)]
+        completions = complete(every, params, lookups, self.tokenizer, self.engine)
         return [
             Answers(question, prompt, completions[i * group : (i + 1) * group])
             for i, (question, prompt) in enumerate(zip(questions, prompts, strict=True))
@@ -316,7 +326,7 @@ class GRPO:
             right = self.tally.accuracy.setdefault(self.labels[each.question.task], [])
             right += [float(rollout.score.reward == 1.0) for rollout in judged]
             each.scores = [
-                self.shortened(score, len(completion.ids))
+                self.shortened(score, completion.generated)
                 for score, completion in zip(self.reward(judged, replies), each.completions, strict=True)
             ]
 
@@ -543,7 +553,7 @@ class GRPO:
             "thought": reply.thought,
             "answer": reply.answer,
             "cut": reply.cut,
-            "tokens": len(rollout.completion.ids),
+            "tokens": rollout.completion.generated,
             "reward": rollout.score.reward,
             "parts": dict(rollout.score.parts),
             "advantage": rollout.advantage,
@@ -567,8 +577,13 @@ class GRPO:
             for i in range(count)
             if (task * count + i) % self.mesh.world == self.mesh.rank
         ]
-        prompts = [prompt_ids(problem, self.tokenizer, thinking=self.rl.thinking) for _, problem in mine]
-        for (task, problem), completion in zip(mine, self.engine(prompts, params), strict=True):
+        lookups = [lookup_of(self.tasks[task], problem) for task, problem in mine]
+        prompts = [
+            prompt_ids(problem, self.tokenizer, thinking=self.rl.thinking, searching=lookup is not None)
+            for (_, problem), lookup in zip(mine, lookups, strict=True)
+        ]
+        completions = complete(prompts, params, lookups, self.tokenizer, self.engine)
+        for (task, problem), completion in zip(mine, completions, strict=True):
             answer = read(completion, self.tokenizer, thinking=self.rl.thinking).answer
             right[task] += self.tasks[task].score(problem, answer).reward == 1.0
         self.mesh.sum_(right)

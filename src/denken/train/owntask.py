@@ -41,7 +41,7 @@ from denken.evaluate import evaluate
 from denken.evaluate.runner import Result
 from denken.model import checkpoint as exported
 from denken.model.transformer import Transformer
-from denken.rollout import prompt_ids
+from denken.rollout import lookup_of, prompt_ids
 from denken.tasks.base import EVALUATION_SEEDS_FROM, Task, Traced, training_seed_allowed
 from denken.tasks.dataset import JsonlTask
 from denken.tokenizer import Tokenizer
@@ -214,13 +214,18 @@ class _Flow:
 
     def longest_prompt(self) -> int:
         seeds = [*range(64), *range(EVALUATION_SEEDS_FROM, EVALUATION_SEEDS_FROM + 64)]
-        return max(len(prompt_ids(self.task.problem(seed), self.tokenizer)) for seed in seeds)
+        return max(len(self.asked(seed)) for seed in seeds)
+
+    def asked(self, seed: int) -> tuple[int, ...]:
+        """A problem as the model is asked it."""
+        problem = self.task.problem(seed)
+        return prompt_ids(problem, self.tokenizer, searching=lookup_of(self.task, problem) is not None)
 
     def counts(self, engine: Engine, limit: int) -> dict[str, int]:
         """How many problems each measure takes: as many as the time allows, the same number every time."""
         path = self.folder / "counts.json"
         if not path.exists():
-            trial = [prompt_ids(self.task.problem(seed), self.tokenizer) for seed in range(32)]
+            trial = [self.asked(seed) for seed in range(32)]
             engine(trial[:1], _params(1.0, 4, 0))  # what happens once is not counted
             started = time.monotonic()
             engine(trial, _params(1.0, limit, 0))

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from denken.chat.template import own_words
 from denken.config import SampleSection
 from denken.reward import language_asked, language_reward
 from denken.rollout import Reply
@@ -33,8 +34,10 @@ def reason(rollout: Rollout, reply: Reply, thought_tokens: int, section: SampleS
         return WRONG
     if section.max_thought and thought_tokens > section.max_thought:
         return LONG
-    if section.language and language_reward(reply.thought, language_asked(rollout.problem)) < section.language:
-        return MIXED
+    if section.language:
+        asked = language_asked(rollout.problem)
+        if language_reward(own_words(reply.thought), asked) < section.language:
+            return MIXED
     return None
 
 

@@ -3,7 +3,8 @@
 A group's prompt but for its last token is one row; a completion's lane is that last token and the completion but for
 its last id, so that every position of a lane has one target: the next id. `denken.train.attend.SharedPrompts` says who
 sees whom. Lanes of nearly one length are filled up to one width, which keeps filling small however lengths differ.
-Every id counts as sampled: whoever samples for training must force none, so no thinking budget is given there.
+Every id counts as sampled but those that were given (`Completion.given`: what a search found): they are read, and there
+is nothing to learn at them. Whoever samples for training must force none, so no thinking budget is given there.
 What is learnt of the samples is `loss.py`'s business.
 """
 
@@ -48,7 +49,7 @@ class RolloutBatch:
     ids_1N, positions_1N: the tokens in the order that `attend` wants them.
     index_M: where in N the hidden state of each target is. targets_M: the sampled ids. sequence_M, place_M: whose
         they are, and at which of its places. kept_M: as `Completion.kept`, None where nothing was cut.
-    logprobs_ST: the sampler's. mask_ST: 1.0 where there is an id. advantage_S.
+    logprobs_ST: the sampler's. mask_ST: 1.0 where an id was sampled. advantage_S.
     tokens: those that are no filling. context: over all of them, how many tokens each sees.
     trainer_ST: the trainer's log-probabilities at the weights that sampled, where somebody has computed them.
     """
@@ -163,7 +164,7 @@ def _targets(
         count = len(completion.ids)
         targets_ST[s, :count] = torch.tensor(completion.ids)
         logprobs_ST[s, :count] = torch.tensor(completion.logprobs)
-        mask_ST[s, :count] = 1.0
+        mask_ST[s, :count] = 1.0 - torch.tensor(completion.given or (False,) * count, dtype=torch.float32)
         if completion.kept:
             kept_ST[s, :count] = torch.tensor(completion.kept)
     sequence_M, place_M = mask_ST.nonzero(as_tuple=True)

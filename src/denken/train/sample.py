@@ -32,14 +32,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import denken
-from denken.chat.template import EOS
+from denken.chat.template import EOS, own_words
 from denken.config import Recipe, SampleSection, parse
 from denken.engine.engine import Engine
 from denken.errors import ConfigError
 from denken.model import checkpoint as exported
-from denken.rollout import Draw, Reply, read, sample
+from denken.rollout import Draw, Reply, lookup_of, read, sample
 from denken.tasks import get
-from denken.tasks.base import Task
+from denken.tasks.base import Lookup, Task
 from denken.tokenizer import Tokenizer
 from denken.train.data import Conversation, Drawer, mixture_of, training_seed
 from denken.train.folder import complete, model_folder, only_one, resolve_weights
@@ -118,6 +118,9 @@ class Judges:
     def score(self, problem: Problem, answer: str) -> Score:
         return self.tasks[self._which(problem)].score(problem, answer)
 
+    def lookup(self, problem: Problem) -> Lookup | None:
+        return lookup_of(self.tasks[self._which(problem)], problem)
+
     def licence(self, problem: Problem) -> str:
         return licence(self.names[self._which(problem)])
 
@@ -133,7 +136,8 @@ def sample_chunk(asked: Asked, judges: Judges, indices: Sequence[int]) -> dict[s
     kept, spare, counts = [], [], Counter[str]()
     for draw, rollout in zip(draws, rollouts, strict=True):
         reply = read(rollout.completion, asked.tokenizer, thinking=asked.section.thinking)
-        why = reason(rollout, reply, len(asked.tokenizer.encode(reply.thought)), asked.section)
+        thought_tokens = len(asked.tokenizer.encode(own_words(reply.thought)))
+        why = reason(rollout, reply, thought_tokens, asked.section)
         record = _record(asked, rollout, draw.index, reply) | {"license": judges.licence(rollout.problem)}
         if why is None:
             kept.append(record)
@@ -146,7 +150,7 @@ def sample_chunk(asked: Asked, judges: Judges, indices: Sequence[int]) -> dict[s
         "spare": spare[:4],
         "counts": counts,
         "samples": len(draws),
-        "sampled": sum(len(rollout.completion.ids) for rollout in rollouts),
+        "sampled": sum(rollout.completion.generated for rollout in rollouts),
         "seconds": time.monotonic() - started,
     }
 
