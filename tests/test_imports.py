@@ -1,7 +1,7 @@
 """Who may import whom: the arrows of the house, read from the source.
 
-    errors < types, config, about, sandbox < tokenizer < chat, model < engine, tasks, search, export < rollout, language
-        < reward < evaluate < train
+    errors < types, config, about, sandbox < tokenizer < chat, model < engine, search, export < tasks < rollout,
+        language < reward < evaluate < train
 
 Each imports from its left and from itself, never from its neighbour or its right. `serve` stands beside: it uses chat,
 engine and search. `assistant`, `reply` and `cli` put everything together. Imports inside functions and those for type
@@ -24,7 +24,8 @@ LEFT_TO_RIGHT = (
     ("types", "config", "about", "sandbox"),
     ("tokenizer",),
     ("chat", "model"),
-    ("engine", "tasks", "search", "export"),
+    ("engine", "search", "export"),
+    ("tasks",),
     ("rollout", "language"),
     ("reward",),
     ("evaluate",),

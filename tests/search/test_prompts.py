@@ -98,7 +98,7 @@ def test_looking_for_marks_takes_no_time(text):
 
 
 def test_information_is_a_line_for_each_source():
-    found = Found("q", (source(2, "It\nopens at  six."), source(3, "It closes.", "Ha\nrbour")))
+    found = Found("q", (source(2, "It opens  at six."), source(3, "It closes.", "Ha\nrbour")))
     assert information(found) == "[2] Harbour: It opens at six.\n[3] Ha rbour: It closes."
     assert information(Found("q", problem="The web is down.")) == NOTHING
 

@@ -85,3 +85,20 @@ def test_a_mixture_that_cannot_be_used_says_why(data: dict[str, object], message
 def test_an_unknown_task_names_the_nearest(tokenizer: Tokenizer) -> None:
     with pytest.raises(UnknownNameError, match="chain_sum"):
         documents({"sources": [{"task": "chain_sums"}]}, tokenizer, seed=1, start=0)
+
+
+def test_a_search_is_offered_where_one_is_made_and_to_a_share_of_the_rest(tokenizer: Tokenizer) -> None:
+    data = {"offered": 0.5, "systems": 0.3, "sources": [{"task": "search_qa"}, {"task": "plain:sums"}]}
+    search, found = tokenizer.control("<search>"), tokenizer.control("<information>")
+    offered = {"search_qa": 0, "plain:sums": 0}
+    drawn = list(islice(documents(data, tokenizer, seed=1, start=0), 200))
+    for document in drawn:
+        first = document.loss_mask.index(True)
+        offered[document.source] += search in document.ids[:first]
+        if document.source == "search_qa":
+            at = document.ids.index(found)
+            end = document.ids.index(tokenizer.control("</information>"))
+            assert not any(document.loss_mask[at : end + 2])
+            assert document.loss_mask[end + 2]
+    assert offered["search_qa"] == sum(document.source == "search_qa" for document in drawn)
+    assert 20 < offered["plain:sums"] < 80

@@ -29,6 +29,8 @@ class Source:
 class Found:
     """What came of one search; `sources` are those that this search was the first to find.
 
+    again: those that an earlier search of the same reply had found, too, under their old numbers: the model may be
+        shown another part of them now.
     problem: why something is missing ("The web search took longer than 6 s."), a sentence for the person, or "".
     """
 
@@ -36,6 +38,7 @@ class Found:
     sources: tuple[Source, ...] = ()
     problem: str = ""
     seconds: float = 0.0
+    again: tuple[Source, ...] = ()
 
 
 class Look(Protocol):

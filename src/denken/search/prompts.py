@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from denken.search.found import Found, Source
+from denken.search.snippet import snippet
 
 FILE_TEMPLATE = """\
 [file name]: {file_name}
@@ -60,7 +61,10 @@ _ANSWER_IN = (
 )
 
 NOTHING = "Nothing further was found."
-INFORMATION_CHARACTERS = 1200
+INFORMATION_CHARACTERS = 900
+# Of one source; a model that searches in its thought may be small, and is given what the query is about.
+SNIPPET_CHARACTERS = 240
+TITLE_CHARACTERS = 40
 
 # The bracket that a mark begins with: without it the rest is none, and nothing can be joined into another.
 _FILE_MARK = re.compile(r"\[(?=\s{0,9}file\s{1,9}(?:name|content)\b)", re.IGNORECASE)
@@ -111,19 +115,23 @@ def with_files(question: str, files: Sequence[tuple[str, str]]) -> str:
     return question
 
 
-def information(found: Found, limit: int = INFORMATION_CHARACTERS) -> str:
+def information(found: Found, limit: int = INFORMATION_CHARACTERS, *, each: int = SNIPPET_CHARACTERS) -> str:
     """The body between `<information>` and `</information>`: a line for each source, at most `limit` characters.
 
-    Where they do not all fit, the last ones are left out and the one that is cut ends in an ellipsis: a line says
-    enough to be of use or is not there.
+    Of each source the sentences that share most with the query, at most `each` characters; of its title what stands
+    before a colon, for the first colon of a line ends the title. Where they do not all fit, the last ones are left out
+    and the one that is cut ends in an ellipsis: a line says enough to be of use or is not there.
 
     >>> information(Found("harbour", (Source(3, "Harbour", "library:7", "It opens\\nat six."),)))
     '[3] Harbour: It opens at six.'
     """
     lines: list[str] = []
     left = limit
-    for source in found.sources:
-        line = f"[{source.number}] {_in_one_line(source.title)[:80]}: {_in_one_line(source.excerpt)}"
+    for source in (*found.sources, *found.again):
+        title = _in_one_line(source.title).partition(": ")[0][:TITLE_CHARACTERS].rstrip(" :")
+        line = (
+            f"[{source.number}] {title}: {_in_one_line(snippet(source.excerpt, found.query, each, title=source.title))}"
+        )
         if len(line) > left:
             if left < 120 and lines:
                 break

@@ -69,13 +69,13 @@ class _Look:
             hits = await asyncio.to_thread(library.search, query, self._owner, most=MOST_SOURCES)
         except sqlite3.Error as error:
             return Found(query, problem=f"The library could not be searched ({error}).")
-        return Found(query, self._numbered([Source(0, h.title, f"library:{h.document}", h.text) for h in hits]))
+        return self._numbered(query, [Source(0, h.title, f"library:{h.document}", h.text) for h in hits])
 
-    def _numbered(self, sources: Sequence[Source]) -> tuple[Source, ...]:
-        new = []
-        for source in sources:
-            known = (source.url, source.excerpt)
-            if known not in self._seen:
-                self._seen[known] = len(self._seen) + 1
-                new.append(replace(source, number=self._seen[known]))
-        return tuple(new)
+    def _numbered(self, query: str, sources: Sequence[Source]) -> Found:
+        new: list[Source] = []
+        again: list[Source] = []
+        for key, source in {(source.url, source.excerpt): source for source in sources}.items():
+            known = key in self._seen
+            number = self._seen.setdefault(key, len(self._seen) + 1)
+            (again if known else new).append(replace(source, number=number))
+        return Found(query, tuple(new), again=tuple(again))

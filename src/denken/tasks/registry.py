@@ -3,6 +3,7 @@
     countdown, gym:countdown    a data set of reasoning-gym (`denken.tasks.gym`)
     plain:sums                  questions in ordinary words, English and German (`denken.tasks.plain`)
     game:countdown              games with numbers (`denken.tasks.games`)
+    search_qa                   questions that only pages answer, which must be searched (`denken.tasks.search_qa`)
     smalltalk:talk              greetings, and what lies outside (`denken.tasks.smalltalk`)
     jsonl:questions.jsonl       your own questions (`denken.tasks.dataset`); a path that ends in .jsonl works too
     clock.py, clock.py:Clock    a task of your own in Python (`denken.tasks.ownfile`)
@@ -44,6 +45,11 @@ def get(name: str, config: Mapping[str, Any] | None = None) -> Task:
 
         _check_settings(name, config, ())
         return PlainTask(rest)
+    if name == "search_qa":
+        from denken.tasks.search_qa import SearchTask
+
+        _check_settings(name, config, list(inspect.signature(SearchTask).parameters))
+        return SearchTask(**dict(config or {}))
     if kind == "smalltalk" and colon:
         from denken.tasks.smalltalk import SmalltalkTask
 
@@ -73,6 +79,7 @@ def names() -> list[str]:
         *gym.names(),
         *(f"game:{game}" for game in games.GAMES),
         *(f"plain:{kind}" for kind in plain.KINDS),
+        "search_qa",
         "smalltalk:talk",
         "smalltalk:outside",
     ]

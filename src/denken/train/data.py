@@ -33,17 +33,25 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from denken.chat.message import Message
-from denken.chat.template import THINK, render
+from denken.chat.template import SEARCH, THINK, render
 from denken.config import DataSection, Recipe, parse
 from denken.errors import ConfigError
 from denken.tasks import get
 from denken.tasks.base import EVALUATION_SEEDS_FROM, Traced, training_seed_allowed
+from denken.tasks.words import ENGLISH, GERMAN
 from denken.tokenizer import Tokenizer
 from denken.train.batch import Packer
 from denken.train.jsonl import JsonlSet
 from denken.types import Problem
 
-EARLIER_TURNS = ("plain:", "smalltalk:")  # short enough to stand before another question
+EARLIER_TURNS = ("plain:", "smalltalk:", "search_qa")  # short enough to stand before another question
+
+SYSTEM_TEXTS = (
+    "You are a helpful assistant.", "You are a helpful assistant", "You are denken.", "Be brief.", "Answer in English.",
+    "You are a friendly chatbot. Be polite and answer in short sentences.", "Think step by step.", "Du bist hilfreich.",
+    "Du bist ein hilfreicher Assistent.", "Antworte auf Deutsch.", "Antworte kurz.", "You are a math tutor.",
+    "Today is Monday.", "The user is called Alex.", "You are an expert. Answer the user's question truthfully.",
+)  # fmt: skip
 
 
 class Source(BaseModel):
@@ -77,12 +85,18 @@ class Source(BaseModel):
 
 
 class Mixture(BaseModel):
-    """The recipe's `[data]` table."""
+    """The recipe's `[data]` table.
+
+    offered: share of the tasks' documents whose prompt offers a search that is of no use; where one is made it is
+    always offered. systems: share of them that a system message stands before.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sources: tuple[Source, ...] = Field(min_length=1)
     turns: float = Field(default=0.0, ge=0, le=1)
+    offered: float = Field(default=0.0, ge=0, le=1)
+    systems: float = Field(default=0.0, ge=0, le=1)
 
     @property
     def only_sets(self) -> bool:
@@ -100,11 +114,15 @@ class Mixture(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A document before it is rendered. record: what else a set says of it, or the problem it was made from."""
+    """A document before it is rendered. record: what else a set says of it, or the problem it was made from.
+
+    offered: the prompt offers a search; one that is made in the thought is offered in any case.
+    """
 
     messages: tuple[Message, ...]
     source: str
     record: Mapping[str, Any]
+    offered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +158,8 @@ def to_document(drawn: Conversation, tokenizer: Tokenizer) -> Document:
     thinking = bool(last.reasoning_content) or (
         last.reasoning_content is None and last.content.lstrip().startswith(THINK)
     )
-    rendered = render(drawn.messages, tokenizer, thinking=thinking, generate=False)
+    searching = drawn.offered or SEARCH in (last.reasoning_content or "")
+    rendered = render(drawn.messages, tokenizer, thinking=thinking, generate=False, searching=searching)
     return Document(rendered.ids, rendered.loss_mask, drawn.source)
 
 
@@ -211,7 +230,15 @@ class Drawer:
                 messages += [question, Message("assistant", answer.content)]
         problem, turn = self._turn(rng, chosen)
         made = {"task": sources[chosen].name, "seed": problem.seed, "config": sources[chosen].config}
-        return Conversation((*messages, *turn), sources[chosen].name, made)
+        # Drawn last, and only where wanted: the documents of recipes without them stay what they were.
+        offered = bool(self.mixture.offered) and self._may_offer(chosen) and rng.random() < self.mixture.offered
+        if self.mixture.systems and rng.random() < self.mixture.systems:
+            messages.insert(0, Message("system", system_text(rng)))
+        return Conversation((*messages, *turn), sources[chosen].name, made, offered)
+
+    def _may_offer(self, chosen: int) -> bool:
+        """Whether the task is to be done without a search although there is one: not what lies outside all skills."""
+        return self.mixture.sources[chosen].task != "smalltalk:outside"
 
     def _place(self, index: int, size: int, what: str) -> int:
         """Which conversation of `size` stands at `index`: every epoch has an order of its own."""
@@ -239,6 +266,13 @@ def training_seed(rng: Random) -> int:
     while not training_seed_allowed(seed):
         seed = rng.randrange(EVALUATION_SEEDS_FROM)
     return seed
+
+
+def system_text(rng: Random) -> str:
+    """What people write into a system message; nothing follows from it for a model that follows no instructions."""
+    if rng.random() < 0.6:
+        return rng.choice(SYSTEM_TEXTS)
+    return " ".join(rng.choice(rng.choice((ENGLISH, GERMAN))) for _ in range(rng.randint(2, 12))) + "."
 
 
 @lru_cache(maxsize=8)
