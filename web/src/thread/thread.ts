@@ -1,0 +1,320 @@
+// One conversation as the page knows it: its messages, the branch that is shown, and the replies that are coming in.
+//
+// A thread lives longer than its page: a reply that runs goes on while another conversation is looked at. What arrives
+// is gathered and told once a frame. Nothing here draws.
+
+import { Refusal, Unreachable, getJson, sendJson } from "../api";
+import { conversationsChanged } from "../changes";
+import { follow, postTurn, stopStream } from "../events";
+import type { Attachment, Conversation, Message, Turn, TurnEvent } from "../types";
+import { Incoming } from "./incoming";
+import { branch } from "./tree";
+
+/** What is shown; a new object whenever it is another. */
+export interface View {
+  phase: "ready" | "loading" | "missing" | "failed";
+  /** What went wrong last, as a sentence for the person. */
+  problem: string | null;
+  title: string;
+  /** The shown branch. */
+  path: readonly string[];
+  /** The reply at its end that is still coming in. */
+  running: string | null;
+  /** The connection is lost, and the reply is waited for. */
+  lost: boolean;
+}
+
+const EMPTY: View = { phase: "ready", problem: null, title: "", path: [], running: null, lost: false };
+/** The price of a reply is settled a moment after its end. */
+const PRICE_MS = 1500;
+const AGAIN_MS = 3000;
+
+let numbers = 0;
+
+export class Thread {
+  /** Tells threads apart, also before they have an id. */
+  readonly number = (numbers += 1);
+  messages: ReadonlyMap<string, Message> = new Map();
+  view: View;
+  /** Says where a conversation that begins has its address. */
+  onBegun: (id: string) => void = () => undefined;
+  private head: string | null = null;
+  private readonly listeners = new Set<() => void>();
+  private readonly incoming = new Map<string, Incoming>();
+  private readonly following = new Map<string, AbortController>();
+  private scheduled = false;
+  private asking = false;
+  /** The conversation that was made for a first question which the server has not taken yet. */
+  private made: string | null = null;
+  private stopWanted = false;
+
+  constructor(public id: string | null) {
+    this.view = id === null ? EMPTY : { ...EMPTY, phase: "loading" };
+  }
+
+  subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  get isBusy(): boolean {
+    return this.following.size > 0 || this.asking;
+  }
+
+  /** Reads the conversation; what is coming in stays as it is. */
+  async load(): Promise<void> {
+    if (this.id === null) return;
+    try {
+      this.adopt(await getJson<Conversation>(`/app/conversations/${this.id}`));
+    } catch (error) {
+      // What was read before stays; a page that is without the server shows it.
+      if (this.view.phase === "ready") return;
+      this.tell({ phase: error instanceof Refusal && error.status === 404 ? "missing" : "failed", problem: sentence(error) });
+    }
+  }
+
+  /** Asks; attachments are shown with the question at once. Raises what the server refuses, and then nothing is changed. */
+  async ask(turn: Turn, attachments: Attachment[] = []): Promise<void> {
+    const before = { messages: this.messages, head: this.head };
+    this.asking = true;
+    this.stopWanted = false;
+    this.sketch(turn, attachments);
+    try {
+      const id = this.id ?? (this.made ??= (await sendJson<Conversation>("POST", "/app/conversations", {})).id);
+      const { stream, response } = await postTurn(id, turn);
+      this.hasBegun(id);
+      void this.follow(stream, response, null);
+      if (this.stopWanted) await stopStream(stream);
+    } catch (error) {
+      this.messages = before.messages;
+      this.head = before.head;
+      // The server may have taken it before the connection broke.
+      if (error instanceof Unreachable && (await this.wasTaken(turn))) return;
+      this.tell({});
+      throw error;
+    } finally {
+      this.asking = false;
+    }
+  }
+
+  /** Another reply to the question that this one answers. */
+  async again(reply: string, settings: Omit<Turn, "parent" | "content" | "attachments">): Promise<void> {
+    const parent = this.messages.get(reply)?.parent ?? null;
+    await this.ask({ ...settings, parent, content: null, attachments: [] });
+  }
+
+  /** Ends the reply at the end of the shown branch. */
+  async stop(): Promise<void> {
+    const message = this.view.running === null ? undefined : this.messages.get(this.view.running);
+    const stream = message && (this.incoming.get(message.id)?.stream ?? message.stream);
+    if (stream) await stopStream(stream);
+    else this.stopWanted = true;
+  }
+
+  /** Shows the branch that this message is on. */
+  show(message: string): void {
+    this.head = branch(this.messages, message).at(-1)?.id ?? null;
+    this.tell({});
+    if (this.id !== null && this.head !== null) {
+      // Another device sees this branch the next time; without the server this one does at least.
+      void sendJson("PATCH", `/app/conversations/${this.id}`, { head: this.head }).catch(() => undefined);
+    }
+  }
+
+  forgetProblem(): void {
+    this.tell({ problem: null });
+  }
+
+  say(error: unknown): void {
+    this.tell({ problem: sentence(error) });
+  }
+
+  private adopt(conversation: Conversation): void {
+    const messages = new Map(conversation.messages.map((message) => [message.id, message]));
+    for (const id of this.incoming.keys()) {
+      const live = this.messages.get(id);
+      if (live) messages.set(id, live);
+    }
+    this.messages = messages;
+    if (this.head === null || !messages.has(this.head)) this.head = conversation.head;
+    this.tell({ phase: "ready", title: conversation.title });
+    for (const { id, state, stream } of conversation.messages) {
+      if (state === "running" && stream && !this.incoming.has(id)) void this.follow(stream, null, id);
+    }
+  }
+
+  /** The question and the beginning of its reply, before the server has said anything. */
+  private sketch(turn: Turn, attachments: Attachment[]): void {
+    const messages = new Map(this.messages);
+    const common = { ...blank, model: turn.model, thinking: turn.thinking, search: turn.search, created: Date.now() };
+    let parent = turn.parent;
+    if (turn.content !== null) {
+      messages.set(SKETCH_QUESTION, { ...common, id: SKETCH_QUESTION, parent, role: "user", content: turn.content, attachments, state: "done" });
+      parent = SKETCH_QUESTION;
+    }
+    messages.set(SKETCH_REPLY, { ...common, id: SKETCH_REPLY, parent, role: "assistant", state: "running" });
+    this.messages = messages;
+    this.head = SKETCH_REPLY;
+    this.tell({ problem: null });
+  }
+
+  private hasBegun(id: string): void {
+    if (this.id !== null) return;
+    this.id = id;
+    keep(id, this);
+    this.onBegun(id);
+  }
+
+  private async wasTaken(turn: Turn): Promise<boolean> {
+    const id = this.id ?? this.made;
+    if (id === null) return false;
+    try {
+      const conversation = await getJson<Conversation>(`/app/conversations/${id}`);
+      const reply = conversation.messages.find((message) => message.role === "assistant" && !this.messages.has(message.id));
+      const question = conversation.messages.find((message) => message.id === reply?.parent);
+      if (!reply || (turn.content === null ? reply.parent !== turn.parent : question?.content !== turn.content)) return false;
+      this.head = reply.id;
+      this.hasBegun(id);
+      this.adopt(conversation);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Hears a reply to its end. id: of the reply, where it is known. */
+  private async follow(stream: string, first: Response | null, id: string | null): Promise<void> {
+    const ending = new AbortController();
+    const incoming = new Incoming(stream);
+    this.following.set(stream, ending);
+    if (id !== null) this.incoming.set(id, incoming);
+    const on = (event: TurnEvent) => {
+      if (event.type === "begin") this.begun(event, incoming);
+      incoming.take(event);
+      this.schedule();
+    };
+    try {
+      await follow(stream, first, { signal: ending.signal, on, onLost: (lost) => this.view.lost !== lost && this.tell({ lost }) });
+    } finally {
+      this.flush();
+      this.following.delete(stream);
+      if (incoming.id !== null) this.incoming.delete(incoming.id);
+      if (id !== null) this.incoming.delete(id);
+    }
+    await this.ended(incoming);
+  }
+
+  private begun(event: TurnEvent & { type: "begin" }, incoming: Incoming): void {
+    const messages = new Map(this.messages);
+    const wasSketch = messages.delete(SKETCH_REPLY);
+    messages.delete(SKETCH_QUESTION);
+    if (event.user) messages.set(event.user.id, event.user);
+    messages.set(event.reply.id, event.reply);
+    this.messages = messages;
+    this.incoming.set(event.reply.id, incoming);
+    if (wasSketch) this.head = event.reply.id;
+    this.tell({});
+    conversationsChanged();
+  }
+
+  /** The server's record is the truth, and its title and price come with it. */
+  private async ended(incoming: Incoming): Promise<void> {
+    await this.load();
+    conversationsChanged();
+    const reply = incoming.id === null ? undefined : this.messages.get(incoming.id);
+    if (!reply || this.incoming.has(reply.id)) return;
+    // Without its record it is not known how it ended: the server is asked until it answers.
+    if (reply.state === "running") setTimeout(() => void this.ended(incoming), AGAIN_MS);
+    else if (reply.cost_usd === null) setTimeout(() => void this.load(), PRICE_MS);
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    // A page in the background has no frames.
+    if (document.hidden) setTimeout(this.flush, 250);
+    else requestAnimationFrame(this.flush);
+  }
+
+  private flush = (): void => {
+    this.scheduled = false;
+    let messages: Map<string, Message> | null = null;
+    for (const [id, incoming] of this.incoming) {
+      const message = this.messages.get(id);
+      if (!message || !incoming.isNew) continue;
+      messages ??= new Map(this.messages);
+      messages.set(id, incoming.applied(message));
+    }
+    if (messages === null) return;
+    this.messages = messages;
+    this.tell({}, this.view.path);
+  };
+
+  /** path: the shown branch, where it is known that it is the same as before. */
+  private tell(change: Partial<View>, path = this.path()): void {
+    const last = this.messages.get(path.at(-1) ?? "");
+    const running = last?.state === "running" ? last.id : null;
+    const next = { ...this.view, lost: running !== null && this.view.lost, ...change, path, running };
+    const keys = Object.keys(next) as (keyof View)[];
+    if (keys.some((name) => next[name] !== this.view[name])) this.view = next;
+    for (const listener of this.listeners) listener();
+  }
+
+  private path(): readonly string[] {
+    const ids = branch(this.messages, this.head).map((message) => message.id);
+    const shown = this.view.path;
+    return ids.length === shown.length && ids.every((id, at) => id === shown[at]) ? shown : ids;
+  }
+}
+
+const SKETCH_QUESTION = "sketch-question";
+const SKETCH_REPLY = "sketch-reply";
+
+/** Whether a message is only what this page expects; it cannot be branched from yet. */
+export function isSketch(id: string): boolean {
+  return id === SKETCH_QUESTION || id === SKETCH_REPLY;
+}
+
+const blank = {
+  content: "",
+  thought: "",
+  error: null,
+  steps: [],
+  sources: [],
+  attachments: [],
+  usage: null,
+  thought_seconds: 0,
+  seconds: 0,
+  cost_usd: null,
+  o1_usd: null,
+  stream: null,
+} satisfies Partial<Message>;
+
+/** What is said of an error; of a server that was not reached, what i18n knows under this name. */
+export const UNREACHABLE = "thread.unreachable";
+
+export function sentence(error: unknown): string {
+  if (error instanceof Unreachable) return UNREACHABLE;
+  return error instanceof Error ? error.message : String(error);
+}
+
+const KEPT = 12;
+const threads = new Map<string, Thread>();
+let draft = new Thread(null);
+
+function keep(id: string, thread: Thread): void {
+  threads.delete(id);
+  threads.set(id, thread);
+  for (const [old, { isBusy }] of threads) if (threads.size > KEPT && !isBusy && old !== id) threads.delete(old);
+}
+
+/** The thread of a conversation; null: of one that has not begun. */
+export function threadOf(id: string | null): Thread {
+  if (id === null) {
+    if (draft.view.path.length > 0) draft = new Thread(null);
+    return draft;
+  }
+  const thread = threads.get(id) ?? new Thread(id);
+  keep(id, thread);
+  return thread;
+}
