@@ -323,7 +323,7 @@ def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) 
     threads: processor threads for the network; PyTorch's own choice where it is None.
     Raises UnknownNameError where there is no such model, CheckpointError or ConfigError where it cannot be used.
     """
-    folder = _find(name_or_folder)
+    folder = find_folder(name_or_folder)
     import torch
 
     from denken.engine.engine import Engine
@@ -365,7 +365,7 @@ def _name(folder: Path) -> str:
     return folder.parent.name if folder.name == "model" else folder.name
 
 
-def _find(name_or_folder: str | Path) -> Path:
+def find_folder(name_or_folder: str | Path) -> Path:
     """The folder of a model, or an UnknownNameError that says what there is."""
     if str(name_or_folder) == "bundled":
         if not (BUNDLED / "config.json").is_file():
