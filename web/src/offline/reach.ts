@@ -4,7 +4,7 @@ import { useSyncExternalStore } from "react";
 
 const AGAIN_MS = 5000;
 
-let reached = true;
+let reached = navigator.onLine !== false; // a device without any network knows it
 let timer: ReturnType<typeof setTimeout> | undefined;
 const listeners = new Set<() => void>();
 const returned = new Set<() => void>();
