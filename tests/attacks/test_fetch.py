@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import shutil
+import socket
 import ssl
 import subprocess
 import time
@@ -324,7 +325,7 @@ def endless_headers(handler):
         lambda handler: handler.wfile.write(b"\0" * 100_000),
         lambda handler: handler.wfile.write(b"HTTP/1.1 999999 \r\n\r\n"),
         lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello"),
-        lambda handler: handler.connection.close(),
+        lambda handler: handler.connection.shutdown(socket.SHUT_RDWR),
         lambda handler: say(handler, b"", 304),
         lambda handler: say(handler, b"", 500),
         lambda handler: say(handler, b"", 302),
