@@ -45,7 +45,7 @@ export function Menu({ label, className = "square", children, items }: Props) {
         popover="auto"
         role="menu"
         aria-label={label}
-        className="menu"
+        className="options"
         onBeforeToggle={(event) => setOpen(event.newState === "open")}
         onToggle={toggled}
         onKeyDown={(event) => walk(event, popover.current!)}

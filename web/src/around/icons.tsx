@@ -5,7 +5,7 @@ import type { ReactNode } from "react";
 function icon(paths: ReactNode) {
   return function Icon() {
     return (
-      <svg className="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">
+      <svg className="sign" viewBox="0 0 24 24" aria-hidden="true" focusable="false">
         {paths}
       </svg>
     );
