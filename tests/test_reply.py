@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,6 +15,8 @@ from denken.chat.message import Message
 from denken.chat.searching import ENOUGH, MOST_SEARCHES
 from denken.chat.template import render
 from denken.engine.sequence import Output
+from denken.engine.stream import Stream
+from denken.rollout import complete
 from denken.search.found import Found, Source
 from denken.search.prompts import information
 from denken.serve.speaker import Ask, Piece, Unsupported
@@ -90,7 +92,7 @@ def together(pieces: Sequence[Piece]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("letters", [False, True], ids=["control tokens", "letters"])
 def test_a_search_is_looked_up_and_the_thought_goes_on(tokenizer, in_letters, letters):
     tokenizer = in_letters if letters else tokenizer
-    first = searching(tokenizer, "Who?\n<search> harbour hours </search>", behind="dropped")
+    first = searching(tokenizer, "Who?\n<search> harbour\n  hours </search>", behind="dropped")
     assistant, look = speaking(tokenizer, first, script(tokenizer, "At six.", "Six.")), Looked(HARBOUR)
     reply = assistant.reply(asking(look))
     pieces = list(reply)
@@ -265,28 +267,57 @@ def model_folder(tokenizer, tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("models") / "tiny-random", tokenizer, context=400)
 
 
-def test_a_real_engine_goes_on_from_what_it_has_computed_and_repeats_itself(tokenizer, model_folder, monkeypatch):
-    """A network of random weights that is made to write the tags of searches often."""
-    requests: list[tuple[int, list[Output]]] = []
+@pytest.fixture
+def random_model(model_folder, tokenizer) -> Iterator[tuple[Assistant, SamplingParams]]:
+    """A network of random weights, and how it is made to write the tags of searches often."""
     bias = tuple((tokenizer.control(name), 6.0) for name in ("<search>", "</search>"))
-    params = SamplingParams(seed=5, temperature=1.0, top_p=1.0, max_tokens=60, logit_bias=bias)
     with load(model_folder, threads=1) as assistant:
         assistant.about = INSIDE
-        generate = assistant._stream.generate_sync
+        yield assistant, SamplingParams(seed=5, temperature=1.0, top_p=1.0, logit_bias=bias)
 
-        def watched(prompt, params, **options):
-            requests.append((len(prompt), []))
-            for output in generate(prompt, params, **options):
-                requests[-1][1].append(output)
-                yield output
 
-        monkeypatch.setattr(assistant._stream, "generate_sync", watched)
-        runs = [together(list(assistant.reply(asking(Looked(HARBOUR), params)))) for _ in range(2)]
+def watched(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[int, ...], list[Output]]]:
+    """What the engine is asked from now on, and what it says."""
+    requests: list[tuple[tuple[int, ...], list[Output]]] = []
+    generate = stream.generate_sync
+
+    def watch(prompt, params, **options):
+        requests.append((tuple(prompt), []))
+        for output in generate(prompt, params, **options):
+            requests[-1][1].append(output)
+            yield output
+
+    monkeypatch.setattr(stream, "generate_sync", watch)
+    return requests
+
+
+def test_a_real_engine_goes_on_from_what_it_has_computed_and_repeats_itself(random_model, monkeypatch):
+    assistant, params = random_model
+    params = replace(params, max_tokens=60)
+    requests = watched(assistant._stream, monkeypatch)
+    runs = [together(list(assistant.reply(asking(Looked(HARBOUR), params)))) for _ in range(2)]
     assert ("found", "") in runs[0]
     assert runs[0] == runs[1]
     half = len(requests) // 2
     assert half > 2
-    for (length, outputs), (_, later) in pairwise(requests[:half]):
-        known = length + sum(len(output.ids) for output in outputs)
+    for (prompt, outputs), (_, later) in pairwise(requests[:half]):
+        known = len(prompt) + sum(len(output.ids) for output in outputs)
         # What was sampled last has not been through the network, and a block that is not full is not kept.
         assert later[0].cached_tokens >= known - BLOCK_SIZE
+
+
+def test_what_is_sampled_to_learn_from_is_what_is_served(random_model, tokenizer, monkeypatch):
+    assistant, params = random_model
+    prompt = render(ASKED, tokenizer, searching=True).ids
+
+    def lookup(query: str) -> str:
+        return information(Found(query, (HARBOUR,)))
+
+    (sampled,) = complete([prompt], params, [lookup], tokenizer, assistant.engine)
+    assert any(sampled.given)
+    requests = watched(assistant._stream, monkeypatch)
+    list(assistant.reply(asking(Looked(HARBOUR), params)))
+    last, outputs = requests[-1]
+    served = (*last, *(id_ for output in outputs for id_ in output.ids))
+    # Where a sample ends without an answer, serving closes the thought and has one.
+    assert served[: len(prompt) + len(sampled.ids)] == (*prompt, *sampled.ids)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from denken.chat.message import Message, ToolCall
 from denken.chat.parser import Bare, Event, Parser
-from denken.chat.searching import Searches, most_found
+from denken.chat.searching import Searches, most_found, query_of
 from denken.chat.template import END_SEARCH, END_THINK, SEARCH, THINK, end_of_thinking
 from denken.engine.sequence import thought_limit
 from denken.search.found import Found, Look
@@ -239,7 +239,7 @@ class Reply:
         tokens, self._untold = tuple(self._untold), []
         for event in events:
             if self._searches is not None and event.kind == "tool" and self._parser.unclosed:
-                self._query = event.text
+                self._query = query_of(event.text)
                 break
             piece = self._piece(event)
             yield replace(piece, tokens=tokens) if tokens else piece

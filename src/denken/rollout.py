@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from denken.chat.message import Message
 from denken.chat.parser import Parser
-from denken.chat.searching import Searches
+from denken.chat.searching import Searches, query_of
 from denken.chat.template import END_THINK, THINK, open_thought, render
 from denken.errors import ConfigError
 from denken.tasks.base import Lookup, Retrieves, Task
@@ -201,7 +201,7 @@ class _Sample:
                 if event.kind == "answer":
                     return None, len(ids)
                 if event.kind == "tool" and parser.unclosed:
-                    return event.text, count
+                    return query_of(event.text), count
         return None, len(ids)
 
     def _put(self, ids: Sequence[int]) -> None:

@@ -18,6 +18,7 @@ MOST_SEARCHES = 4
 # Ids of one block: at the most, and so few that it can say nothing.
 MOST_INFORMATION = 1024
 LEAST_INFORMATION = 48
+MOST_QUERY_CHARACTERS = 400
 EMPTY = "The search was empty. Write the words to search for."
 ENOUGH = "There are no more searches. Answer now."
 
@@ -68,6 +69,15 @@ class Searches:
         """Half of what is left, so that as much is there for the rest of the reply; 0 where that is too little."""
         room = min(MOST_INFORMATION, (self.context - len(ids)) // 2)
         return room if room >= LEAST_INFORMATION else 0
+
+
+def query_of(written: str) -> str:
+    """The words to search for, in one line.
+
+    >>> query_of(" harbour\\n hours ")
+    'harbour hours'
+    """
+    return " ".join(written.split())[:MOST_QUERY_CHARACTERS]
 
 
 def fitting(body: str, tokenizer: Tokenizer, room: int) -> tuple[int, ...]:
