@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from denken.errors import DenkenError, RequestError
 from denken.serve import messages, models, openapi, state, streams, usage, website
 from denken.serve import runs as training
-from denken.serve.chats import routes as chats_routes
+from denken.serve.chats import exports, imports, routes, sharing, uploads
 from denken.serve.chats.chats import Chats
 from denken.serve.completions import Chat
 from denken.serve.desk import Desk, OpenDesk
@@ -86,7 +86,8 @@ def create_app(
     api.add_api_route("/openapi.json", lambda: app.openapi(), methods=["GET"], include_in_schema=False)
     metrics.add_routes(api)
     training.add_routes(api, runs)
-    _add_chats(api, counter, chats, runs)  # the last, for without a store it answers for all that is left under /app
+    # The last: without a store it answers for all that is left under /app.
+    _add_chats(api, app, counter, chats, runs)
     app.include_router(api)
 
     app.state.places = counter.places
@@ -139,16 +140,22 @@ def _add_dialects(api: APIRouter, counter: Counter) -> None:
     add(BASES, MessagesRequest, Messages)
 
 
-def _add_chats(api: APIRouter, counter: Counter, chats: Chats | None, runs: Runs | None) -> None:
+def _add_chats(api: APIRouter, app: FastAPI, counter: Counter, chats: Chats | None, runs: Runs | None) -> None:
     if chats is not None:
         state.add_routes(api, counter, chats, runs=runs is not None)
-        chats_routes.add_routes(api, counter, chats)
+        routes.add_routes(api, counter, chats)
+        exports.add_routes(api, chats)
+        imports.add_routes(api, chats)
+        uploads.add_routes(api, chats)
+        sharing.add_routes(api, app, chats)
         return
 
     async def nothing_kept() -> Response:
         raise Failure(404, "This server keeps no conversations; `denken serve` does.", code="no_store")
 
-    api.add_api_route("/app/{path:path}", nothing_kept, methods=["GET", "POST"], include_in_schema=False)
+    api.add_api_route(
+        "/app/{path:path}", nothing_kept, methods=["GET", "POST", "PATCH", "DELETE"], include_in_schema=False
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -2,7 +2,8 @@
 
 A server on one's own machine is reachable by every web page that is open in its browser. So the Host header must be
 one of ours (a foreign name that resolves to this machine is DNS rebinding), a browser's Origin must be the page that
-this server sent, and a body is read up to a limit before anything parses it. Not covered: keys and quotas.
+this server sent, and a body is read up to a limit before anything parses it. A file that is sent as a body is not read
+here but by its route, once that has asked for the key, within a limit of its own. Not covered: keys and quotas.
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ MAX_BODY_BYTES = 4 * 2**20
 # Of all bodies that are arriving: they are held in memory, and slow ones for long.
 MAX_ARRIVING_BYTES = 64 * 2**20
 BODY_SECONDS = 30.0
+# POSTs whose body is a file, and how many bytes it may have.
+FILES = {"/app/uploads": 16 * 2**20, "/app/library": 16 * 2**20, "/app/import": 64 * 2**20}
+FILE_SECONDS = 300.0
+# So many of them at a time; each is held in memory.
+FILES_AT_ONCE = 8
+# The rest of a body that was not read would be taken for the next request.
+CLOSES = {"Connection": "close"}
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 HEADERS = {
@@ -50,12 +58,13 @@ class Guard:
         any_address: bool = False,
         max_body_bytes: int = MAX_BODY_BYTES,
         body_seconds: float = BODY_SECONDS,
+        file_seconds: float = FILE_SECONDS,
     ):
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
         self._any_address = any_address
-        self._max_body_bytes, self._body_seconds = max_body_bytes, body_seconds
-        self._arriving = 0
+        self._max_body_bytes, self._body_seconds, self._file_seconds = max_body_bytes, body_seconds, file_seconds
+        self._arriving = self._files = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -65,20 +74,42 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
 
+        file: _File | None = None
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in (HEADERS | (CLOSES if file is not None and not file.whole else {})).items():
                     headers[name] = value
             await send(message)
 
         try:
             self._check_sender(scope)
-            receive = await self._read_body(scope, receive)
+            if scope["method"] == "POST" and scope["path"] in FILES:
+                receive = file = self._file(scope, receive)
+            else:
+                receive = await self._read_body(scope, receive)
         except Failure as refusal:
             await refusal.response(scope["path"])(scope, receive, send_with_headers)
             return
-        await self._app(scope, receive, send_with_headers)
+        self._files += file is not None
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            self._files -= file is not None
+
+    def _file(self, scope: Scope, receive: Receive) -> _File:
+        if self._files >= FILES_AT_ONCE:
+            raise Failure(
+                503,
+                "Too many files are arriving at once; try again soon.",
+                code="overloaded",
+                retry_after=5,
+                headers=CLOSES,
+            )
+        most = FILES[scope["path"]]
+        _check_length(scope, most, _too_large_file(most))
+        return _File(receive, most, self._file_seconds)
 
     def _check_sender(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -116,17 +147,13 @@ class Guard:
 
     async def _read_body(self, scope: Scope, receive: Receive) -> Receive:
         """Takes in the whole body, within the limits, and returns a `receive` that hands it on in one piece."""
-        # The rest of the body is still on its way, and would be read as the next request.
-        ends = {"Connection": "close"}
         too_large = Failure(
             413,
             f"The request is larger than {self._max_body_bytes} bytes; shorten the conversation.",
             code="body_too_large",
-            headers=ends,
+            headers=CLOSES,
         )
-        length = Headers(scope=scope).get("content-length", "0")
-        if not (length.isascii() and length.isdigit()) or len(length) > 18 or int(length) > self._max_body_bytes:
-            raise too_large
+        _check_length(scope, self._max_body_bytes, too_large)
         parts: list[bytes] = []
         size = 0
         try:
@@ -134,7 +161,7 @@ class Guard:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise Failure(400, "The client hung up before its request was complete.", code="incomplete")
+                        raise _incomplete()
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     self._arriving += len(parts[-1])
@@ -146,17 +173,12 @@ class Guard:
                             "Too many large requests are arriving at once; try again soon.",
                             code="overloaded",
                             retry_after=5,
-                            headers=ends,
+                            headers=CLOSES,
                         )
                     if not message.get("more_body", False):
                         break
         except TimeoutError:
-            raise Failure(
-                408,
-                f"The request took longer than {self._body_seconds:g} s to arrive.",
-                code="request_timeout",
-                headers=ends,
-            ) from None
+            raise _too_slow(self._body_seconds) from None
         finally:
             self._arriving -= size
         body: Message | None = {"type": "http.request", "body": b"".join(parts), "more_body": False}
@@ -169,6 +191,56 @@ class Guard:
             return await receive()
 
         return replay
+
+
+class _File:
+    """A `receive` for the body of a file: it stops at a limit of bytes or of time. whole: the end of it was read."""
+
+    def __init__(self, receive: Receive, most: int, seconds: float):
+        self._receive, self._most, self._seconds = receive, most, seconds
+        self._end = asyncio.get_running_loop().time() + seconds
+        self._size = 0
+        self.whole = False
+
+    async def __call__(self) -> Message:
+        """Raises Failure, which whoever reads the body lets pass."""
+        if self.whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._end):
+                message = await self._receive()
+        except TimeoutError:
+            raise _too_slow(self._seconds) from None
+        if message["type"] == "http.disconnect":
+            raise _incomplete()
+        self._size += len(message.get("body", b""))
+        if self._size > self._most:
+            raise _too_large_file(self._most)
+        self.whole = not message.get("more_body", False)
+        return message
+
+
+def _check_length(scope: Scope, most: int, too_large: Failure) -> None:
+    """By what the client announces, if it does."""
+    length = Headers(scope=scope).get("content-length", "0")
+    if not (length.isascii() and length.isdigit()) or len(length) > 18 or int(length) > most:
+        raise too_large
+
+
+def _too_large_file(most: int) -> Failure:
+    return Failure(
+        413, f"The file is larger than {most // 2**20} MiB; split it.", code="body_too_large", headers=CLOSES
+    )
+
+
+def _too_slow(seconds: float) -> Failure:
+    return Failure(
+        408, f"The request took longer than {seconds:g} s to arrive.", code="request_timeout", headers=CLOSES
+    )
+
+
+def _incomplete() -> Failure:
+    return Failure(400, "The client hung up before its request was complete.", code="incomplete")
 
 
 def _without_port(host: str) -> str:

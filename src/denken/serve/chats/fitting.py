@@ -15,6 +15,7 @@ from denken.chat.message import Message
 from denken.search.found import Look
 from denken.serve.chats.branch import Exchange
 from denken.serve.failure import Failure
+from denken.serve.searching import open_reply
 from denken.serve.speaker import Ask, ContextFull, Piece, Reply, Speaker, Usage
 from denken.types import FinishReason, SamplingParams
 
@@ -85,7 +86,7 @@ class Fitted:
 
     def _open(self) -> Reply:
         try:
-            return self._speaker.reply(self._question.ask(self.left_out))
+            return open_reply(self._speaker, self._question.ask(self.left_out), self._question.look)
         except ContextFull:
             if self.left_out < len(self._question.history):
                 self.left_out = len(self._question.history)

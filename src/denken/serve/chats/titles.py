@@ -54,6 +54,7 @@ def _plain(text: str) -> str:
     text = re.sub(r"\[citation:[^\]]{0,40}\]", "", text)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
     text = _MATHS.sub(lambda found: _formula(next(part for part in found.groups() if part is not None)), text)
+    text = re.sub(r"\\boxed\s*\{([^{}]*)\}", r"\1", text)
     text = re.sub(r"^\s*(?:[-*+]|\d{1,3}[.)]|>|#{1,6})\s+", "", text, flags=re.MULTILINE)
     text = re.sub(r"(\*\*|__|`|~~)", "", text)
     text = re.sub(r"(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)", "", text)
