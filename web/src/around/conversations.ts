@@ -7,6 +7,7 @@ import { useSyncExternalStore } from "react";
 import { getJson, request, sendJson } from "../api";
 import { conversationsChanged, onConversationsChanged } from "../changes";
 import { onReturn } from "../offline/reach";
+import { onReturn } from "../offline/reach";
 import type { ConversationLine } from "../types";
 import { problemOf } from "./problem";
 
@@ -146,6 +147,7 @@ export async function exportAs(line: ConversationLine, format: "markdown" | "jso
 }
 
 onConversationsChanged(() => void reload());
+onReturn(() => void reload());
 onReturn(() => void reload());
 
 /** What a conversation is called, as far as the list knows it. */

@@ -84,7 +84,10 @@ export function AddDocuments({ added }: { added: () => void }) {
         <button type="button" className="main" onClick={() => input.current!.click()}>
           {t("library.choose")}
         </button>
-        <span className="soft">{t("library.kinds")}</span>
+        <span className="soft">
+          <span className="by-hand">{t("library.drop")} </span>
+          {t("library.kinds")}
+        </span>
       </div>
       <form className="by-address" onSubmit={submitted}>
         <label>
