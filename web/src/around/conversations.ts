@@ -7,7 +7,6 @@ import { useSyncExternalStore } from "react";
 import { getJson, request, sendJson } from "../api";
 import { conversationsChanged, onConversationsChanged } from "../changes";
 import { onReturn } from "../offline/reach";
-import { onReturn } from "../offline/reach";
 import type { ConversationLine } from "../types";
 import { problemOf } from "./problem";
 
@@ -146,11 +145,10 @@ export async function exportAs(line: ConversationLine, format: "markdown" | "jso
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-onConversationsChanged(() => void reload());
-onReturn(() => void reload());
-onReturn(() => void reload());
-
 /** What a conversation is called, as far as the list knows it. */
 export function titleOf(id: string): string {
   return listed.lines.find((line) => line.id === id)?.title || i18next.t("around.untitled");
 }
+
+onConversationsChanged(() => void reload());
+onReturn(() => void reload());
