@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from denken.errors import ConfigError, DenkenError, RequestError
+from denken.errors import ConfigError, DenkenError, RequestError, UnknownNameError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from denken.assistant import Assistant
     from denken.chat.message import Message
     from denken.reply import Reply
+    from denken.search.library import Library
     from denken.serve.runs import Runs
     from denken.serve.speaker import Speaker
     from denken.serve.upstream.pool import Pool
@@ -54,10 +55,13 @@ Store = Annotated[
         help="Keys and ledger: a file, or postgresql://HOST/NAME; DENKEN_STORE or your data folder if absent."
     ),
 ]
+LIBRARY = "library.db"
 KeyName = Annotated[str, typer.Argument(help="What the key is called.")]
 
 keys_app = typer.Typer(help="Keys for the server: create, list, revoke.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+library_app = typer.Typer(help="Your own documents, for answers to be looked up in.", no_args_is_help=True)
+app.add_typer(library_app, name="library")
 
 
 def main() -> None:
@@ -163,6 +167,11 @@ def serve(
         typer.Option("--keys/--without-keys", help="Whether a key is asked for; if absent, beyond this machine only."),
     ] = None,
     store: Store = None,
+    web: Annotated[
+        Literal["ddgs", "searxng", "brave", "tavily", "off"],
+        typer.Option(help="Who is asked where Search is on; brave and tavily take BRAVE_API_KEY, TAVILY_API_KEY."),
+    ] = "ddgs",
+    searxng: Annotated[str | None, typer.Option(help="With --web searxng: its address.")] = None,
     usd_per_hour: Annotated[str, typer.Option(help="What this machine costs an hour, for the ledger.")] = "0.04",
     grace: Annotated[
         float, typer.Option(min=0, max=86400, help="Seconds that replies get to finish when the server is told to end.")
@@ -179,13 +188,16 @@ def serve(
     threads: Threads = None,
 ) -> None:
     """Serve a page to talk on, and an API as OpenAI's and DeepSeek's: POST /v1/chat/completions."""
+    from denken.search.library import Library
+    from denken.search.provider import provider
+    from denken.search.tool import Searcher
     from denken.serve import lan
     from denken.serve.app import is_loopback
     from denken.serve.chats.chats import Chats
     from denken.serve.keydesk import KeyDesk
     from denken.serve.listen import listen, serve_forever, url
     from denken.serve.money import nano
-    from denken.serve.store import open_store
+    from denken.serve.store import beside, open_store
     from denken.serve.tls import certificate as checked
 
     if for_lan and (host is not None or with_keys is False):
@@ -194,12 +206,13 @@ def serve(
     here = lan.address() if for_lan else host or "127.0.0.1"
     host = ("::" if ":" in here else "0.0.0.0") if for_lan else here
     keys_on = not is_loopback(host) if with_keys is None else with_keys
-    per_hour, shown_runs = nano(usd_per_hour), _runs(runs)
+    per_hour, shown_runs, asked = nano(usd_per_hour), _runs(runs), provider(web, searxng)
     with closing(listen(host, port)) as listener, open_store(store) as opened:
+        searcher = Searcher(asked, Library(beside(store, LIBRARY)))
         there = _upstreams(upstream, upstream_key_env, upstream_model, upstream_context)
         with (
             closing(KeyDesk(opened, keys_on, per_hour)) as desk,
-            closing(Chats(opened, sharing=sharing)) as chats,
+            closing(Chats(opened, searcher, sharing=sharing)) as chats,
             _speakers(model, threads, there) as speakers,
         ):
             if for_lan:
@@ -210,7 +223,7 @@ def serve(
                 )
             elif secret := desk.first_key():
                 print(f"A key to ask with, shown this once: {secret}", flush=True)
-            kept: dict[str, Any] = {"desk": desk, "chats": chats, "runs": shown_runs}
+            kept: dict[str, Any] = {"desk": desk, "chats": chats, "runs": shown_runs, "searcher": searcher}
             serve_forever(speakers, listener, host, allow_host or (), **kept, grace=grace, log=log, certificate=shown)
 
 
@@ -483,6 +496,89 @@ def write(reply: Reply) -> str:
     """
     thoughts = sys.stdout if sys.stdout.isatty() else sys.stderr
     dim, plain = ("\033[2m", "\033[0m") if thoughts.isatty() else ("", "")
+@library_app.command("add")
+def add_documents(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATHS...", help="Files, and folders with all that is in them.")
+    ],
+    store: Store = None,
+) -> None:
+    """Add documents, for everybody who uses this machine's server: text, Markdown, HTML, PDF, DOCX.
+
+    What was added before from the same place is replaced.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from denken.search import collect
+
+    library, console = _library(store), Console(stderr=True)
+    added, failed = 0, 0
+    files = collect.files(paths)
+    for file in track(files, "Reading", console=console, transient=True, disable=not console.is_terminal):
+        try:
+            collect.add_file(library, file)
+            added += 1
+        except DenkenError as error:
+            failed += 1
+            complain(printable(str(error)))
+    print(f"{added} of {len(files)} documents were added; the library now has {len(library.documents())}.")
+    if failed:
+        raise typer.Exit(1)
+
+
+@library_app.command("list")
+def list_documents(store: Store = None) -> None:
+    """List everybody's documents, newest first."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = Table("id", "title", "characters", "passages", "added", "from")
+    for document in _library(store).documents():
+        added = datetime.fromtimestamp(document.added / 1000, UTC)
+        shown.add_row(
+            str(document.id),
+            escape(printable(document.title)),
+            str(document.characters),
+            str(document.passages),
+            f"{added:%Y-%m-%d}",
+            escape(printable(document.source)),
+        )
+    _print(shown)
+
+
+@library_app.command("remove")
+def remove_documents(
+    ids: Annotated[list[int], typer.Argument(metavar="IDS...", help="Of the documents; see `denken library list`.")],
+    store: Store = None,
+) -> None:
+    """Take documents away."""
+    library = _library(store)
+    missing = [str(id) for id in ids if not library.remove(id)]
+    print(f"{len(ids) - len(missing)} of {len(ids)} documents were taken away.")
+    if missing:
+        raise UnknownNameError(f"There is no document {', '.join(missing)}; see denken library list.")
+
+
+@library_app.command("search")
+def search_documents(
+    words: Annotated[str, typer.Argument(help="Any of these words, in any form.")],
+    store: Store = None,
+) -> None:
+    """Show the passages that a model would get."""
+    for hit in _library(store).search(words):
+        where = f"{hit.title}: {hit.heading}" if hit.heading else hit.title
+        note(printable(f"{where} ({hit.source})"))
+        print(printable(hit.text) + "\n")
+
+
+def _library(store: str | None) -> Library:
+    from denken.search.library import Library
+    from denken.serve.store import beside
+
+    return Library(beside(store, LIBRARY))
+
+
     answer, thinking = "", False
     try:
         with closing(iter(reply)) as pieces:

@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from denken.errors import DenkenError, RequestError
-from denken.serve import messages, models, openapi, state, streams, usage, website
+from denken.search.tool import Searcher
+from denken.serve import library, messages, models, openapi, state, streams, usage, website
 from denken.serve import runs as training
 from denken.serve.chats import exports, imports, routes, sharing, uploads
 from denken.serve.chats.chats import Chats
@@ -54,12 +55,13 @@ def create_app(
     desk: Desk | None = None,
     chats: Chats | None = None,
     runs: Runs | None = None,
+    searcher: Searcher | None = None,
 ) -> FastAPI:
     """The application that serves one speaker or several; the first answers where a request names no model.
 
     host: the address that it is bound to; it and `allow_hosts` are the names it answers to, besides the loopback's.
     desk: who lets in and writes down; nobody, if absent. chats: where conversations are kept; nowhere, if absent.
-    runs: the training that is shown; none, if absent.
+    runs: the training that is shown; none, if absent. searcher: whose library is shown; `chats` searches by its own.
     """
     # FastAPI's own documentation pages load scripts from elsewhere, which the page policy forbids; and its description
     # of the API would need no key.
@@ -86,6 +88,8 @@ def create_app(
     api.add_api_route("/openapi.json", lambda: app.openapi(), methods=["GET"], include_in_schema=False)
     metrics.add_routes(api)
     training.add_routes(api, runs)
+    if searcher is not None:
+        library.add_routes(api, searcher)
     # The last: without a store it answers for all that is left under /app.
     _add_chats(api, app, counter, chats, runs)
     app.include_router(api)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Collection, Sequence
 
 from denken.errors import ConfigError
+from denken.search.tool import Searcher
 from denken.serve import logs, website
 from denken.serve.app import create_app
 from denken.serve.chats.chats import Chats
@@ -53,6 +54,7 @@ def serve_forever(
     desk: Desk,
     chats: Chats | None = None,
     runs: Runs | None = None,
+    searcher: Searcher | None = None,
     grace: float = GRACE_SECONDS,
     log: logs.Form = "text",
     certificate: Certificate | None = None,
@@ -61,7 +63,9 @@ def serve_forever(
     from denken.serve.server import server
 
     logs.start(log)
-    application = create_app(speakers, host=host, allow_hosts=allow_hosts, desk=desk, chats=chats, runs=runs)
+    application = create_app(
+        speakers, host=host, allow_hosts=allow_hosts, desk=desk, chats=chats, runs=runs, searcher=searcher
+    )
     others = f" (and {len(speakers) - 1} more)" if len(speakers) > 1 else ""
     if not website.parts():
         print(website.NOT_BUILT, file=sys.stderr, flush=True)

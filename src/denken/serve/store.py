@@ -36,12 +36,20 @@ MIGRATION_LOCK = 0x64656E6B656E
 
 def default_url() -> str:
     """DENKEN_STORE, or a file in the user's data folder."""
-    if given := os.environ.get("DENKEN_STORE"):
-        return given
+    return os.environ.get("DENKEN_STORE") or f"sqlite:///{_data_folder() / 'denken.db'}"
+
+
+def beside(url: str | None, name: str) -> Path:
+    """A file that goes with the store: in its folder, or in the user's data folder where PostgreSQL keeps it."""
+    file = _file(_parse(url or default_url()))
+    return (_data_folder() if file is None else file.parent) / name
+
+
+def _data_folder() -> Path:
     data = Path(os.environ.get("XDG_DATA_HOME", ""))
     if not data.is_absolute():  # as the XDG specification has it
         data = Path.home() / ".local" / "share"
-    return f"sqlite:///{data / 'denken' / 'denken.db'}"
+    return data / "denken"
 
 
 class Store:
