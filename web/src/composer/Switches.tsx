@@ -24,11 +24,11 @@ export function ThinkSwitch({ state }: { state: State | null }) {
   return (
     <span className={isOn ? "switch on" : "switch"}>
       {isAlways ? (
-        <Popup label={t("composer.think_always_label")} className="main" button={content}>
+        <Popup label={t("composer.think_always_label")} className="toggle" button={content}>
           {() => <p className="why">{t("composer.think_always", { model: model.id })}</p>}
         </Popup>
       ) : (
-        <button type="button" className="main" aria-pressed={isOn} title={t("composer.think_hint")} onClick={() => set({ thinking: !isOn })}>
+        <button type="button" className="toggle" aria-pressed={isOn} title={t("composer.think_hint")} onClick={() => set({ thinking: !isOn })}>
           {content}
         </button>
       )}
@@ -77,7 +77,7 @@ export function SearchSwitch({ state }: { state: State | null }) {
 
   return (
     <span className={isOn ? "switch on" : "switch"}>
-      <button type="button" className="main" aria-pressed={isOn} title={t("composer.search_hint")} onClick={toggle}>
+      <button type="button" className="toggle" aria-pressed={isOn} title={t("composer.search_hint")} onClick={toggle}>
         <Icon name="search" />
         <span>{t("composer.search")}</span>
       </button>

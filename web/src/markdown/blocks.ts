@@ -65,8 +65,9 @@ export class Blocks {
       const from = this.next;
       this.next = end + 1;
       this.line(text.slice(from, end), from);
+      this.cutLine(this.next);
     }
-    this.cutLine();
+    this.cutLine(text.length);
     const last = [...this.filling, ...this.tail(ended)];
     return last.length ? [...this.full, last] : [...this.full];
   }
@@ -136,7 +137,7 @@ export class Blocks {
     const rest = this.text.slice(behind, lineEnd);
     const stop = STOP.exec(rest);
     const formula = this.text.slice(open.body, open.closer.startsWith("\\end") ? behind : at);
-    this.settleAs(mathBlock(formula + (stop?.[1] ?? "")), stop ? this.next : behind);
+    this.settleAs(mathBlock(formula.trim() + (stop?.[1] ?? "")), stop ? this.next : behind);
     if (!stop) this.begin(rest, behind);
   }
 
@@ -185,10 +186,10 @@ export class Blocks {
     this.start = from;
   }
 
-  /** A line that goes on and on is cut behind a sentence, or at least behind a word. */
-  private cutLine(): void {
+  /** A line that goes on and on, so far until `until`, is cut behind a sentence, or at least behind a word. */
+  private cutLine(until: number): void {
     if (this.open !== null && this.open.kind !== "paragraph") return;
-    while (this.text.length - this.start > LINE_LETTERS) {
+    while (until - this.start > LINE_LETTERS) {
       if (this.open === null && interrupts(this.text.slice(this.next, this.next + 200))) return;
       const end = this.start + sentenceEnd(this.text.slice(this.start, this.start + LINE_LETTERS));
       this.push({ kind: "prose", text: this.text.slice(this.start, end), open: false });

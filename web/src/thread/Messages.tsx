@@ -10,7 +10,6 @@ import type { Message } from "../types";
 import { Answer } from "./Answer";
 import { Icon } from "./Icon";
 import { Question } from "./Question";
-import { SourceCards } from "./Sources";
 import { type Thread, isSketch } from "./thread";
 import { among } from "./tree";
 
@@ -23,17 +22,6 @@ interface Props {
 
 export function Messages({ thread, path, busy, pageFollows }: Props) {
   return path.map((id) => <One key={id} thread={thread} id={id} busy={busy} pageFollows={pageFollows} />);
-}
-
-/** A conversation that can only be read: what was shared. */
-export function ReadOnlyMessages({ messages }: { messages: readonly Message[] }) {
-  return (
-    <SourceCards>
-      {messages.map((message) =>
-        message.role === "user" ? <Question key={message.id} message={message} /> : <Answer key={message.id} message={message} />,
-      )}
-    </SourceCards>
-  );
 }
 
 function One({ thread, id, busy, pageFollows }: Omit<Props, "path"> & { id: string }) {

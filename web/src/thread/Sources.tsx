@@ -84,7 +84,7 @@ export function SourceCards({ children }: { children: ReactNode }) {
   return (
     <Open value={open}>
       {children}
-      <div ref={card} popover="auto" role="dialog" aria-labelledby="source-title" className="popup card">
+      <div ref={card} popover="auto" role="dialog" aria-labelledby="source-title" className="popup source-card">
         {source && <Card source={source} onClose={() => card.current!.hidePopover()} />}
       </div>
     </Open>
