@@ -1,7 +1,7 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
-import { shell } from "./worker/shell";
+import { shell } from "./worker/shell.ts";
 
 // `npm run dev` shows the page with a server that runs beside it: denken serve --port 8000
 const SERVER = "http://127.0.0.1:8000";

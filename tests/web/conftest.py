@@ -89,7 +89,7 @@ class Watched:
             self.foreign.append(request.url)
 
     def _console(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
+        if kind in ("error", "warning") and text != "Service Worker registration blocked by Playwright":
             self.errors.append(text)
 
     def check(self) -> None:

@@ -18,7 +18,7 @@ export function shell(): Plugin {
       root = config.root;
       outDir = resolve(root, config.build.outDir);
     },
-    closeBundle() {
+    writeBundle() {
       const files = readdirSync(outDir, { recursive: true, withFileTypes: true })
         .filter((entry) => entry.isFile() && !NOT_SHELL.test(entry.name))
         .map((entry) => join(entry.parentPath, entry.name))
