@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,21 @@ from starlette.testclient import TestClient
 
 from denken.serve import website
 from denken.serve.app import create_app
+from denken.serve.chats.chats import Chats
 from denken.serve.desk import Caller, OpenDesk
 from denken.serve.failure import Failure, is_anthropic
+from denken.serve.store import open_store
 
 ROOT = Path(__file__).parents[2]
 PAGE = [*website.ADDRESSES, *(f"/{name}" for name in website.top_level()), "/assets/{name}"]
 UNDESCRIBED = [(path, method) for path in PAGE for method in ("get", "head")] + [("/openapi.json", "get")]
-WITHOUT_KEY = {"/health", *PAGE}
+WITHOUT_KEY = {"/health", "/app/shared/{id}", *PAGE}
+WITHOUT_BODY = {"/v1/embeddings", "/embeddings", "/app/conversations"} | {
+    f"/app/conversations/{{id}}/{what}" for what in ("share", "restore")
+}
 QUESTION = {"role": "user", "content": "Hi"}
 # A body that is fit for any route, each of which takes what it knows.
-BODY = {"model": "fake", "messages": [QUESTION], "prompt": "Hi", "input": "Hi", "max_tokens": 10}
+BODY = {"model": "fake", "messages": [QUESTION], "prompt": "Hi", "input": "Hi", "content": "Hi", "max_tokens": 10}
 
 
 class Locked(OpenDesk):
@@ -32,8 +38,14 @@ class Locked(OpenDesk):
 
 
 @pytest.fixture(scope="module")
-def app(new_speaker):
-    return create_app(new_speaker(), desk=Locked())
+def chats(tmp_path_factory):
+    with open_store(str(tmp_path_factory.mktemp("routes") / "denken.db")) as store, closing(Chats(store)) as chats:
+        yield chats
+
+
+@pytest.fixture(scope="module")
+def app(new_speaker, chats):
+    return create_app(new_speaker(), desk=Locked(), chats=chats)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +61,8 @@ def routes(app):
 
 
 def send(client, path, method, headers):
-    place = path.replace("{stream}", "0" * 32).replace("{name}", "fake")
-    body = {"json": BODY} if method == "post" else {}
+    place = path.replace("{stream}", "0" * 32).replace("{name}", "fake").replace("{id}", "0" * 20)
+    body = {"json": BODY} if method in ("post", "patch") else {}
     return client.request(method.upper(), place, headers=headers, **body)
 
 
@@ -88,7 +100,7 @@ def test_host_origin_and_key_are_asked_for_everywhere(client, routes, headers, s
 def test_with_all_three_every_route_answers(client, routes):
     for path, method in routes:
         response = send(client, path, method, {"authorization": "Bearer right"})
-        expected = (404,) if "{stream}" in path else (200, 400, 404)
+        expected = (404,) if "{stream}" in path or "{id}" in path else (200, 400, 404)
         if path in website.ADDRESSES and not website.parts():
             expected = (503,)
         assert response.status_code in expected, (path, method, response.text)
@@ -96,7 +108,7 @@ def test_with_all_three_every_route_answers(client, routes):
 
 def test_other_methods_and_slashes_are_errors_in_shape(client, routes):
     for path, _ in routes:
-        for method in ("PUT", "PATCH", "OPTIONS", "BREW"):
+        for method in {"PUT", "PATCH", "OPTIONS", "BREW"} - {known.upper() for place, known in routes if place == path}:
             response = send(client, path, method, {"authorization": "Bearer right"})
             assert response.status_code in (404, 405), (path, method)
             assert "error" in response.json()
@@ -110,24 +122,24 @@ def test_the_description_has_bodies_and_errors_as_they_are(app):
             name = "AnthropicError" if is_anthropic(path) else "Error"
             (shown,) = operation["responses"]["4XX"]["content"].values()
             assert shown["schema"]["$ref"].endswith(f"/{name}")
-            # Embeddings are refused whatever is sent.
-            assert method != "post" or "requestBody" in operation or "embeddings" in path, path
+            # Embeddings are refused whatever is sent; the others are asked for by their address alone.
+            assert method != "post" or "requestBody" in operation or path in WITHOUT_BODY, path
     chat = document["paths"]["/v1/chat/completions"]["post"]
     assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
     assert "messages" in document["components"]["schemas"]["ChatRequest"]["required"]
 
 
-def test_generated_requests_right_and_wrong_get_what_is_described(server, tmp_path):
+def test_generated_requests_right_and_wrong_get_what_is_described(speaker, chats, run_server, tmp_path):
     """A short form of `benchmarks/requests.py`: the edges of every field, a few random bodies, one path each."""
-    url = f"http://127.0.0.1:{server}"
     options = ["--max-examples", "3", "--request-timeout", "20", "--seed", "1", "--no-color"]
-    options += ["--include-path-regex", "^/(v1|user|health|metrics)"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "requests.py"), url, *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        timeout=300,
-    )
+    options += ["--include-path-regex", "^/(v1|user|health|metrics|app)"]
+    with run_server(create_app(speaker, chats=chats)) as (port, _):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "benchmarks" / "requests.py"), f"http://127.0.0.1:{port}", *options],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            timeout=300,
+        )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -44,6 +44,7 @@ SCHEMAS: Json = {
 }
 EVENTS: Json = {}  # the description's words cannot say what the data of events is
 STREAM = "/v1/streams/{stream}"
+TURNS = "/app/conversations/{id}/turns"
 
 
 def describe(app: FastAPI, models: Iterable[str]) -> None:
@@ -84,6 +85,8 @@ def _complete(path: str, operation: Json, schemas: Json) -> None:
     error = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
     answers["4XX"] = {"description": "The request is refused; the message says why.", "content": error}
     answers["5XX"] = {"description": "The server is full, ending or failing; the message says which.", "content": error}
+    if path == TURNS:
+        answers["200"]["content"] = {"text/event-stream": EVENTS}
     if path == STREAM and "Go On" in operation["summary"]:
         answers["200"]["content"] = {"text/event-stream": EVENTS}
         answers["204"] = {"description": "Everything of the stream has been seen."}
