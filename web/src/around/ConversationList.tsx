@@ -44,12 +44,6 @@ function ByDay() {
   const { t } = useTranslation();
   const [, route] = useRoute("/c/:id");
   const { lines, next, ready, loading, problem } = useConversations();
-  useEffect(() => {
-    const seen = () => document.visibilityState === "visible" && void reload();
-    seen();
-    document.addEventListener("visibilitychange", seen);
-    return () => document.removeEventListener("visibilitychange", seen);
-  }, []);
   return (
     <>
       {problem && <Problem text={problem} retry={() => void reload()} />}

@@ -22,7 +22,8 @@ export function Menu({ label, className = "square", children, items }: Props) {
   const popover = useRef<HTMLDivElement>(null);
   const [open, setOpen] = useState(false);
   const toggled = (event: ToggleEvent<HTMLDivElement>) => {
-    if (event.newState !== "open") return;
+    // Not sooner: what holds the focus has to be there still when the browser gives it back to the button.
+    if (event.newState !== "open") return setOpen(false);
     place(popover.current!, button.current!);
     popover.current!.querySelector<HTMLElement>("[role=menuitem]")?.focus();
   };
@@ -46,7 +47,7 @@ export function Menu({ label, className = "square", children, items }: Props) {
         role="menu"
         aria-label={label}
         className="options"
-        onBeforeToggle={(event) => setOpen(event.newState === "open")}
+        onBeforeToggle={(event) => event.newState === "open" && setOpen(true)}
         onToggle={toggled}
         onKeyDown={(event) => walk(event, popover.current!)}
       >

@@ -1,14 +1,15 @@
 // What is around every page: at the left on wide screens, foldable; on narrow ones a header, and a drawer behind it.
 // The dialogs and notices that it opens are rendered here, too.
 
-import { type TouchEvent, useEffect, useLayoutEffect, useRef } from "react";
+import { type ReactNode, type TouchEvent, useEffect, useLayoutEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { useTranslation } from "react-i18next";
 import { Link, useLocation, useRoute } from "wouter";
 
 import "../styles/around.css";
 import { useServerState } from "../state";
+import { threadOf } from "../thread/thread";
 import { ConversationList } from "./ConversationList";
-import { useConversations } from "./conversations";
+import { useConversations, useReading } from "./conversations";
 import { isBeside } from "./Dialog";
 import { LibraryIcon, MenuIcon, NewChatIcon, PanelIcon, RunsIcon, SearchIcon, SettingsIcon, UsageIcon } from "./icons";
 import { KeyDialog } from "./KeyDialog";
@@ -25,6 +26,7 @@ export function Sidebar() {
   const wide = useWide();
   const { sidebar, drawer } = useShown();
   useShortcuts();
+  useReading();
   return (
     <>
       {wide ? sidebar ? <Whole /> : <Rail /> : <Header />}
@@ -98,7 +100,9 @@ function Header() {
       >
         <MenuIcon />
       </button>
-      <span className="top-title">{useTitle()}</span>
+      <span className="top-title">
+        <Title />
+      </span>
       <Link href="/" className="square" aria-label={t("around.newChat")}>
         <NewChatIcon />
       </Link>
@@ -107,15 +111,22 @@ function Header() {
 }
 
 /** What the page that is shown is called. */
-function useTitle(): string {
+function Title() {
   const { t } = useTranslation();
   const [path] = useLocation();
   const [, route] = useRoute("/c/:id");
-  const { lines } = useConversations();
+  if (route) return <ConversationTitle id={route.id} />;
   if (path === "/library") return t("library.title");
   if (path.startsWith("/runs")) return t("runs.title");
-  if (path === "/usage") return t("usage.title");
-  return lines.find((line) => line.id === route?.id)?.title || t("app.name");
+  return path === "/usage" ? t("usage.title") : t("app.name");
+}
+
+/** As the list has it, which knows of a new name at once; else as the conversation itself does. */
+function ConversationTitle({ id }: { id: string }) {
+  const thread = useMemo(() => threadOf(id), [id]);
+  const title = useSyncExternalStore(thread.subscribe, () => thread.view.title);
+  const { lines } = useConversations();
+  return lines.find((line) => line.id === id)?.title || title;
 }
 
 /** A modal dialog at the left edge: a tap beside it, a swipe to the left, Esc and going elsewhere close it. */
@@ -182,7 +193,7 @@ function Foot() {
   const { t } = useTranslation();
   const { state } = useServerState();
   const [path] = useLocation();
-  const entry = (href: string, label: string, icon: React.ReactNode) => (
+  const entry = (href: string, label: string, icon: ReactNode) => (
     <Link href={href} className="entry" aria-current={path.startsWith(href) ? "page" : undefined}>
       {icon}
       {label}

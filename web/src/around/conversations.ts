@@ -2,7 +2,7 @@
 // changed, and while a reply is being written anywhere. What a conversation holds is the thread's affair.
 
 import i18next from "i18next";
-import { useSyncExternalStore } from "react";
+import { useEffect, useSyncExternalStore } from "react";
 
 import { getJson, request, sendJson } from "../api";
 import { conversationsChanged, onConversationsChanged } from "../changes";
@@ -33,6 +33,16 @@ let asked = 0;
 
 export function useConversations(): Listed {
   return useSyncExternalStore(subscribe, () => listed);
+}
+
+/** Reads them now, and whenever the page is looked at again. */
+export function useReading(): void {
+  useEffect(() => {
+    const seen = () => document.visibilityState === "visible" && void reload();
+    seen();
+    document.addEventListener("visibilitychange", seen);
+    return () => document.removeEventListener("visibilitychange", seen);
+  }, []);
 }
 
 function subscribe(listener: () => void): () => void {
