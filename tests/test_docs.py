@@ -39,7 +39,7 @@ FOLDERS = sorted(path.name for path in SOURCE.iterdir() if any(path.glob("*.py")
 CODE_FILES = "py|md|toml|html|js|css"
 OTHER_FILES = ("json", "jsonl", "safetensors", "png", "tmp")
 # Named on the pages as something to come. What has come has to leave this list.
-TO_COME = {"src/denken/export/", "export/"}
+TO_COME: set[str] = set()
 # What an installation makes, and git does not hold.
 BUILT = {"page/"}
 TABLES = {  # what a table in docs/train.md lists -> the records that its keys are read into

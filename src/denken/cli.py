@@ -416,6 +416,40 @@ def new(
     print(f"{task} is the task and {test} its test. Next: python {test}, then denken train --task {task}")
 
 
+@app.command("export")
+def export_model(
+    model: Annotated[str, typer.Argument(help="'bundled', or a folder in the Hugging Face layout.")],
+    out: Annotated[Path, typer.Argument(help="The new folder; for gguf the new file.")],
+    form: Annotated[
+        Literal["hf", "gguf", "onnx"],
+        typer.Option("--format", help="hf for transformers and vLLM, gguf for llama.cpp, onnx for ONNX Runtime."),
+    ] = "hf",
+    kind: Annotated[
+        Literal["f16", "q8_0", "q4_0"] | None, typer.Option("--type", help="Of a gguf's weights; f16 if absent.")
+    ] = None,
+) -> None:
+    """Write a model as other programs read it."""
+    if kind is not None and form != "gguf":
+        raise ConfigError(f"--type is for --format gguf; leave it out for {form}.")
+    from denken.assistant import find_folder
+
+    folder = find_folder(model)
+    if form == "gguf":
+        from denken.export import gguf
+
+        done = gguf.export(folder, out, kind=kind or "f16")
+    elif form == "onnx":
+        from denken.export import onnx
+
+        done = onnx.export(folder, out)
+    else:
+        from denken.export import hf
+
+        done = hf.export(folder, out)
+    files = [done] if done.is_file() else [path for path in done.iterdir() if path.is_file()]
+    print(f"{done} is written: {sum(path.stat().st_size for path in files) / 1e6:.1f} MB.")
+
+
 @keys_app.command("create")
 def create_key(
     name: KeyName,

@@ -1,9 +1,10 @@
 """Weights on disk: Hugging Face folders, read and written.
 
 `load` gives a `Transformer`, `save` a folder that transformers and every other reader of the format opens: config.json
-with model.safetensors, or with shards and model.safetensors.index.json. Everything is compared with the
-configuration before a byte of weights is read. A single file is `tensorfile.py`'s; optimiser states are the trainer's;
-pickled weights are never opened.
+with model.safetensors, or with shards and model.safetensors.index.json. `Weights` and `write` do the same tensor by
+tensor, for models that are changed without being built. Everything is compared with the configuration before a byte
+of weights is read. A single file is `tensorfile.py`'s; optimiser states are the trainer's; pickled weights are never
+opened.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,22 +48,52 @@ def load(folder: Path, *, dtype: torch.dtype | None = None) -> Transformer:
     dtype: the weights' precision; None is the precision in which the files hold most numbers (fp8 becomes bf16).
     Raises CheckpointError, naming tensors, where the files do not hold exactly the configuration's model.
     """
-    files = _Files.open(Path(folder))
-    files.check_count()
-    with torch.device("meta"):
-        model = Transformer(files.config)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    files.check(expected)
-    dtype = dtype or files.common_dtype(expected)
-    weights = dict(files.weights(expected, dtype))
-    model.load_state_dict(weights, strict=True, assign=True)
+    weights = Weights.open(folder)
+    model = blank(weights.config)
+    model.load_state_dict(dict(weights.all(dtype or weights.dtype)), strict=True, assign=True)
     return model
+
+
+def blank(config: ModelConfig) -> Transformer:
+    """A model without numbers, on the meta device: names, shapes and nothing else."""
+    with torch.device("meta"):
+        return Transformer(config)
 
 
 def skipped_tensors(folder: Path) -> tuple[str, ...]:
     """Names of tensors that a folder holds and `load` leaves out: multi-token-prediction layers, old RoPE tables."""
     files = _Files.open(Path(folder))
     return tuple(sorted(name for name in files.entries if files.is_skipped(name)))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A folder's weights, held against its configuration and not yet read.
+
+    shapes: every tensor of the model, by name. dtype: the precision of most numbers (fp8 becomes bf16).
+    """
+
+    config: ModelConfig
+    shapes: Mapping[str, tuple[int, ...]]
+    dtype: torch.dtype
+    _files: _Files
+
+    @classmethod
+    def open(cls, folder: Path) -> Weights:
+        """CheckpointError, naming tensors, where the files do not hold exactly the configuration's model."""
+        files = _Files.open(Path(folder))
+        files.check_count()
+        shapes = {name: tuple(tensor.shape) for name, tensor in blank(files.config).state_dict().items()}
+        files.check(shapes)
+        return cls(files.config, shapes, files.common_dtype(shapes), files)
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """One tensor, in memory of its own."""
+        return next(self._files.weights([name], dtype or self.dtype))[1]
+
+    def all(self, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor, file by file."""
+        return self._files.weights(self.shapes, dtype)
 
 
 def save(
@@ -77,25 +108,40 @@ def save(
     128 x 128 block scales, as DeepSeek does, and the rest in bf16.
     max_shard_bytes: above it the weights are split over several files (a single tensor is never split).
     """
-    if dtype is not None and dtype not in tensorfile.DTYPES.values():
+    state = model.state_dict()
+    write(model, state.__getitem__, folder, dtype=dtype or model.head_weight.dtype, max_shard_bytes=max_shard_bytes)
+
+
+def write(
+    model: Transformer,
+    read: Callable[[str], Tensor],
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    max_shard_bytes: int = 5_000_000_000,
+) -> None:
+    """`save` for numbers that come one tensor at a time: a shard of them is held at once.
+
+    model: names and shapes, `blank` will do. read: a tensor by its name; each is asked for once.
+    """
+    if dtype not in tensorfile.DTYPES.values():
         raise CheckpointError(
             f"Weights cannot be saved as {dtype}; choose float32, bfloat16, float16 or float8_e4m3fn."
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = model.state_dict()
     matrices = _fp8_names(model) if dtype == quantize.FP8 else frozenset()
-    shards = _plan_shards(state, dtype, matrices, max_shard_bytes)
+    shards = _plan_shards(model.state_dict(), dtype, matrices, max_shard_bytes)
     names = [SINGLE] if len(shards) == 1 else _shard_names(len(shards))
     identity = uuid.uuid4().hex
     weight_map: dict[str, str] = {}
     total = 0
     for file_name, shard in zip(names, shards, strict=True):
-        tensors = dict(_stored(state, shard, dtype, matrices))
+        tensors = dict(_stored(read, shard, dtype, matrices))
         tensorfile.write(_temporary(folder, file_name), tensors, {"format": "pt", SAVE_ID: identity})
         weight_map |= dict.fromkeys(tensors, file_name)
         total += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    texts = {"config.json": _config_json(model, dtype)}
+    texts = {"config.json": _config_json(model.config, dtype)}
     if len(shards) > 1:
         metadata = {"total_size": total, SAVE_ID: identity}
         texts[INDEX] = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
@@ -223,11 +269,13 @@ class _Files:
         dtype = numbers.most_common(1)[0][0]
         return torch.bfloat16 if dtype == quantize.FP8 else dtype
 
-    def weights(self, expected: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-        """Every expected tensor in `dtype`, in memory of its own, file by file."""
-        for path in dict.fromkeys(self.homes.values()):
-            names = [name for name in expected if self.homes[name] == path]
-            for name, tensor in tensorfile.read_tensors(path, names):
+    def weights(self, names: Iterable[str], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+        """The tensors of these names in `dtype`, in memory of their own, file by file."""
+        by_file: dict[Path, list[str]] = {}
+        for name in names:
+            by_file.setdefault(self.homes[name], []).append(name)
+        for path, inside in by_file.items():
+            for name, tensor in tensorfile.read_tensors(path, inside):
                 if tensor.dtype == quantize.FP8:
                     tensor = quantize.dequantise(tensor, self._read(name + SCALE), self.block)
                 wanted = torch.float32 if name.endswith(ROUTER_BIAS) else dtype
@@ -284,21 +332,21 @@ def _fp8_names(model: Transformer) -> frozenset[str]:
     )
 
 
-def _stored_dtype(name: str, tensor: Tensor, dtype: torch.dtype | None, matrices: frozenset[str]) -> torch.dtype:
+def _stored_dtype(name: str, dtype: torch.dtype, matrices: frozenset[str]) -> torch.dtype:
     if name.endswith(ROUTER_BIAS):
         return torch.float32
     if dtype == quantize.FP8:
         return quantize.FP8 if name in matrices else torch.bfloat16
-    return dtype or tensor.dtype
+    return dtype
 
 
 def _plan_shards(
-    state: Mapping[str, Tensor], dtype: torch.dtype | None, matrices: frozenset[str], limit: int
+    state: Mapping[str, Tensor], dtype: torch.dtype, matrices: frozenset[str], limit: int
 ) -> list[list[str]]:
     shards: list[list[str]] = [[]]
     used = 0
     for name, tensor in state.items():
-        size = tensor.numel() * _stored_dtype(name, tensor, dtype, matrices).itemsize
+        size = tensor.numel() * _stored_dtype(name, dtype, matrices).itemsize
         if shards[-1] and used + size > limit:
             shards.append([])
             used = 0
@@ -312,20 +360,20 @@ def _shard_names(count: int) -> list[str]:
 
 
 def _stored(
-    state: Mapping[str, Tensor], names: list[str], dtype: torch.dtype | None, matrices: frozenset[str]
+    read: Callable[[str], Tensor], names: list[str], dtype: torch.dtype, matrices: frozenset[str]
 ) -> Iterator[tuple[str, Tensor]]:
     for name in names:
-        tensor = state[name].detach().cpu()
-        stored = _stored_dtype(name, tensor, dtype, matrices)
+        tensor = read(name).detach().cpu()
+        stored = _stored_dtype(name, dtype, matrices)
         if stored == quantize.FP8:
             tensor, scale = quantize.quantise(tensor)
             yield name + SCALE, scale
         yield name, tensor.to(stored)
 
 
-def _config_json(model: Transformer, dtype: torch.dtype | None) -> dict[str, Any]:
-    data = model.config.to_hf()
-    kind = torch.bfloat16 if dtype == quantize.FP8 else dtype or model.head_weight.dtype
+def _config_json(config: ModelConfig, dtype: torch.dtype) -> dict[str, Any]:
+    data = config.to_hf()
+    kind = torch.bfloat16 if dtype == quantize.FP8 else dtype
     # transformers 5 reads "dtype", 4 "torch_dtype".
     data["dtype"] = data["torch_dtype"] = str(kind).removeprefix("torch.")
     if dtype == quantize.FP8:

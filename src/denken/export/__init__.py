@@ -1,0 +1,1 @@
+"""How a model leaves the house: folders and files that other programs open. Knows nothing of HTTP."""
