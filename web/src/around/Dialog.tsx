@@ -12,7 +12,9 @@ interface Props {
   children: ReactNode;
 }
 
-/** Open as long as it is rendered; Esc, the cross and a tap beside it ask to close it. */
+/** Open as long as it is rendered; Esc, the cross and a tap beside it ask to close it. What has `data-first` in it gets
+ * the focus (React's `autoFocus` is too early for a dialog).
+ */
 export function Dialog({ title, className = "", onClose, children }: Props) {
   const { t } = useTranslation();
   const ref = useRef<HTMLDialogElement>(null);
@@ -20,6 +22,7 @@ export function Dialog({ title, className = "", onClose, children }: Props) {
   useLayoutEffect(() => {
     const dialog = ref.current!;
     dialog.showModal();
+    dialog.querySelector<HTMLElement>("[data-first]")?.focus();
     return () => dialog.close(); // before it is taken out, for only then does the focus go back
   }, []);
   return (

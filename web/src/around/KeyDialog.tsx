@@ -31,7 +31,7 @@ export function KeyDialog() {
             required
             pattern="\s*[!-~]{1,200}\s*"
             title={t("key.pattern")}
-            autoFocus
+            data-first
           />
         </label>
         <label className="check">

@@ -29,7 +29,7 @@ export function SettingsDialog({ onClose }: { onClose: () => void }) {
           </button>
         </Section>
       )}
-      <Section title={t("shortcuts.title")} says={t("settings.shortcutsSay")}>
+      <Section title={t("shortcuts.title")} says={t("settings.shortcutsSay")} className="for-keyboards">
         <button type="button" onClick={() => open({ name: "shortcuts" })}>
           {t("settings.shortcuts")}
         </button>
@@ -39,9 +39,16 @@ export function SettingsDialog({ onClose }: { onClose: () => void }) {
   );
 }
 
-export function Section({ title, says, children }: { title: string; says?: string; children: ReactNode }) {
+interface SectionProps {
+  title: string;
+  says?: string;
+  className?: string;
+  children: ReactNode;
+}
+
+export function Section({ title, says, className, children }: SectionProps) {
   return (
-    <section>
+    <section className={className}>
       <h3>{title}</h3>
       {says && <p className="soft">{says}</p>}
       {children}
