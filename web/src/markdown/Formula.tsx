@@ -58,7 +58,7 @@ function typeset({ render }: typeof katex, text: string, displayMode: boolean, e
   if (text.length > MOST_LETTERS) return;
   const made = document.createElement("span");
   try {
-    render(text, made, { displayMode, throwOnError: true, trust: false, strict: "ignore", maxExpand: 500, maxSize: 20 });
+    render(text, made, { displayMode, throwOnError: true, trust: false, strict: "ignore", maxExpand: 500, maxSize: 8 });
     element.replaceChildren(...made.childNodes);
   } catch {
     element.classList.add("failed");

@@ -3,7 +3,7 @@
 import { useTranslation } from "react-i18next";
 
 import type { Message } from "../types";
-import { duration } from "./duration";
+import { exactly } from "./duration";
 import { Icon } from "./Icon";
 import { Popup } from "./Popup";
 
@@ -28,8 +28,8 @@ function Figures({ message }: { message: Message }) {
     rows.push([t("thread.thought_tokens"), count(usage.thought_tokens)]);
     rows.push([t("thread.answer_tokens"), count(usage.answer_tokens)]);
   }
-  if (seconds > 0) rows.push([t("thread.seconds"), duration(seconds, t)]);
-  if (thought_seconds > 0) rows.push([t("thread.thought_seconds"), duration(thought_seconds, t)]);
+  if (seconds > 0) rows.push([t("thread.seconds"), exactly(seconds, i18n.language, t)]);
+  if (thought_seconds > 0) rows.push([t("thread.thought_seconds"), exactly(thought_seconds, i18n.language, t)]);
   rows.push([t("thread.cost"), cost_usd === null ? t("thread.cost_open") : dollars(cost_usd, i18n.language)]);
   if (o1_usd !== null) rows.push([t("thread.o1"), dollars(o1_usd, i18n.language)]);
   return (

@@ -6,7 +6,7 @@ import { useTranslation } from "react-i18next";
 
 import { Markdown } from "../markdown/Markdown";
 import type { Message, Source, Step } from "../types";
-import { duration } from "./duration";
+import { duration, exactly } from "./duration";
 import { useFollow } from "./follow";
 import { Icon } from "./Icon";
 import { isPending } from "./incoming";
@@ -89,11 +89,11 @@ function Parts({ message, isThinking }: { message: Message; isThinking: boolean 
 }
 
 function StepView({ step, sources }: { step: Step; sources: readonly Source[] }) {
-  const { t } = useTranslation();
+  const { t, i18n } = useTranslation();
   const hits = sources.filter((source) => step.sources.includes(source.number));
   const said = isPending(step)
     ? t("thought.step_searching", { query: step.query })
-    : t("thought.step_searched", { query: step.query, duration: seconds(step.seconds, t) });
+    : t("thought.step_searched", { query: step.query, duration: exactly(step.seconds, i18n.language, t) });
   return (
     <section className="step">
       <h4>
@@ -113,8 +113,4 @@ function StepView({ step, sources }: { step: Step; sources: readonly Source[] })
       {!isPending(step) && hits.length === 0 && !step.problem && <p className="none">{t("thought.nothing_new")}</p>}
     </section>
   );
-}
-
-function seconds(value: number, t: ReturnType<typeof useTranslation>["t"]): string {
-  return t("thought.seconds", { seconds: value < 10 ? value.toFixed(1) : Math.round(value) });
 }

@@ -44,11 +44,12 @@ export class Incoming {
     }
   }
 
-  /** The message with everything that has arrived. */
+  /** The message with everything that has arrived; what the page read before stays until this is as far again. */
   applied(message: Message): Message {
     this.isNew = false;
     if (this.final) return this.final;
     const { thought, content, steps, sources, error } = this;
+    if (error === null && thought.length + content.length < message.thought.length + message.content.length) return message;
     const state = error === null ? message.state : error.code === "stream_stopped" ? "stopped" : "failed";
     const thought_seconds = message.thought_seconds || this.thoughtSeconds;
     return { ...message, thought, content, steps, sources, error, state, thought_seconds, stream: this.stream };

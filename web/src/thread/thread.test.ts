@@ -7,7 +7,7 @@ import { parts } from "./steps";
 import { among, branch } from "./tree";
 
 function message(id: string, parent: string | null, created: number): Message {
-  return { id, parent, created, role: "assistant", content: "", state: "running" } as Message;
+  return { id, parent, created, role: "assistant", thought: "", content: "", state: "running" } as Message;
 }
 
 /** q1 with the replies a1 and a2; under a1 the questions q2 and q3; q4 stands beside q1. */
@@ -59,6 +59,15 @@ describe("a reply that comes in", () => {
     const made = incoming.applied(message("a", "q", 1));
     expect(made).toMatchObject({ thought: "Hm 🦉", content: "So.", state: "running", sources: [source] });
     expect(made.steps).toEqual([{ query: "owls", at: 4, seconds: 0.5, problem: "", sources: [1] }]);
+  });
+
+  test("what was read before stays until this is as far", () => {
+    const incoming = new Incoming("stream");
+    const read = { ...message("a", "q", 1), thought: "I think of" };
+    incoming.take({ type: "think", text: "I think" });
+    expect(incoming.applied(read)).toBe(read);
+    incoming.take({ type: "think", text: " of owls" });
+    expect(incoming.applied(read).thought).toBe("I think of owls");
   });
 
   test("an error ends it", () => {

@@ -209,7 +209,7 @@ export class Thread {
     const wasSketch = messages.delete(SKETCH_REPLY);
     messages.delete(SKETCH_QUESTION);
     if (event.user) messages.set(event.user.id, event.user);
-    messages.set(event.reply.id, event.reply);
+    if (!messages.has(event.reply.id)) messages.set(event.reply.id, event.reply);
     this.messages = messages;
     this.incoming.set(event.reply.id, incoming);
     if (wasSketch) this.head = event.reply.id;
