@@ -16,10 +16,12 @@ export function ShareDialog({ id, onClose }: { id: string; onClose: () => void }
   const [token, setToken] = useState<string | null>();
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState("");
+  const [renewed, setRenewed] = useState(false);
 
   const attempt = async (what: () => Promise<string | null>) => {
     setBusy(true);
     setProblem("");
+    setRenewed(false);
     try {
       setToken(await what());
     } catch (error) {
@@ -40,6 +42,7 @@ export function ShareDialog({ id, onClose }: { id: string; onClose: () => void }
       <p className="soft">{t("around.shareSays")}</p>
       {token && <Address url={`${location.origin}/shared/${token}`} />}
       {token && LOCAL.includes(location.hostname) && <p className="soft">{t("around.shareLocal")}</p>}
+      <p role="status">{renewed && !problem && t("around.shareRenewed")}</p>
       {problem && (
         <p className="wrong" role="alert">
           {problem}
@@ -47,9 +50,14 @@ export function ShareDialog({ id, onClose }: { id: string; onClose: () => void }
       )}
       <div className="actions">
         {token ? (
-          <button type="button" className="danger" disabled={busy} onClick={() => void withdraw()}>
-            {t("around.shareWithdraw")}
-          </button>
+          <>
+            <button type="button" className="danger" disabled={busy} onClick={() => void withdraw()}>
+              {t("around.shareWithdraw")}
+            </button>
+            <button type="button" disabled={busy} onClick={() => void make().then(() => setRenewed(true))}>
+              {t("around.shareRenew")}
+            </button>
+          </>
         ) : (
           <button type="button" className="main" disabled={busy || token === undefined} onClick={() => void make()}>
             {t("around.shareMake")}

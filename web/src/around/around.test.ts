@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import type { ConversationLine } from "../types";
-import { merged } from "./conversations";
+import { fileName, merged } from "./conversations";
 import { grouped } from "./days";
 import { keyIn } from "./keys";
 import { parts } from "./Marked";
@@ -80,4 +80,9 @@ test("a key is taken out of the part of the address that no server sees", () => 
   for (const none of ["", "#", "#key=", "#top", "#key=a b", "#key=ä", "#akey=x", `#key=${"x".repeat(201)}`]) {
     expect(keyIn(none), none).toBeNull();
   }
+});
+
+test("a file is called what the server calls it", () => {
+  expect(fileName("attachment; filename*=UTF-8''W%C3%B6rter%20und%20%E2%82%AC.md")).toBe("Wörter und €.md");
+  for (const none of ["", "attachment", "attachment; filename*=UTF-8''%E2%82.md"]) expect(fileName(none)).toBeNull();
 });

@@ -146,13 +146,26 @@ async function change(send: () => Promise<unknown>): Promise<void> {
 
 /** Saves a conversation as a file, under the name that the server gives it. */
 export async function exportAs(line: ConversationLine, format: "markdown" | "json"): Promise<void> {
-  const response = await request(`/app/conversations/${line.id}/export?format=${format}`);
-  const named = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1];
+  const headers = { "Accept-Language": i18next.language }; // for the headings in it
+  const response = await request(`/app/conversations/${line.id}/export?format=${format}`, { headers });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await response.blob());
-  link.download = named ?? `denken.${format === "json" ? "json" : "md"}`;
+  link.download = fileName(response.headers.get("Content-Disposition") ?? "") ?? `denken.${format === "json" ? "json" : "md"}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/** The name in a Content-Disposition.
+ *
+ * fileName("attachment; filename*=UTF-8''W%C3%B6rter.md") is "Wörter.md".
+ */
+export function fileName(disposition: string): string | null {
+  const encoded = /filename\*=UTF-8''([^;\s]+)/i.exec(disposition)?.[1];
+  try {
+    return encoded ? decodeURIComponent(encoded) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** What a conversation is called, as far as the list knows it. */
