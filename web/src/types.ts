@@ -73,6 +73,8 @@ export interface Message {
   attachments: Attachment[];
   thinking: boolean;
   search: Places[];
+  /** So many of the oldest exchanges the model did not read, for want of room; at the end of the reply. */
+  left_out?: number;
   usage: Usage | null;
   thought_seconds: number;
   seconds: number;

@@ -29,7 +29,7 @@ const MATH_LETTERS = 4000;
 const FENCE = /^( {0,3})(`{3,}(?=[^`]*$)|~{3,})[ \t]*(.*)$/;
 const HEADING = /^ {0,3}#{1,6}([ \t]|$)/;
 const RULE = /^ {0,3}([-*_])[ \t]*(\1[ \t]*){2,}$/;
-const ITEM = /^( {0,3})([-*+]|\d{1,3}[.)])([ \t]|$)/;
+const ITEM = /^( {0,3})([-*](?=[ \t]|$)|\d{1,3}[.)](?=[ \t]+\S))/;
 const QUOTE = /^ {0,3}>/;
 const DELIMITERS = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
 const MATH = /^ {0,3}(\$\$|\\\[|\\begin\{((?:equation|align|gather|multline|alignat|flalign)\*?)\})/;
@@ -37,7 +37,7 @@ const INSIDE_FENCE = /^[ \t>]*(`{3,}|~{3,})/;
 const INDENTED = /^( {2,}|\t)/;
 const STOP = /^[ \t]*([.,;:!?]?)[ \t]*$/;
 /** A line of which nobody can say yet what it will be; shown only when it goes on. */
-const UNCLEAR = /^[ \t]*(`{1,2}|~{1,2}|#{1,6}|[-=*_+>]{1,2}|\$|\\|\\b[a-z]*|\\begin\{[a-z]*\*?|\d{1,3}[.)]?|\|[^|]*)$/;
+const UNCLEAR = /^[ \t]*(`{1,2}|~{1,2}|#{1,6}|[-=*_+>]{1,2}|\$|\\|\\b[a-z]*|\\begin\{[a-z]*\*?|\d{1,3}[.)]?[ \t]*|\|[^|]*)$/;
 
 type Open =
   | { kind: "paragraph" | "table" | "quote" }

@@ -68,6 +68,14 @@ describe("what is half there", () => {
   });
 });
 
+test.each([
+  ["17*23 = 17*20 + 17*3", "17\\*23 = 17\\*20 + 17\\*3"],
+  ["2**10 and (a)*(b)", "2\\*\\*10 and (a)\\*(b)"],
+  ["the **3**rd and *a*b", "the **3**rd and *a*b"],
+  ["340\n+ 51\n391.", "340\n\\+ 51\n391\\."],
+  ["1. one\n2. two", "1. one\n2. two"],
+])("sums stay sums: %s", (text, expected) => expect(prepare(text, false)).toBe(expected));
+
 test("a text is cut only where nothing is open", () => {
   expect(isClosed("All of it. ")).toBe(true);
   for (const text of ["a **b", "a `b", "a $x +", "a \\(x"]) expect(isClosed(text)).toBe(false);

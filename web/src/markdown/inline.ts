@@ -2,7 +2,8 @@
 // hands off, citations as marks, and in a block that is still being written, what is half there finished or held back.
 //
 // Code is left as it is. A dollar sign begins a formula only as Pandoc has it (nothing blank behind it, and at its end
-// nothing blank before and no digit behind), so that prices stay prices.
+// nothing blank before and no digit behind), so that prices stay prices; stars between numbers or letters multiply, a
+// plus sign at the beginning of a line adds, and a number alone on its line is no item of a list.
 
 /** Around the number of a citation; before the source of a display formula. A model's own such letters are taken out. */
 export const CITE_BEGIN = "\uE010";
@@ -13,6 +14,8 @@ const MARKS = /[\uE010-\uE012]/g;
 const CITATION = /\[citation:\s*(\d{1,4}(?:\s*,\s*(?:citation:\s*)?\d{1,4})*)\s*\]/y;
 const NEW_BLOCK = /^[ \t]*($|[-*+] |\d{1,3}[.)] |#|>|\|)/;
 const NESTED_FENCE = /^[ \t>]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)*(`{3,}|~{3,})/;
+/** What CommonMark takes for an item and a model does not mean as one: "391." and "+ 340". */
+const NO_ITEM = /^([ \t]*\d+)([.)])(?=[ \t]*$)|^([ \t]*)(\+)(?= )/;
 const HELD_LETTERS = 400;
 
 /** The block's text as the parser gets it; open: it is still being written, and must look right as it is. */
@@ -101,6 +104,12 @@ class Scan {
     const end = this.text.indexOf("\n", this.at);
     const line = this.text.slice(this.at, end < 0 ? undefined : end);
     if (NEW_BLOCK.test(line)) this.emphasis = [];
+    const literal = NO_ITEM.exec(line);
+    if (literal) {
+      this.out += `${literal[1] ?? literal[3]}\\${literal[2] ?? literal[4]}`;
+      this.at += literal[0].length;
+      return;
+    }
     const fence = NESTED_FENCE.exec(line);
     if (!fence || (fence[1]![0] === "`" && line.slice(fence[0].length).includes("`"))) return;
     const closing = new RegExp(`\\n[ \\t>]*${fence[1]}[ \\t]*(?=\\n|$)`, "g");
@@ -193,6 +202,11 @@ class Scan {
       while (count > 0 && this.emphasis.at(-1)?.[0] === letter && this.emphasis.at(-1)!.length <= count) {
         count -= this.emphasis.pop()!.length;
       }
+    }
+    if (letter === "*" && count === end - at && /[\w)\]]/.test(before) && /[\w([]/.test(after)) {
+      this.out += "\\*".repeat(count);
+      this.at = end;
+      return;
     }
     const opens = !isWord && !/\s/.test(after) && !(letter === "_" && /\w/.test(before));
     if (opens && count > 0 && count <= 3 && (letter !== "~" || count === 2)) {

@@ -31,6 +31,7 @@ export const Answer = memo(function Answer({ message, pageFollows, onAgain = nul
         <Thought message={message} pageFollows={pageFollows ?? null} />
         {isWaiting && <p className="waiting">{t("thread.waiting")}</p>}
         {message.content && <Markdown text={message.content} live={isRunning} />}
+        {message.left_out ? <p className="left-out">{t("thread.left_out", { count: message.left_out })}</p> : null}
         {!isRunning && <Ending message={message} onAgain={onAgain} />}
         {!isRunning && <SourceRow sources={message.sources} answer={message.content} />}
       </SourcesOf>
