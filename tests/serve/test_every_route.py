@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from denken.search.library import Library
+from denken.search.tool import Searcher
 from denken.serve import website
 from denken.serve.app import create_app
 from denken.serve.chats.chats import Chats
@@ -44,8 +46,9 @@ def chats(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def app(new_speaker, chats):
-    return create_app(new_speaker(), desk=Locked(), chats=chats)
+def app(new_speaker, chats, tmp_path_factory):
+    searcher = Searcher(library=Library(tmp_path_factory.mktemp("library") / "library.db"))
+    return create_app(new_speaker(), desk=Locked(), chats=chats, searcher=searcher)
 
 
 @pytest.fixture(scope="module")

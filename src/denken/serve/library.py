@@ -30,7 +30,7 @@ MOST_HITS = 20
 PAGE_SECONDS = 20.0
 PAGE_BYTES = 16 * 2**20
 
-Id = Annotated[int, Path(ge=1, lt=2**63)]
+Id = Annotated[str, Path(max_length=64)]
 # FastAPI sees no body where a route reads it by itself.
 _BODY = {
     "required": True,
@@ -89,7 +89,8 @@ def add_routes(api: APIRouter, searcher: Searcher) -> None:
     async def show(request: Request, id: Id) -> Record:
         """A document with its text."""
         owner = request.state.caller.key
-        found = await _run(lambda: library.get(id, owner))
+        number = _number(id)
+        found = await _run(lambda: library.get(number, owner))
         if found is None:
             raise _no_document()
         document, text = found
@@ -97,16 +98,16 @@ def add_routes(api: APIRouter, searcher: Searcher) -> None:
 
     async def remove(request: Request, id: Id) -> Record:
         """Takes away a document of one's own."""
-        owner = request.state.caller.key
-        if not await _run(lambda: library.remove(id, owner)):
-            if await _run(lambda: library.get(id, owner)) is None:
+        owner, number = request.state.caller.key, _number(id)
+        if not await _run(lambda: library.remove(number, owner)):
+            if await _run(lambda: library.get(number, owner)) is None:
                 raise _no_document()
             raise Failure(
                 403,
                 "This document is everybody's; only the owner of the machine takes it away: denken library remove",
                 code="not_yours",
             )
-        return {"id": str(id), "object": "document", "deleted": True}
+        return {"id": id, "object": "document", "deleted": True}
 
     api.add_api_route("/app/library", documents, methods=["GET"])
     api.add_api_route("/app/library", add, methods=["POST"], openapi_extra={"requestBody": _BODY})
@@ -167,6 +168,13 @@ def _record(document: Document, owner: str | None) -> Record:
         "passages": document.passages,
         "own": document.owner == owner,
     }
+
+
+def _number(id: str) -> int:
+    """Raises Failure 404 for what no document is called."""
+    if not (id.isascii() and id.isdigit() and len(id) < 19):
+        raise _no_document()
+    return int(id)
 
 
 def _no_document() -> Failure:
