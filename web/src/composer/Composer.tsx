@@ -87,10 +87,11 @@ export function Composer({ thread, drafting, busy, onAsk }: Props) {
         onPaste={onPaste}
       />
       <div className="row">
-        <ThinkSwitch state={state} />
-        <SearchSwitch state={state} />
-        <ModelPicker state={state} />
-        <span className="space" />
+        <div className="switches">
+          <ThinkSwitch state={state} />
+          <SearchSwitch state={state} />
+          <ModelPicker state={state} />
+        </div>
         <input
           ref={picker}
           type="file"
@@ -102,7 +103,7 @@ export function Composer({ thread, drafting, busy, onAsk }: Props) {
             event.target.value = "";
           }}
         />
-        <button type="button" className="quiet" onClick={() => picker.current!.click()} aria-label={t("composer.attach")} title={t("composer.attach")}>
+        <button type="button" className="quiet attach" onClick={() => picker.current!.click()} aria-label={t("composer.attach")} title={t("composer.attach")}>
           <Icon name="attach" />
         </button>
         {busy ? (

@@ -48,7 +48,7 @@ function Typeset({ text, display, open }: { text: string; display: boolean; open
   );
   useWork(ref, (element) => loaded && !open && typeset(loaded, text, display, element), [loaded]);
   return (
-    <span ref={ref} className={`formula${display ? " display" : ""}${open ? " open" : ""}`} tabIndex={display ? 0 : undefined}>
+    <span ref={ref} className={`formula${display ? " display" : ""}${open ? " open" : ""}`}>
       <code>{text}</code>
     </span>
   );

@@ -24,7 +24,13 @@ const PLUGINS: PluggableList = [
   ofModels,
 ];
 
+/** Its headings are all one level below the message's own, whatever it makes of them, so that none is left out. */
 const COMPONENTS: Components = {
+  h1: ({ children }) => <h3 className="first">{children}</h3>,
+  h2: ({ children }) => <h3 className="second">{children}</h3>,
+  h4: ({ children }) => <h3 className="lower">{children}</h3>,
+  h5: ({ children }) => <h3 className="lower">{children}</h3>,
+  h6: ({ children }) => <h3 className="lower">{children}</h3>,
   a: ({ href, node, children }) => (
     <Link href={href} text={textOf(node!)}>
       {children}

@@ -26,7 +26,8 @@ export const Answer = memo(function Answer({ message, pageFollows, onAgain = nul
   const isRunning = message.state === "running";
   const isWaiting = isRunning && !message.thinking && !message.content && message.steps.length === 0;
   return (
-    <article className="answer" aria-label={t("thread.answer")} aria-busy={isRunning}>
+    <article className="answer" aria-busy={isRunning}>
+      <h2 className="unseen">{t("thread.answer")}</h2>
       <SourcesOf sources={message.sources}>
         <Thought message={message} pageFollows={pageFollows ?? null} />
         {isWaiting && <p className="waiting">{t("thread.waiting")}</p>}

@@ -29,7 +29,8 @@ export const Question = memo(function Question({ message, onEdit = null, childre
 
   if (editing && onEdit) return <Edit message={message} onSend={onEdit} onClose={close} />;
   return (
-    <article className="question" aria-label={t("thread.question")}>
+    <article className="question">
+      <h2 className="unseen">{t("thread.question")}</h2>
       {message.attachments.length > 0 && (
         <ul className="files" aria-label={t("thread.files")}>
           {message.attachments.map(({ id, name }) => (

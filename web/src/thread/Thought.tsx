@@ -91,15 +91,14 @@ function Parts({ message, isThinking }: { message: Message; isThinking: boolean 
 function StepView({ step, sources }: { step: Step; sources: readonly Source[] }) {
   const { t, i18n } = useTranslation();
   const hits = sources.filter((source) => step.sources.includes(source.number));
-  const said = isPending(step)
-    ? t("thought.step_searching", { query: step.query })
-    : t("thought.step_searched", { query: step.query, duration: exactly(step.seconds, i18n.language, t) });
+  const took = step.seconds < 0.05 ? "" : ` · ${exactly(step.seconds, i18n.language, t)}`;
+  const said = isPending(step) ? t("thought.searching", { query: step.query }) : t("thought.step_searched", { query: step.query }) + took;
   return (
     <section className="step">
-      <h4>
+      <h3>
         <Icon name="search" />
         <span className={isPending(step) ? "working" : ""}>{said}</span>
-      </h4>
+      </h3>
       {step.problem && <p className="problem">{step.problem}</p>}
       {hits.length > 0 && (
         <ul>

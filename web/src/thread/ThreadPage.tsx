@@ -147,6 +147,7 @@ function Announced({ view, thread }: { view: View; thread: Thread }) {
 function useTitle(title: string): void {
   useEffect(() => {
     document.title = title ? `${title} · denken` : "denken";
+    return () => void (document.title = "denken");
   }, [title]);
 }
 
