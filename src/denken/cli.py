@@ -450,6 +450,33 @@ def export_model(
     print(f"{done} is written: {sum(path.stat().st_size for path in files) / 1e6:.1f} MB.")
 
 
+@app.command("merge")
+def merge_models(
+    out: Annotated[Path, typer.Argument(help="The new folder.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODELS...", help="Models, or folders of adapters.")],
+    method: Annotated[
+        Literal["linear", "slerp", "task", "ties", "dare"], typer.Option(help="How; see docs/export.md.")
+    ] = "linear",
+    base: Annotated[
+        str | None, typer.Option(help="What they were trained from; for task, ties, dare, adapters.")
+    ] = None,
+    weight: Annotated[list[float] | None, typer.Option(help="One a model; equal shares if absent.")] = None,
+    scale: Annotated[float, typer.Option(help="Of task, ties, dare: how much of the change is applied.")] = 1.0,
+    density: Annotated[float, typer.Option(help="Of ties, dare: the share of each change that is kept.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Of dare: which share.")] = 0,
+) -> None:
+    """Make one model of several that grew from one."""
+    from denken.assistant import find_folder
+    from denken.export.merge import merge
+
+    folders = [
+        Path(model) if (Path(model) / "adapter_config.json").is_file() else find_folder(model) for model in models
+    ]
+    below = None if base is None else find_folder(base)
+    done = merge(folders, out, method, base=below, weights=weight, scale=scale, density=density, seed=seed)
+    print(f"{done} is the model: denken ask --model {done} ...")
+
+
 @keys_app.command("create")
 def create_key(
     name: KeyName,

@@ -31,7 +31,7 @@ def export(folder: Path, out: Path, *, max_shard_bytes: int = 5_000_000_000) -> 
         unfinished.mkdir()
         write_texts(source, unfinished)
         checkpoint.write(
-            checkpoint.blank(_config(source)),
+            checkpoint.blank(config_of(source)),
             source.weights.read,
             unfinished,
             dtype=source.weights.dtype,
@@ -46,14 +46,15 @@ def write_texts(source: Source, out: Path) -> None:
     for name in COPIED:
         if (source.folder / name).is_file():
             shutil.copyfile(source.folder / name, out / name)
-    _write(out / "config.json", _config(source).to_hf())
+    _write(out / "config.json", config_of(source).to_hf())
     _write(out / "generation_config.json", _generation(source))
     _write(out / "tokenizer_config.json", _settings(source))
     if source.template:
         (out / "chat_template.jinja").write_text(source.template, encoding="utf-8")
 
 
-def _config(source: Source) -> ModelConfig:
+def config_of(source: Source) -> ModelConfig:
+    """The configuration with the ids that begin, end and pad a text, and without layers that are never built."""
     ends = source.eos_ids
     return replace(
         source.config,
