@@ -225,3 +225,19 @@ def test_thinking_and_effort_are_what_the_switches_say(hand, speaker):
     speaker.about = speaker.about.model_copy(update={"thinks": "always"})
     assert hand.ask(conversation, "d", thinking=False)["thinking"] is True
     assert speaker.asks[-1].thinking
+
+
+def test_a_server_that_is_told_to_end_says_so_in_the_reply(speaker, chats, run_server, wait_until):
+    speaker.pieces, speaker.pause = [Piece("think", "step ")] * 10_000, 0.01
+    with run_server(create_app(speaker, desk=Named(), chats=chats), grace=0.1) as (port, server):
+        page = Hand(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20))
+        conversation = page.new()
+        leave(page, conversation, "Go", 6)
+        server.handle_exit(15, None)
+        wait_until(lambda: speaker.ended == 1)
+    chats.close()
+    with chats.store.read() as connection:
+        found = connection.exec_driver_sql("SELECT state, error, stream FROM messages WHERE role = 'assistant'").one()
+    assert found.state == "failed"
+    assert json.loads(found.error)["code"] == "server_ended"
+    assert found.stream is None

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from denken.search.found import Look
 from denken.serve.alive import Alive
 from denken.serve.chats import rows, titles
-from denken.serve.chats.growing import Growing
+from denken.serve.chats.growing import SERVER_ENDED, Growing
 from denken.serve.desk import Caller
 from denken.serve.failure import Failure
 from denken.serve.store import Store
@@ -103,7 +103,7 @@ class Chats:
         """Writes what is not written yet, when nothing runs any more."""
         for writing in [writing for writing in self.live if writing.row is not None]:
             if writing.growing.state == "running":
-                writing.growing.end("stopped")
+                writing.growing.end("failed", SERVER_ENDED)
             try:
                 self.transact(writing.finish)
             except STORE_ERRORS as error:

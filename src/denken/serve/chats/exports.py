@@ -16,6 +16,8 @@ from fastapi import APIRouter, Request
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from denken.search.citations import parts, resolved
+from denken.search.found import Source
 from denken.serve.chats import branch, records, rows
 from denken.serve.chats.chats import Chats, owner
 from denken.serve.chats.records import Record
@@ -23,7 +25,6 @@ from denken.serve.chats.routes import Id
 from denken.serve.chats.schemas import storable
 
 FORMAT, VERSION = "denken-conversation", 1
-_CITED = re.compile(r"\[citation:\s*(\d{1,6})\s*\]")
 # By the first language of the browser that this server knows.
 WORDS = {
     "en": {"you": "You", "answer": "Answer", "thought": "Thought", "files": "Files", "untitled": "Conversation"},
@@ -94,20 +95,21 @@ def markdown(connection: Connection, row: Mapping[str, Any], words: Mapping[str,
 def with_footnotes(content: str, sources: Sequence[Record], place: int) -> list[str]:
     """An answer with its citations as footnotes, and these. A citation that does not resolve is left out.
 
-    >>> with_footnotes("It opens at six [citation:1][citation:9].", [{"number": 1, "title": "Kiel", "url": "u"}], 2)
-    ['It opens at six [^2-1].', '[^2-1]: Kiel (u)']
+    >>> source = {"number": 1, "title": "Kiel", "url": "https://a.example/", "excerpt": "", "published": ""}
+    >>> with_footnotes("It opens at six [citation:1][citation:9].", [source], 2)
+    ['It opens at six [^2-1].', '[^2-1]: Kiel (https://a.example/)']
     """
-    known = {source["number"]: source for source in sources}
-    cited = dict.fromkeys(int(number) for number in _CITED.findall(content) if int(number) in known)
-    text = _CITED.sub(lambda found: f"[^{place}-{int(found[1])}]" if int(found[1]) in known else "", content)
-    notes = [f"[^{place}-{number}]: {_one_line(known[number])}" for number in cited]
+    known = [Source(**source) for source in sources]
+    cited = {part.number: part for part in parts(content, known) if isinstance(part, Source)}
+    text = resolved(content, known, lambda source: f"[^{place}-{source.number}]")
+    notes = [f"[^{place}-{number}]: {_one_line(source)}" for number, source in cited.items()]
     return [text, "\n".join(notes)] if notes else [text]
 
 
-def _one_line(source: Record) -> str:
+def _one_line(source: Source) -> str:
     """A source's title, and where it is, unless that is in somebody's library."""
-    title, url = " ".join(str(source["title"]).split()), str(source["url"])
-    return title if url.startswith("library:") else f"{title} ({url})"
+    title = " ".join(source.title.split())
+    return title if source.url.startswith("library:") else f"{title} ({source.url})"
 
 
 def _language(accepted: str) -> str:

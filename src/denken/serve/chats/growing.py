@@ -17,6 +17,8 @@ from denken.serve.failure import Failure
 from denken.serve.speaker import ContextFull, Piece, Usage
 
 Record = dict[str, Any]
+# How a reply ends that its server did not live to finish.
+SERVER_ENDED = Failure(503, "The server ended before this reply did; ask again.", code="server_ended")
 State = Literal["running", "done", "stopped", "failed", "cut"]
 
 

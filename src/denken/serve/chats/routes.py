@@ -84,7 +84,8 @@ def add_routes(api: APIRouter, counter: Counter, chats: Chats) -> None:
         own, id_ = _owner(request), storable(id)
         counter.speaker(turn.model)
         asked = await chats.read(lambda connection: turning.asked(connection, own, id_, turn))
-        return await counter.keep(request, turning.Turning(turn, chats, asked, _look(chats, request, turn)))
+        look = _look(chats, request, turn)
+        return await counter.keep(request, turning.Turning(turn, chats, counter.places, asked, look))
 
     api.add_api_route("/app/conversations", conversations, methods=["GET"])
     api.add_api_route("/app/conversations", create, methods=["POST"])

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, te
 
 from denken.serve import alive
 from denken.serve.chats import finding
+from denken.serve.chats.growing import SERVER_ENDED, told
 from denken.serve.failure import Failure
 from denken.serve.keys import now
 from denken.serve.tables import attachments, conversations, messages, requests, uploads
@@ -23,7 +24,6 @@ from denken.serve.tables import attachments, conversations, messages, requests, 
 DELETED_MS = 24 * 3600 * 1000
 # So long an upload waits for the question that it belongs to.
 UNUSED_MS = 24 * 3600 * 1000
-_LOST = {"message": "The server ended before this reply did; ask again.", "code": "server_ended"}
 
 c, m = conversations.c, messages.c
 Fields = Mapping[str, Any]
@@ -222,7 +222,7 @@ def lost(connection: Connection, of_server: int) -> int:
     left = (m.state == "running") & (m.server == of_server)
     numbers = list(connection.execute(select(m.number).where(left)).scalars())
     for number in numbers:
-        write(connection, number, {"state": "failed", "error": _LOST, "stream": None})
+        write(connection, number, {"state": "failed", "error": told(SERVER_ENDED), "stream": None})
     return len(numbers)
 
 

@@ -7,14 +7,16 @@ document in the library the title, not the excerpt.
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from sqlalchemy import Connection, select
 
+from denken.search.citations import parts
+from denken.search.found import Source
 from denken.serve.chats import branch, records, rows
 from denken.serve.chats.chats import Chats, owner
 from denken.serve.chats.records import Record
@@ -23,8 +25,6 @@ from denken.serve.chats.schemas import storable
 from denken.serve.failure import Failure
 from denken.serve.keys import now
 from denken.serve.tables import conversations
-
-_CITED = re.compile(r"\[citation:\s*(\d{1,6})\s*\]")
 
 
 def add_routes(api: APIRouter, app: FastAPI, chats: Chats) -> None:
@@ -96,10 +96,12 @@ def _public(row: Mapping[str, Any]) -> Record:
         "stream": None,
         "error": None,
     }
-    cited = {int(number) for number in _CITED.findall(row["content"])}
-    sources = [_public_source(source) for source in row["sources"] or () if source["number"] in cited]
+    known = [Source(**source) for source in row["sources"] or ()]
+    cited = {part.number for part in parts(row["content"], known) if isinstance(part, Source)}
+    sources = [_public_source(source) for source in known if source.number in cited]
     return records.message({**row, **hidden, "sources": sources})
 
 
-def _public_source(source: Record) -> Record:
-    return source if source["url"].startswith(("http://", "https://")) else {**source, "url": "", "excerpt": ""}
+def _public_source(source: Source) -> Record:
+    of_web = source.url.startswith(("http://", "https://"))
+    return records.source(source if of_web else replace(source, url="", excerpt=""))

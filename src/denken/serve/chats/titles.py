@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from denken.search.citations import resolved
+
 LONGEST = 60
 # An answer with fewer letters than this is no title by itself.
 LEAST_LETTERS = 8
@@ -51,7 +53,7 @@ def title(answer: str, question: str) -> str:
 
 def _plain(text: str) -> str:
     """Markdown as it reads, in one line."""
-    text = re.sub(r"\[citation:[^\]]{0,40}\]", "", text)
+    text = resolved(text, ())
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
     text = _MATHS.sub(lambda found: _formula(next(part for part in found.groups() if part is not None)), text)
     text = re.sub(r"\\boxed\s*\{([^{}]*)\}", r"\1", text)

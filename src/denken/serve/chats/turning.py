@@ -22,10 +22,11 @@ from denken.serve import sse
 from denken.serve.chats import branch, records, rows
 from denken.serve.chats.chats import Chats, Writing
 from denken.serve.chats.fitting import Fitted, Question
-from denken.serve.chats.growing import Growing, told
+from denken.serve.chats.growing import SERVER_ENDED, Growing, told
 from denken.serve.chats.schemas import TurnRequest
 from denken.serve.failure import Failure
 from denken.serve.fields import changed
+from denken.serve.places import Places
 from denken.serve.schemas import EFFORT_SHARE
 from denken.serve.speaker import Speaker
 from denken.serve.turn import Turn
@@ -94,6 +95,7 @@ class Turning:
 
     request: TurnRequest
     chats: Chats
+    places: Places
     asked: Asked
     look: Look | None
 
@@ -128,7 +130,10 @@ class Turning:
                     yield sse.Event(record)
             growing.end("cut" if turn.replies[0].finish_reason == "length" else "done")
         except (asyncio.CancelledError, GeneratorExit):
-            growing.end("stopped")
+            if self.places.cleared:
+                growing.end("failed", SERVER_ENDED)
+            else:
+                growing.end("stopped")
             raise
         except RequestError as error:
             growing.end("failed", error)
