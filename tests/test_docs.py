@@ -37,7 +37,7 @@ PAGES = sorted(DOCS.glob("*.md"))
 EVERY_PAGE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 FOLDERS = sorted(path.name for path in SOURCE.iterdir() if any(path.glob("*.py")))
 CODE_FILES = "py|md|toml|html|js|css"
-OTHER_FILES = ("json", "jsonl", "safetensors", "png", "tmp")
+OTHER_FILES = ("db", "json", "jsonl", "safetensors", "png", "tmp")
 # Named on the pages as something to come. What has come has to leave this list.
 TO_COME: set[str] = set()
 # What an installation makes, and git does not hold.

@@ -28,7 +28,6 @@ import httpx
 
 from denken.errors import ConfigError, DenkenError
 
-NAMES = ("ddgs", "searxng", "brave", "tavily")
 MOST_HITS = 8
 MAX_BYTES = 2 * 2**20
 REST_SECONDS = 20.0
@@ -229,7 +228,7 @@ class Patient:
 
 
 def provider(name: str, searxng: str | None = None) -> Provider | None:
-    """The provider of a name of `NAMES`; None for "off". Raises ConfigError where it lacks its key or address."""
+    """The provider of a name that `denken serve --web` takes; None for "off". Raises ConfigError where it lacks its key or address."""
     if searxng is not None and name != "searxng":
         raise ConfigError("--searxng is the address of a SearXNG; give --web searxng, too.")
     if name == "off":
