@@ -97,7 +97,7 @@ interface ChoiceProps<T extends string> {
 function Choice<T extends string>({ title, options, chosen, take }: ChoiceProps<T>) {
   const heading = useId();
   return (
-    <section className="choice" role="radiogroup" aria-labelledby={heading}>
+    <div className="choice" role="radiogroup" aria-labelledby={heading}>
       <h3 id={heading}>{title}</h3>
       <div>
         {options.map(([value, label]) => (
@@ -107,7 +107,7 @@ function Choice<T extends string>({ title, options, chosen, take }: ChoiceProps<
           </label>
         ))}
       </div>
-    </section>
+    </div>
   );
 }
 

@@ -1,6 +1,6 @@
 // Adding to the library: files that are picked or dropped, several at a time, and a page by its address.
 
-import { type DragEvent, type FormEvent, useRef, useState } from "react";
+import { type FormEvent, useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import { problemOf } from "../around/problem";
@@ -46,11 +46,7 @@ export function AddDocuments({ added }: { added: () => void }) {
       );
     }
   };
-  const dropped = (event: DragEvent) => {
-    event.preventDefault();
-    setOver(false);
-    void addFiles(event.dataTransfer.files);
-  };
+  useDrops(setOver, (files) => void addFiles(files));
   const submitted = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
     const url = String(new FormData(event.currentTarget).get("url")).trim();
@@ -60,16 +56,7 @@ export function AddDocuments({ added }: { added: () => void }) {
 
   return (
     <section aria-label={t("library.add")}>
-      <div
-        className="add-files"
-        data-over={over || undefined}
-        onDragOver={(event) => {
-          event.preventDefault();
-          setOver(true);
-        }}
-        onDragLeave={() => setOver(false)}
-        onDrop={dropped}
-      >
+      <div className="add-files" data-over={over || undefined}>
         <input
           ref={input}
           type="file"
@@ -96,16 +83,46 @@ export function AddDocuments({ added }: { added: () => void }) {
         </label>
         <button type="submit">{t("library.addPage")}</button>
       </form>
-      <ul className="adding" role="status">
-        {list.map((each) => (
-          <li key={each.id}>
-            <span className="name">{each.name}</span>
-            {each.state === "adding" && <progress max={1} value={each.share < 1 && each.share > 0 ? each.share : undefined} aria-label={t("library.adding")} />}
-            {each.state === "added" && <span className="right">{t("library.isAdded")}</span>}
-            {each.state === "failed" && <span className="wrong">{each.problem}</span>}
-          </li>
-        ))}
-      </ul>
+      <div role="status">
+        <ul className="adding">
+          {list.map((each) => (
+            <li key={each.id}>
+              {!each.problem.includes(each.name) && <span className="name">{each.name}</span>}
+              {each.state === "adding" && <progress max={1} value={each.share < 1 && each.share > 0 ? each.share : undefined} aria-label={t("library.adding")} />}
+              {each.state === "added" && <span className="right">{t("library.isAdded")}</span>}
+              {each.state === "failed" && <span className="wrong">{each.problem}</span>}
+            </li>
+          ))}
+        </ul>
+      </div>
     </section>
   );
+}
+
+/** Files may be dropped anywhere on the page: beside a small target the browser would open them instead. */
+function useDrops(over: (is: boolean) => void, drop: (files: FileList) => void): void {
+  const latest = useRef({ over, drop });
+  latest.current = { over, drop };
+  useEffect(() => {
+    const moved = (event: DragEvent) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      latest.current.over(true);
+    };
+    const left = (event: DragEvent) => event.relatedTarget === null && latest.current.over(false);
+    const dropped = (event: DragEvent) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      latest.current.over(false);
+      latest.current.drop(event.dataTransfer.files);
+    };
+    addEventListener("dragover", moved);
+    addEventListener("dragleave", left);
+    addEventListener("drop", dropped);
+    return () => {
+      removeEventListener("dragover", moved);
+      removeEventListener("dragleave", left);
+      removeEventListener("drop", dropped);
+    };
+  }, []);
 }

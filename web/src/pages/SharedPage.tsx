@@ -36,6 +36,7 @@ export function SharedPage({ token }: { token: string }) {
     <main className="shared" id="main">
       <Page title={shared?.title || t("shared.title")} says={shared && t("shared.says", { when: day(shared.created) })}>
         <Wrong text={problem} />
+        {shared && <h2 className="unseen">{t("shared.messages")}</h2>}
         <SourceCards>
           {shared?.messages.map((message) =>
             message.role === "user" ? (
