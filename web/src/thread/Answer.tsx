@@ -1,6 +1,6 @@
 // A reply: its thought, its text, its sources, how it ended, and what can be done with it.
 
-import { type ReactNode, type RefObject, memo } from "react";
+import { type ReactNode, type RefObject, memo, useId } from "react";
 import { useTranslation } from "react-i18next";
 
 import { CopyButton } from "../markdown/CopyButton";
@@ -23,11 +23,12 @@ interface Props {
 
 export const Answer = memo(function Answer({ message, pageFollows, onAgain = null, children }: Props) {
   const { t } = useTranslation();
+  const name = useId();
   const isRunning = message.state === "running";
   const isWaiting = isRunning && !message.thinking && !message.content && message.steps.length === 0;
   return (
-    <article className="answer" aria-busy={isRunning}>
-      <h2 className="unseen">{t("thread.answer")}</h2>
+    <article className="answer" aria-labelledby={name} aria-busy={isRunning}>
+      <h2 id={name} className="unseen">{t("thread.answer")}</h2>
       <SourcesOf sources={message.sources}>
         <Thought message={message} pageFollows={pageFollows ?? null} />
         {isWaiting && <p className="waiting">{t("thread.waiting")}</p>}

@@ -1,6 +1,6 @@
 // What the person asked: as it was typed, with its files; it can be changed, which begins another branch.
 
-import { type KeyboardEvent, type ReactNode, memo, useRef, useState } from "react";
+import { type KeyboardEvent, type ReactNode, memo, useId, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import { CopyButton } from "../markdown/CopyButton";
@@ -20,6 +20,7 @@ interface Props {
 export const Question = memo(function Question({ message, onEdit = null, children }: Props) {
   const { t } = useTranslation();
   const [editing, setEditing] = useState(false);
+  const name = useId();
   const edit = useRef<HTMLButtonElement>(null);
 
   function close() {
@@ -29,8 +30,8 @@ export const Question = memo(function Question({ message, onEdit = null, childre
 
   if (editing && onEdit) return <Edit message={message} onSend={onEdit} onClose={close} />;
   return (
-    <article className="question">
-      <h2 className="unseen">{t("thread.question")}</h2>
+    <article className="question" aria-labelledby={name}>
+      <h2 id={name} className="unseen">{t("thread.question")}</h2>
       {message.attachments.length > 0 && (
         <ul className="files" aria-label={t("thread.files")}>
           {message.attachments.map(({ id, name }) => (
