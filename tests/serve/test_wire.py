@@ -134,3 +134,31 @@ def test_names_that_are_none_are_refused():
     for host in ("no.such.host.invalid", "..", "x" * 100):
         with pytest.raises(ConfigError, match="no address"):
             listen(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}]}),
+        ("/v1/completions", {"prompt": "Hi"}),
+        ("/v1/responses", {"input": "Hi"}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 50}),
+    ],
+)
+def test_what_is_said_is_sent_at_once_and_not_with_the_next_word(server, speaker, wait_until, path, fields):
+    def said():
+        yield Piece("answer", "first ")
+        yield Piece("answer", "second ")
+        speaker.pause = 600.0
+        yield Piece("answer", "never")
+
+    speaker.pieces = said()
+    body = {"model": "fake", "stream": True} | fields
+    received = ""
+    with httpx.stream("POST", f"http://127.0.0.1:{server}{path}", json=body, timeout=5) as response:
+        for text in response.iter_text():
+            received += text
+            if "second " in received:
+                break
+    assert "never" not in received
+    wait_until(lambda: speaker.ended == 1)

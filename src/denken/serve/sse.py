@@ -44,8 +44,15 @@ class Event:
         head = f"event: {self.name}\ndata: " if self.name else "data: "
         return f"{head}{text}\n\n".encode()
 
+    @property
+    def is_last(self) -> bool:
+        """Whether it says that the reply is over, in whatever API."""
+        return self.data == DONE.data or self.name in LAST
+
 
 DONE = Event("[DONE]")
+# By their names, in the APIs whose events have such.
+LAST = {"message_stop", "response.completed", "response.incomplete", "response.failed"}
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 

@@ -298,9 +298,10 @@ async def _settled(events: AsyncGenerator[sse.Event, None], settlement: _Settlem
     try:
         async with aclosing(events):
             async for event in events:
-                if held is not None:
-                    yield held
-                held = event
+                if event.is_last:
+                    held = event
+                else:
+                    yield event
     except (asyncio.CancelledError, GeneratorExit):
         raise
     except BaseException:
