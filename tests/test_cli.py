@@ -17,6 +17,7 @@ import pytest
 import denken
 from denken import cli
 from denken.assistant import Assistant
+from denken.terminal import printable
 from scripted import ScriptedStream, script, write_model
 
 
@@ -172,7 +173,7 @@ def test_chat_goes_on_after_an_error_and_an_interrupt(run, scripted, monkeypatch
 
 
 def test_terminals_get_no_control_characters():
-    assert cli.printable("a\x1b[2Jb\rc\n\tü\x9b") == "a\ufffd[2Jb\ufffdc\n\tü\ufffd"
+    assert printable("a\x1b[2Jb\rc\n\tü\x9b") == "a\ufffd[2Jb\ufffdc\n\tü\ufffd"
 
 
 def test_version_and_tasks(run):

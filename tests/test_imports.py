@@ -33,7 +33,7 @@ LEFT_TO_RIGHT = (
 )
 ORDER = {unit: place for place, units in enumerate(LEFT_TO_RIGHT) for unit in units}
 SERVES = {"errors", "types", "config", "about", "tokenizer", "chat", "engine", "search"}
-TOGETHER = {"assistant", "reply", "cli", "__init__", "__main__"}
+TOGETHER = {"assistant", "reply", "cli", "terminal", "__init__", "__main__"}
 # What the order would allow and the house does not.
 STRANGERS = {("tasks", "model"), ("search", "model"), ("rollout", "model"), ("rollout", "engine")}
 WITHOUT_TORCH = (

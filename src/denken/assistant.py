@@ -26,7 +26,8 @@ from denken.chat.parser import Event
 from denken.chat.template import EOS, FIM_HOLE, end_of_thinking, fill_in, open_thought, render, settled
 from denken.errors import CheckpointError, RequestError, UnknownNameError
 from denken.reply import Plan, Reply
-from denken.serve.speaker import Ask, ContextFull, TextAsk, Unsupported
+from denken.serve.speaker import Ask, ContextFull, Piece, TextAsk, Unsupported
+from denken.serve.speaker import Reply as Finished
 from denken.tokenizer import Tokenizer
 from denken.types import FinishReason, SamplingParams
 
@@ -108,19 +109,7 @@ class Assistant:
         """
         started = time.perf_counter()
         reply = self.reply(question, params, thinking=thinking)
-        texts = {"think": "", "answer": "", "tool": ""}
-        for piece in reply:
-            texts[piece.kind] += piece.text
-        return Answer(
-            thought=texts["think"].strip(),
-            text=texts["answer"].strip(),
-            prompt_tokens=reply.usage.prompt_tokens,
-            thought_tokens=reply.usage.thought_tokens,
-            answer_tokens=reply.usage.answer_tokens,
-            cached_tokens=reply.usage.cached_tokens,
-            seconds=time.perf_counter() - started,
-            finish_reason=reply.finish_reason,
-        )
+        return answer_of(reply, list(reply), time.perf_counter() - started)
 
     def stream(
         self, messages: str | Sequence[Message], params: SamplingParams | None = None, thinking: bool = True
@@ -308,6 +297,21 @@ class Assistant:
                 f"The {what} has {len(prompt)} tokens, and {self.name} takes {self.context}, "
                 f"of which at least {LEAST_ROOM} are for the answer; shorten it or begin a new one."
             )
+
+
+def answer_of(reply: Finished, pieces: Sequence[Piece], seconds: float) -> Answer:
+    """All the pieces of a reply put together."""
+    said = {kind: "".join(piece.text for piece in pieces if piece.kind == kind) for kind in ("think", "answer")}
+    return Answer(
+        thought=said["think"].strip(),
+        text=said["answer"].strip(),
+        prompt_tokens=reply.usage.prompt_tokens,
+        thought_tokens=reply.usage.thought_tokens,
+        answer_tokens=reply.usage.answer_tokens,
+        cached_tokens=reply.usage.cached_tokens,
+        seconds=seconds,
+        finish_reason=reply.finish_reason,
+    )
 
 
 def _offered(ask: Ask) -> tuple[Tool, ...]:

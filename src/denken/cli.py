@@ -9,8 +9,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -26,12 +25,14 @@ if TYPE_CHECKING:
 
     from denken.assistant import Assistant
     from denken.chat.message import Message
-    from denken.reply import Reply
     from denken.search.library import Library
+    from denken.search.tool import Searcher
     from denken.serve.runs import Runs
-    from denken.serve.speaker import Speaker
+    from denken.serve.speaker import Reply, Speaker
     from denken.serve.upstream.pool import Pool
     from denken.types import SamplingParams
+
+    Put = Callable[[Sequence[Message], bool], Reply]
 
 app = typer.Typer(
     help="Train, shrink, run and talk to reasoning models on your own machine.",
@@ -55,6 +56,12 @@ Store = Annotated[
         help="Keys and ledger: a file, or postgresql://HOST/NAME; DENKEN_STORE or your data folder if absent."
     ),
 ]
+Web = Annotated[
+    Literal["ddgs", "searxng", "brave", "tavily", "off"],
+    typer.Option(help="Who is asked where Search is on; brave and tavily take BRAVE_API_KEY, TAVILY_API_KEY."),
+]
+Searxng = Annotated[str | None, typer.Option(help="With --web searxng: its address.")]
+Search = Annotated[bool, typer.Option("--search", help="Look things up, on the web and in your library.")]
 LIBRARY = "library.db"
 KeyName = Annotated[str, typer.Argument(help="What the key is called.")]
 
@@ -87,25 +94,33 @@ def ask(
     budget: Budget = None,
     max_tokens: MaxTokens = None,
     threads: Threads = None,
+    search: Search = False,
+    web: Web = "ddgs",
+    searxng: Searxng = None,
+    store: Store = None,
 ) -> None:
-    """Ask one question: the thought (dimmed), then the answer.
+    """Ask one question: the thought (dimmed), then the answer, then its sources.
 
-    Where the output goes to a file or another program, it is the answer alone; the thought goes to standard error.
+    Where the output goes to a file or another program, it is the answer alone; all else goes to standard error.
     """
     if question in (None, "-"):
         if sys.stdin.isatty():
             raise RequestError('There is no question; give one, as in: denken ask "What is 17 times 23?"')
         question = sys.stdin.buffer.read().decode("utf-8", errors="replace").strip()
     from denken.assistant import load
+    from denken.chat.message import Message
+    from denken.terminal import gather, write
 
+    searcher = _searcher(web, searxng, store) if search else None
     with load(model, threads=threads) as assistant:
-        params = _sampling(assistant, temperature, seed, budget, max_tokens)
+        put = _asking(assistant, _sampling(assistant, temperature, seed, budget, max_tokens), searcher)
+        reply = put([Message("user", question or "")], not no_thinking)
         if as_json:
-            answer = assistant.ask(question or "", params=params, thinking=not no_thinking)
+            answer, sources = gather(reply)
             record = {"model": assistant.name, "question": question, **asdict(answer)}
+            record |= {"sources": [asdict(source) for source in sources]} if search else {}
             print(json.dumps(record, ensure_ascii=False, indent=2))
             return
-        reply = assistant.reply(question or "", params, thinking=not no_thinking)
         write(reply)
         if reply.finish_reason == "length":
             note("The answer was cut: it reached --max-tokens or the model's context.")
@@ -120,6 +135,10 @@ def chat(
     budget: Budget = None,
     max_tokens: MaxTokens = None,
     threads: Threads = None,
+    search: Search = False,
+    web: Web = "ddgs",
+    searxng: Searxng = None,
+    store: Store = None,
 ) -> None:
     """Talk in the terminal. /new begins again, /think switches thinking, /quit leaves.
 
@@ -127,9 +146,11 @@ def chat(
     """
     from denken.assistant import load
 
+    searcher = _searcher(web, searxng, store) if search else None
     with load(model, threads=threads) as assistant:
         note(f"{assistant.name} listens. /new begins again, /think switches thinking, /quit or Ctrl-D leaves.")
-        _converse(assistant, _sampling(assistant, temperature, seed, budget, max_tokens), thinking=not no_thinking)
+        put = _asking(assistant, _sampling(assistant, temperature, seed, budget, max_tokens), searcher)
+        _converse(put, thinking=not no_thinking)
 
 
 @app.command()
@@ -167,11 +188,8 @@ def serve(
         typer.Option("--keys/--without-keys", help="Whether a key is asked for; if absent, beyond this machine only."),
     ] = None,
     store: Store = None,
-    web: Annotated[
-        Literal["ddgs", "searxng", "brave", "tavily", "off"],
-        typer.Option(help="Who is asked where Search is on; brave and tavily take BRAVE_API_KEY, TAVILY_API_KEY."),
-    ] = "ddgs",
-    searxng: Annotated[str | None, typer.Option(help="With --web searxng: its address.")] = None,
+    web: Web = "ddgs",
+    searxng: Searxng = None,
     usd_per_hour: Annotated[str, typer.Option(help="What this machine costs an hour, for the ledger.")] = "0.04",
     grace: Annotated[
         float, typer.Option(min=0, max=86400, help="Seconds that replies get to finish when the server is told to end.")
@@ -523,40 +541,6 @@ def revoke_key(name: KeyName, store: Store = None) -> None:
     print(f"The key {name} is revoked.")
 
 
-@app.command()
-def usage(
-    days: Annotated[int, typer.Option(min=1, max=3660, help="How many days, today included (UTC).")] = 30,
-    by: Annotated[Literal["day", "key", "model"], typer.Option(help="What a row is.")] = "day",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    store: Store = None,
-) -> None:
-    """Show what was asked of the server and what it cost, beside the list prices of o1 and DeepSeek-R1."""
-    from denken.serve import usage
-    from denken.serve.store import open_store
-
-    with open_store(store) as opened, opened.read() as connection:
-        reported = usage.report(connection, days=days, by=by)
-    if as_json:
-        print(json.dumps(reported, ensure_ascii=False, indent=2))
-    else:
-        _print(usage.table(reported))
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    import denken
-
-    print(denken.__version__)
-
-
-def write(reply: Reply) -> str:
-    """Streams a reply to the terminal, the thought dimmed, and returns the answer's text.
-
-    Where standard output goes elsewhere it gets the answer alone, and the thought goes to standard error.
-    """
-    thoughts = sys.stdout if sys.stdout.isatty() else sys.stderr
-    dim, plain = ("\033[2m", "\033[0m") if thoughts.isatty() else ("", "")
 @library_app.command("add")
 def add_documents(
     paths: Annotated[
@@ -572,6 +556,7 @@ def add_documents(
     from rich.progress import track
 
     from denken.search import collect
+    from denken.terminal import printable
 
     library, console = _library(store), Console(stderr=True)
     added, failed = 0, 0
@@ -593,6 +578,8 @@ def list_documents(store: Store = None) -> None:
     """List everybody's documents, newest first."""
     from rich.markup import escape
     from rich.table import Table
+
+    from denken.terminal import printable
 
     shown = Table("id", "title", "characters", "passages", "added", "from")
     for document in _library(store).documents():
@@ -627,6 +614,8 @@ def search_documents(
     store: Store = None,
 ) -> None:
     """Show the passages that a model would get."""
+    from denken.terminal import printable
+
     for hit in _library(store).search(words):
         where = f"{hit.title}: {hit.heading}" if hit.heading else hit.title
         note(printable(f"{where} ({hit.source})"))
@@ -640,31 +629,31 @@ def _library(store: str | None) -> Library:
     return Library(beside(store, LIBRARY))
 
 
-    answer, thinking = "", False
-    try:
-        with closing(iter(reply)) as pieces:
-            for piece in pieces:
-                text = piece.text
-                if piece.kind == "think" and text:
-                    print(("" if thinking else dim) + printable(text), end="", flush=True, file=thoughts)
-                    thinking = True
-                elif piece.kind == "answer":
-                    text = text if answer else text.lstrip()
-                    if text and thinking:
-                        print(plain + "\n", flush=True, file=thoughts)
-                        thinking = False
-                    answer += text
-                    print(printable(text), end="", flush=True)
-    finally:
-        if thinking:
-            print(plain, flush=True, file=thoughts)
-        print(flush=True)
-    return answer
+@app.command()
+def usage(
+    days: Annotated[int, typer.Option(min=1, max=3660, help="How many days, today included (UTC).")] = 30,
+    by: Annotated[Literal["day", "key", "model"], typer.Option(help="What a row is.")] = "day",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    store: Store = None,
+) -> None:
+    """Show what was asked of the server and what it cost, beside the list prices of o1 and DeepSeek-R1."""
+    from denken.serve import usage
+    from denken.serve.store import open_store
+
+    with open_store(store) as opened, opened.read() as connection:
+        reported = usage.report(connection, days=days, by=by)
+    if as_json:
+        print(json.dumps(reported, ensure_ascii=False, indent=2))
+    else:
+        _print(usage.table(reported))
 
 
-def printable(text: str) -> str:
-    """The text without control characters, which could move the cursor or rename the terminal."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
+@app.command()
+def version() -> None:
+    """Print the version."""
+    import denken
+
+    print(denken.__version__)
 
 
 def note(text: str) -> None:
@@ -722,7 +711,26 @@ def _check_writable(*files: Path | None) -> None:
             raise ConfigError(f"{file} cannot be written ({error.strerror}); name another place.") from error
 
 
-def _converse(assistant: Assistant, params: SamplingParams, *, thinking: bool) -> None:
+def _searcher(web: str, searxng: str | None, store: str | None) -> Searcher:
+    from denken.search.provider import provider
+    from denken.search.tool import Searcher
+
+    return Searcher(provider(web, searxng), _library(store))
+
+
+def _asking(assistant: Assistant, params: SamplingParams, searcher: Searcher | None) -> Put:
+    """How questions are put to the model: each with searches of its own, where there is a searcher."""
+    from denken.serve.searching import open_reply
+    from denken.serve.speaker import Ask
+
+    def put(messages: Sequence[Message], thinking: bool) -> Reply:
+        look = None if searcher is None else searcher.look(None, searcher.places(None))
+        return open_reply(assistant, Ask(messages, params, thinking), look)
+
+    return put
+
+
+def _converse(put: Put, *, thinking: bool) -> None:
     from denken.chat.message import Message
 
     history: list[Message] = []
@@ -741,15 +749,16 @@ def _converse(assistant: Assistant, params: SamplingParams, *, thinking: bool) -
             case command if command.startswith("/"):
                 note(f"There is no {command.split()[0]}; /new, /think and /quit are what there is.")
             case question:
-                history = _turn(assistant, [*history, Message("user", question)], params, thinking=thinking)
+                history = _turn(put, [*history, Message("user", question)], thinking=thinking)
 
 
-def _turn(assistant: Assistant, asked: list[Message], params: SamplingParams, *, thinking: bool) -> list[Message]:
+def _turn(put: Put, asked: list[Message], *, thinking: bool) -> list[Message]:
     """One question answered; returns the history that the next one follows."""
     from denken.chat.message import Message
+    from denken.terminal import write
 
     try:
-        answer = write(assistant.reply(asked, params, thinking=thinking))
+        answer = write(put(asked, thinking))
     except KeyboardInterrupt:
         note("Stopped; the question is forgotten.")
         return asked[:-1]
