@@ -1,5 +1,5 @@
-// A model's text, while it arrives and after: settled blocks are rendered once, and whole groups of them are skipped by
-// the browser while they are out of sight.
+// A model's text, while it arrives and after: settled blocks are rendered once, and of a long text the browser skips
+// whole groups while they are out of sight.
 
 import { memo, useRef } from "react";
 
@@ -10,13 +10,16 @@ import { Prose } from "./Prose";
 import { useTurn } from "./turns";
 import "./markdown.css";
 
+/** Groups of a text that is always laid out as a whole. */
+const SHORT = 8;
+
 /** live: more may come. */
 export function Markdown({ text, live = false }: { text: string; live?: boolean }) {
   const blocks = useRef<Blocks>(null);
   blocks.current ??= new Blocks();
   const groups = blocks.current.read(text, !live);
   return (
-    <div className="prose">
+    <div className={groups.length > SHORT ? "prose long" : "prose"}>
       {groups.map((group, number) => (
         // Blocks are only ever added, so a place is a name.
         <GroupView key={number} group={group} />
