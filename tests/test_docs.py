@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -25,9 +26,12 @@ import test_readme
 from denken import config
 from denken.serve import messages_schemas, responses_schemas
 from denken.serve.app import create_app
+from denken.serve.chats.chats import Chats
+from denken.serve.chats.schemas import TurnRequest
 from denken.serve.fields import Sampled
 from denken.serve.schemas import UNSUPPORTED, ChatRequest
 from denken.serve.speaker import Speaker
+from denken.serve.store import open_store
 from denken.serve.texts import TextRequest
 from denken.train.data import Mixture, Source
 
@@ -333,11 +337,12 @@ def test_the_recipes_keys_and_defaults_are_the_recipes(first: str) -> None:
     assert {row[0]: row[1] for row in table(DOCS / "train.md", first)} == expected
 
 
-def test_every_route_has_its_place_on_a_page() -> None:
+def test_every_route_has_its_place_on_a_page(tmp_path: Path) -> None:
     """By its path, or by the same path under another of the bases that APIs are known under."""
     words = {word for page in PAGES for span in spans(text_of(page)) for word in span.split()}
     bases = ("/anthropic/v1", "/beta", "/v1", "")
-    app = create_app(cast(Speaker, SimpleNamespace(name="any", created=0)))
+    with open_store(str(tmp_path / "denken.db")) as store, closing(Chats(store)) as chats:
+        app = create_app(cast(Speaker, SimpleNamespace(name="any", created=0)), chats=chats)
     for path in app.openapi()["paths"]:
         tail = path.removeprefix(next(base for base in bases if path.startswith(base)))
         assert words & {base + tail for base in bases}, f"no page names the route {path}"
@@ -353,6 +358,11 @@ def test_the_request_fields_are_the_servers() -> None:
     own = {name for row in rows for name in spans(row[0])}
     assert own == TextRequest.model_fields.keys() - Sampled.model_fields.keys()
     assert Sampled.model_fields.keys() <= listed
+
+
+def test_the_fields_of_a_turn_are_the_servers() -> None:
+    listed = {name for row in table(DOCS / "chats.md", "field of a turn") for name in spans(row[0])}
+    assert listed == set(TurnRequest.model_fields)
 
 
 @pytest.mark.parametrize(
