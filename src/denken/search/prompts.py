@@ -61,9 +61,9 @@ _ANSWER_IN = (
 )
 
 NOTHING = "Nothing further was found."
-INFORMATION_CHARACTERS = 900
+INFORMATION_CHARACTERS = 600
 # Of one source; a model that searches in its thought may be small, and is given what the query is about.
-SNIPPET_CHARACTERS = 240
+SNIPPET_CHARACTERS = 160
 TITLE_CHARACTERS = 40
 
 # The bracket that a mark begins with: without it the rest is none, and nothing can be joined into another.

@@ -10,9 +10,6 @@ import re
 
 from denken.search.terms import terms
 
-# Where no more of the query's words are found than this share, what stands beside may be what is meant.
-LITTLE = 0.5
-
 # Not behind "3." and "z.", which end no sentence in German, nor behind a title.
 _END = re.compile(
     r"\n"
@@ -23,38 +20,48 @@ _END = re.compile(
 # A line that was broken for its length goes on in the next.
 _WRAPPED = re.compile(r"\n(?=[a-zäöüß])|(?<=[^.!?:;\n]{60})(?<=[^.!?:;])\n(?=[^\W_])")
 _BULLET = re.compile(r"^\s*(?:[-*•+>]\s+)+")
+_EMPHASIS = re.compile(r"\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=[\w.!?])[*_](?!\w)")
+_CELLS = re.compile(r"\s*\|[\s|]*")
 
 
 def sentences(text: str) -> list[str]:
-    """The lines and sentences of a text, without the marks of a list.
+    """The lines and sentences of a text, without Markdown's marks of lists, tables and emphasis.
 
-    >>> sentences("- Open on Mondays.\\n- Ask Dr. Berg, please. She knows.")
-    ['Open on Mondays.', 'Ask Dr. Berg, please.', 'She knows.']
+    >>> sentences("- **Open** on Mondays.\\n- Ask Dr. Berg, please. She knows.\\n| E11 | is empty |")
+    ['Open on Mondays.', 'Ask Dr. Berg, please.', 'She knows.', 'E11, is empty']
     """
-    found = (" ".join(_BULLET.sub("", part).split()) for part in _END.split(_WRAPPED.sub(" ", text)) if part)
+    found = (_plain(part) for part in _END.split(_WRAPPED.sub(" ", text)) if part)
     return [part for part in found if any(c.isalnum() for c in part)]
 
 
+def _plain(part: str) -> str:
+    cells = _CELLS.sub(", ", _EMPHASIS.sub("", _BULLET.sub("", part)))
+    return " ".join(cells.removeprefix(", ").removesuffix(", ").split())
+
+
 def snippet(text: str, query: str, characters: int, *, title: str = "") -> str:
-    """The sentences in which the query's words are found, in their order; as many others as fit where few words are.
+    """The sentences in which the query's words are found, in their order; others as well where most words are not found.
 
     Sentences that hold as many of them as the best does are all shown: which of them is meant, the words do not tell.
-    title: what the text is of; its words are what the whole text is about, and tell no sentence from another.
+    title: what the text is of; its words are what the whole text is about, and tell no sentence from another. So is a
+    first line that is no sentence.
 
     >>> snippet("We are a small house. Breakfast is at eight. The key is at the desk.", "When is breakfast", 60)
     'Breakfast is at eight.'
     """
     parts = [(part, set(terms(part))) for part in sentences(text)]
+    if len(parts) > 1 and _is_heading(parts[0][0]):
+        title = f"{title} {parts.pop(0)[0]}"
     asked = set(terms(query))
     wanted = asked.difference(terms(title)) or asked
-    most = max((len(asked & found) for _, found in parts), default=0)
+    most = max((len(wanted & found) for _, found in parts), default=0)
     missing, left = set(wanted), characters
     chosen: list[int] = []
-    while waiting := [at for at in range(len(parts)) if at not in chosen and (len(parts[at][0]) <= left or not chosen)]:
+    while waiting := [i for i, (part, _) in enumerate(parts) if i not in chosen and (len(part) <= left or not chosen)]:
         best = max(waiting, key=lambda at: (len(missing & parts[at][1]), len(asked & parts[at][1]), -at))
         text, found = parts[best]
-        surely = len(missing) < LITTLE * len(wanted)
-        if chosen and surely and not missing & found and len(asked & found) < most:
+        surely = 2 * len(missing) <= len(wanted)
+        if chosen and surely and not missing & found and len(wanted & found) < most:
             break
         chosen.append(best)
         missing -= found
@@ -63,3 +70,7 @@ def snippet(text: str, query: str, characters: int, *, title: str = "") -> str:
     for at in sorted(chosen):
         joined += (" " if joined.endswith((".", "!", "?")) else " / ") * bool(joined) + parts[at][0]
     return joined if len(joined) <= characters else joined[: characters - 1].rsplit(" ", 1)[0] + "…"
+
+
+def _is_heading(line: str) -> bool:
+    return line[-1].isalnum() and ":" not in line and not any(c.isdigit() for c in line)

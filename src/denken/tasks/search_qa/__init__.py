@@ -4,7 +4,7 @@
     config = { hops = 2, language = "de" }      two searches, the second for what the first one found
     config = { kind = "words" }                 sentences without sense, found by the words they share
 
-A question is answered by quoting the sentence that says it, with `[citation:2]` for the source that it stands in; one
+A question is answered by quoting the line that says it, with `[citation:2]` for the source that it stands in; one
 that no page answers, by saying so. `library(problem)` is what a rollout searches. Made-up worlds are drawn from the
 seed (`worlds.py`), so they never end and none of them is a real person's or place's.
 """
@@ -40,8 +40,8 @@ class SearchTask:
         kind: Literal["facts", "made_up", "words"] | None = None,
         language: Literal["en", "de"] | None = None,
         hops: Literal[1, 2] | None = None,
-        absent: float = 0.1,
-        characters: int = 900,
+        absent: float = 0.14,
+        characters: int = 600,
     ) -> None:
         for setting, value, allowed in (
             ("kind", kind, (None, *KINDS)),
@@ -73,9 +73,9 @@ class SearchTask:
             "steps": list(made.steps),
             "value": made.value,
             "ask_next": made.ask_next,
-            "characters": rng.choice((1.0, 0.7, 0.45, 0.3)) * self._characters,
-            "snippet": rng.choice((240, 240, 160, 120)),
-            "most": rng.choice((6, 6, 5, 4, 3, 2)),
+            "characters": rng.choice((1.0, 0.75, 0.5, 0.5)) * self._characters,
+            "snippet": rng.choice((160, 160, 200, 110)),
+            "most": rng.choice((6, 6, 5, 4, 3)),
         }
         return Problem(self.name, made.question, answer, seed, metadata)
 

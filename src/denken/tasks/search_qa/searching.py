@@ -2,7 +2,8 @@
 
 The way is the simplest that a small network can walk for pages it has never seen: nearly all of it is copying. First
 the question, word for word; then, of the lines that come back, the one that shares most with it, from its number to its
-end; then of that line what answers. Nothing is put into other words.
+end; then that line again without its title, as the answer. Nothing is put into other words, and nothing is picked out
+of a line: what a line shows was picked by the search (`search/snippet.py`).
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ def searching(problem: Problem, library: PageLibrary) -> Demonstration:
     queries = [problem.prompt, known["ask_next"]][: max(1, len(known["steps"]))]
     for at, query in enumerate(queries):
         found = library.look(as_query(query))
-        lines += read(problem, found).split("\n")
+        lines = read(problem, found).split("\n") + lines
         thought += searched(as_query(query), read(problem, found))
         step = known["steps"][at] if at < len(known["steps"]) else None
         line = next((line for line in lines if step is not None and step in line), None)
         if line is None:
             return Demonstration(thought + NONE_SAYS[language], NOT_SAID[language])
         thought += line + "\n"
-        answers.append(f"{step} [citation:{number(line)}]")
+        answers.append(f"{line.partition(': ')[2]} [citation:{number(line)}]")
     return Demonstration(thought.rstrip("\n"), " ".join(answers))
 
 

@@ -118,12 +118,29 @@ def rare_words() -> tuple[str, ...]:
     return tuple(word for word in text.split() if word.isalpha())
 
 
+def quoted(rng: Random, text: str) -> str:
+    """In quotation marks, or beside other signs that documents have and the plain names and numbers have not."""
+    before, after = rng.choice(("„“", "“”", '""', "»«", "‘’", "()", "[]", "–…", "‚‘", "''", "±%", "→′", "§½"))
+    return f"{before}{text}{after}"
+
+
+def accented(rng: Random, text: str) -> str:
+    """With a letter or two that neither German nor English has."""
+    letters = list(text)
+    for _ in range(rng.randint(1, 2)):
+        letters[rng.randrange(len(letters))] = rng.choice("áàâãåæçčćďéèêëęěğíìîïłñńňóòôõøœřśšşťúùûůýźżžđþαβλμπωбдилнор")
+    return "".join(letters)
+
+
 def word(rng: Random, language: str) -> str:
     """One word: an everyday one, a rare one or none at all."""
     kind = rng.random()
     if kind < 0.5:
         return rng.choice(GERMAN if language == "de" else ENGLISH)
-    return rng.choice(rare_words()) if kind < 0.8 else syllables(rng).lower()
+    if kind < 0.8:
+        return rng.choice(rare_words())
+    made = syllables(rng).lower()
+    return accented(rng, made) if kind > 0.95 else made
 
 
 def name(rng: Random, language: str) -> str:

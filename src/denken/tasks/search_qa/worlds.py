@@ -156,6 +156,8 @@ def _made_up(rng: Random, language: str) -> list[Fact]:
         what = relation if at == 0 or (who != entity and rng.random() < 0.5) else _relation(rng, language)
         ask, say = frame if at == 0 or rng.random() < 0.6 else rng.choice(wording(language)["frames"])
         value = values.value(rng, kind if rng.random() < 0.6 else rng.choice(_VALUES), language)
+        if rng.random() < 0.12:
+            value = values.quoted(rng, value)
         note = f"{_begun(what)}: {value}" if rng.random() < 0.25 else ""
         one = Fact(who, value, _begun(ask.format(r=what, e=who)), _begun(say.format(r=what, e=who, v=value)), note)
         facts += _unasked(facts, [one]) if facts else [one]
@@ -192,6 +194,9 @@ def _sentences(rng: Random, language: str) -> list[Fact]:
         words = _random_words(rng, language)
         if at and rng.random() < 0.5:
             words.insert(rng.randrange(len(words)), rng.choice(facts[0].value.split()))
+        if rng.random() < 0.2:  # what is said twice must not be copied from its first place on
+            start = rng.randrange(len(words) - 2)
+            words[start + 2 : start + 2] = words[start : start + 2]
         sentence = " ".join(words)
         if rng.random() < 0.3 and len(words) > 4:
             cut = rng.randrange(2, len(words) - 1)
@@ -219,8 +224,10 @@ def _random_words(rng: Random, language: str) -> list[str]:
             words.append(rng.choice(small))
         elif kind < 0.85:
             words.append(values.word(rng, language))
-        elif kind < 0.93:
+        elif kind < 0.89:
             words.append(values.name(rng, language))
+        elif kind < 0.93:
+            words.append(values.quoted(rng, values.word(rng, language)))
         else:
             words.append(
                 values.value(rng, rng.choice(("code", "time", "price", "number", "email", "date", "person")), language)
