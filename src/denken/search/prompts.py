@@ -54,12 +54,6 @@ webpage.
 # The user's message is:
 {question}"""
 
-# Published for Chinese questions is a Chinese prompt; for German ones a line is added to the English prompt.
-_LANGUAGES = {"de": "German", "en": "English"}
-_ANSWER_IN = (
-    "\n- The user's question is in {language}: answer in {language}, whatever language the search results are in."
-)
-
 NOTHING = "Nothing further was found."
 INFORMATION_CHARACTERS = 600
 # Of one source; a model that searches in its thought may be small, and is given what the query is about.
@@ -74,10 +68,8 @@ _PAGE_MARK = re.compile(
 )
 
 
-def with_results(question: str, sources: Sequence[Source], *, today: date, language: str = "") -> str:
+def with_results(question: str, sources: Sequence[Source], *, today: date) -> str:
     """The user's message with the sources in front; the question as it is where there are none.
-
-    language: "de" or "en" where it is known what the question is in; then the answer's language is named.
 
     >>> found = [Source(1, "Harbour", "https://a.example/", "It opens at six.")]
     >>> print(with_results("When?", found, today=date(2025, 1, 20))[:156])
@@ -91,11 +83,7 @@ def with_results(question: str, sources: Sequence[Source], *, today: date, langu
     if not sources:
         return question
     results = "\n".join(_as_webpage(source) for source in sources)
-    template = SEARCH_TEMPLATE
-    if language in _LANGUAGES:
-        head, rules, tail = template.partition("\n\n# The user's message is:")
-        template = head + _ANSWER_IN.format(language=_LANGUAGES[language]) + rules + tail
-    return template.format(search_results=results, cur_date=today.isoformat(), question=question)
+    return SEARCH_TEMPLATE.format(search_results=results, cur_date=today.isoformat(), question=question)
 
 
 def with_files(question: str, files: Sequence[tuple[str, str]]) -> str:
