@@ -40,7 +40,7 @@ def _plain(part: str) -> str:
 
 
 def snippet(text: str, query: str, characters: int, *, title: str = "") -> str:
-    """The sentences in which the query's words are found, in their order; others as well where most words are not found.
+    """The sentences in which the query's words are found, in their order; others as well where most words are missing.
 
     Sentences that hold as many of them as the best does are all shown: which of them is meant, the words do not tell.
     title: what the text is of; its words are what the whole text is about, and tell no sentence from another. So is a
