@@ -35,6 +35,11 @@ describe("branches", () => {
     expect(ids("gone")).toEqual(["q4"]);
   });
 
+  test("back on a branch, it goes on as it was seen", () => {
+    const seen = new Map([["q1", "a1"], ["a1", "q2"]]);
+    expect(branch(TREE, "q1", seen).map((one) => one.id)).toEqual(["q1", "a1", "q2"]);
+  });
+
   test("a message among its siblings", () => {
     expect(among(TREE, TREE.get("q3")!)).toEqual({ at: 1, all: ["q2", "q3"] });
     expect(among(TREE, TREE.get("q1")!)).toEqual({ at: 0, all: ["q1", "q4"] });

@@ -39,6 +39,7 @@ export class Thread {
   /** Says where a conversation that begins has its address. */
   onBegun: (id: string) => void = () => undefined;
   private head: string | null = null;
+  private readonly seen = new Map<string | null, string>();
   private readonly listeners = new Set<() => void>();
   private readonly incoming = new Map<string, Incoming>();
   private readonly following = new Map<string, AbortController>();
@@ -113,7 +114,7 @@ export class Thread {
 
   /** Shows the branch that this message is on. */
   show(message: string): void {
-    this.head = branch(this.messages, message).at(-1)?.id ?? null;
+    this.head = branch(this.messages, message, this.seen).at(-1)?.id ?? null;
     this.tell({});
     if (this.id !== null && this.head !== null) {
       // Another device sees this branch the next time; without the server this one does at least.
@@ -261,7 +262,8 @@ export class Thread {
   }
 
   private path(): readonly string[] {
-    const ids = branch(this.messages, this.head).map((message) => message.id);
+    const ids = branch(this.messages, this.head, this.seen).map((message) => message.id);
+    ids.forEach((id, at) => this.seen.set(ids[at - 1] ?? null, id));
     const shown = this.view.path;
     return ids.length === shown.length && ids.every((id, at) => id === shown[at]) ? shown : ids;
   }

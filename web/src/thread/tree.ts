@@ -11,19 +11,24 @@ export function children(messages: Messages, parent: string | null): Message[] {
   return found.sort((one, other) => one.created - other.created);
 }
 
-/** The shown branch from its first message to its last; head: any message of it, and the newest way on from there. */
-export function branch(messages: Messages, head: string | null): Message[] {
+/** Which of its children was shown last under a message (null: at the beginning). */
+export type Seen = ReadonlyMap<string | null, string>;
+
+/** The shown branch from its first message to its last: through `head`, and on the way that was seen, or the newest. */
+export function branch(messages: Messages, head: string | null, seen: Seen = new Map()): Message[] {
   const path: Message[] = [];
-  const seen = new Set<string>();
-  for (let at = head === null ? undefined : messages.get(head); at && !seen.has(at.id); ) {
-    seen.add(at.id);
+  const passed = new Set<string>();
+  for (let at = head === null ? undefined : messages.get(head); at && !passed.has(at.id); ) {
+    passed.add(at.id);
     path.unshift(at);
     at = at.parent === null ? undefined : messages.get(at.parent);
   }
   for (;;) {
-    const next = children(messages, path.at(-1)?.id ?? null).at(-1);
-    if (!next || seen.has(next.id)) return path;
-    seen.add(next.id);
+    const parent = path.at(-1)?.id ?? null;
+    const all = children(messages, parent);
+    const next = all.find(({ id }) => id === seen.get(parent)) ?? all.at(-1);
+    if (!next || passed.has(next.id)) return path;
+    passed.add(next.id);
     path.push(next);
   }
 }
