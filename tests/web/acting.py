@@ -12,7 +12,10 @@ from pathlib import Path
 from speaking import FakeReply, FakeSpeaker, running
 
 from denken.about import About
-from denken.search.found import Found, Source
+from denken.search.found import Found, Look, Source
+from denken.search.library import Library
+from denken.search.provider import Hit
+from denken.search.tool import Searcher
 from denken.serve.app import create_app
 from denken.serve.chats.chats import Chats
 from denken.serve.keydesk import KeyDesk
@@ -43,7 +46,9 @@ def search(query: str, *sources: Source, problem: str = "") -> list[Piece]:
 
 
 class Acted(FakeReply):
-    """Says its pieces, `pause` seconds apart; remembers when it was ended early."""
+    """Says its pieces, `pause` seconds apart. look: what looks up the searches that bring no sources along."""
+
+    look: Look | None = None
 
     async def __aiter__(self) -> AsyncGenerator[Piece, None]:
         actor = self._speaker
@@ -58,6 +63,8 @@ class Acted(FakeReply):
                 if piece.text == "BREAK":
                     raise RuntimeError("secret detail")
                 yield piece
+                if piece.kind == "search" and self.look is not None:
+                    yield Piece("found", "", found=await self.look(piece.text))
             self.usage = self._final
         finally:
             actor.ended += 1
@@ -92,7 +99,18 @@ class Actor(FakeSpeaker):
             script = [*([think("I repeat it.")] if ask.thinking else []), answer(question)]
         thought = [piece for piece in script if piece.kind == "think"]
         usage = Usage(10, 4, len(thought), sum(piece.kind == "answer" for piece in script))
-        return Acted(self, script, usage, self.reason)
+        acted = Acted(self, script, usage, self.reason)
+        acted.look = None if any(piece.kind == "found" for piece in script) else ask.look
+        return acted
+
+
+class Nowhere:
+    """A web search that finds nothing, and asks nobody."""
+
+    name = "nowhere"
+
+    async def search(self, query: str, seconds: float) -> list[Hit]:
+        return []
 
 
 @dataclass
@@ -113,13 +131,15 @@ class Site:
 @contextmanager
 def serving(folder: Path, *, keys: bool = False, hosts: Sequence[str] = ()) -> Iterator[Site]:
     """`denken serve` with an actor in the place of a model, its store and its runs in the folder."""
-    actor = Actor()
+    actor, searcher = Actor(), Searcher(Nowhere(), Library(folder / "library.db"))
     (folder / "runs").mkdir()
     with (
         open_store(str(folder / "denken.db")) as store,
         closing(KeyDesk(store, keys, 40_000_000)) as desk,
-        closing(Chats(store)) as chats,
+        closing(Chats(store, searcher)) as chats,
     ):
-        app = create_app(actor, allow_hosts=hosts, desk=desk, chats=chats, runs=Runs(folder / "runs"))
+        app = create_app(
+            actor, allow_hosts=hosts, desk=desk, chats=chats, runs=Runs(folder / "runs"), searcher=searcher
+        )
         with running(app) as (port, _):
             yield Site(actor, store, desk, port, folder)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from acting import Site, serving
+from talking import Talk, Words
 
 from denken.serve import website
 
@@ -135,3 +136,14 @@ def visit(browser: Any, site: Site, watched: Watched) -> Iterator[Visit]:
 @pytest.fixture
 def origin(site: Site) -> str:
     return site.origin
+
+
+@pytest.fixture(params=[("desktop", "en"), ("phone", "de")], ids=lambda given: "-".join(given))
+def talk(request: pytest.FixtureRequest, visit: Visit) -> Callable[..., Talk]:
+    """Opens an address as somebody at a desk who speaks English, and as somebody with a phone who speaks German."""
+    device, language = request.param
+
+    def begin(path: str = "/", **fields: Any) -> Talk:
+        return Talk(visit(path, device, language, **fields), Words(language), device)
+
+    return begin
