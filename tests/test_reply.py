@@ -11,7 +11,7 @@ import pytest
 
 from denken.about import About
 from denken.assistant import BLOCK_SIZE, Assistant, load
-from denken.chat.message import Message
+from denken.chat.message import Message, Tool, ToolCall
 from denken.chat.searching import ENOUGH, MOST_SEARCHES
 from denken.chat.template import render
 from denken.engine.sequence import Output
@@ -321,3 +321,24 @@ def test_what_is_sampled_to_learn_from_is_what_is_served(random_model, tokenizer
     served = (*last, *(id_ for output in outputs for id_ in output.ids))
     # Where a sample ends without an answer, serving closes the thought and has one.
     assert served[: len(prompt) + len(sampled.ids)] == (*prompt, *sampled.ids)
+
+
+def test_an_answer_is_held_to_its_schema_behind_searches_too(random_model):
+    assistant, params = random_model
+    reply = assistant.reply(asking(Looked(HARBOUR), params, schema={"type": "boolean"}))
+    said = dict(together(list(reply)))
+    assert "found" in said
+    assert said["answer"] in ("true", "false")
+    assert reply.finish_reason == "stop"
+
+
+def test_a_call_follows_a_thought_that_searched(tokenizer):
+    tool = Tool("open", "Opens it.", {"type": "object"})
+    call = Message("assistant", "", reasoning_content="So.", tool_calls=(ToolCall("open", "{}"),))
+    whole = render([*ASKED, call], tokenizer)
+    ids = whole.ids[whole.loss_mask.index(True) :]
+    calling = [Output(0, ids, (-0.25,) * len(ids), "stop")]
+    assistant = speaking(tokenizer, searching(tokenizer, "<search>x</search>"), calling, context=4000)
+    pieces = together(list(assistant.reply(asking(Looked(HARBOUR), tools=(tool,)))))
+    assert [kind for kind, _ in pieces] == ["search", "found", "think", "tool"]
+    assert pieces[-1] == ("tool", "{}")

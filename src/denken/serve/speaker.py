@@ -92,6 +92,7 @@ class Piece:
 class Usage:
     """What a reply cost, in tokens.
 
+    prompt_tokens: with what searches within the thought have found, each token once.
     thought_tokens: up to and with the tag that closes the thought. answer_tokens: the rest, the end mark included.
     cached_tokens: those of the prompt that were not computed again.
     """
