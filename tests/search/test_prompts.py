@@ -30,14 +30,6 @@ def test_the_search_prompt_is_the_published_one():
     )
 
 
-def test_the_language_of_the_answer_can_be_named():
-    german = with_results("Wann?", [source()], today=TODAY, language="de")
-    assert "answer in German" in german
-    assert german.replace(
-        german[german.index("\n- The user's question is in") : german.index("\n\n# The user's")], ""
-    ) == (with_results("Wann?", [source()], today=TODAY))
-
-
 def test_without_sources_or_files_the_question_stays_as_it_is():
     assert with_results("When?", [], today=TODAY) == "When?"
     assert with_files("When?", []) == "When?"

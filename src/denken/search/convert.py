@@ -65,6 +65,11 @@ async def converted(data: bytes, name: str, **options: Any) -> Converted:
     return await asyncio.get_running_loop().run_in_executor(_threads, partial(convert, data, name, **options))
 
 
+def prepare() -> None:
+    """Starts the process that parses, so that what comes soon need not wait for it."""
+    _threads.submit(_worker.start)
+
+
 def convert(
     data: bytes,
     name: str,

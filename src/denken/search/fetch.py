@@ -21,7 +21,9 @@ import socket
 import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpcore
@@ -47,6 +49,9 @@ _AUTHORITY = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?(?://)?([^/?#]*)", re.IGNORECAS
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|\d+)", re.IGNORECASE)
 _IPV4 = re.compile(r"(?:(?:0|[1-9]\d{0,2})\.){3}(?:0|[1-9]\d{0,2})")
 
+# A resolver may take its time, and nobody else is to wait for it meanwhile.
+_threads = ThreadPoolExecutor(16, thread_name_prefix="resolve")
+
 Resolve = Callable[[str, int], Awaitable[Collection[str]]]
 
 
@@ -65,7 +70,8 @@ class Fetched:
 
 async def resolve(host: str, port: int) -> Collection[str]:
     """All addresses of a name, as this machine's resolver gives them."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    asked = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_threads, asked)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 

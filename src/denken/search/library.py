@@ -123,7 +123,7 @@ class Library:
         if version > VERSION:
             raise ConfigError(f"The library {self.file} is of a newer denken; update denken, or name another place.")
         if version < VERSION:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(connection)
             connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
 
     def add(self, title: str, text: str, source: str, *, owner: str | None = None) -> Document:
@@ -137,10 +137,9 @@ class Library:
         if len(text) > MAX_CHARACTERS:
             raise LibraryError(f"{source or title} has {len(text)} characters, and {MAX_CHARACTERS} are the most.")
         title = " ".join(_storable(title).split())[:300] or source[-300:]
-        rows = [
-            (passage.heading, passage.text, " ".join(terms(f"{title} {passage.heading} {passage.text}")))
-            for passage in passages.cut(text)
-        ]
+        # Of headings alone there are no passages.
+        cut = list(passages.cut(text)) or [passages.Passage("", text[: passages.CHARACTERS])]
+        rows = [(one.heading, one.text, " ".join(terms(f"{title} {one.heading} {one.text}"))) for one in cut]
         with self._connected() as connection, _transaction(connection):
             connection.execute("DELETE FROM documents WHERE owner IS ? AND source = ?", (owner, source))
             if owner is not None:
@@ -247,6 +246,19 @@ class Library:
             yield connection
         finally:
             connection.close()
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Readers and the writer do not wait for each other. SQLite does not wait for its turn here, so this has to."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(0.05)
 
 
 @contextmanager

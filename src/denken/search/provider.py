@@ -228,7 +228,7 @@ class Patient:
 
 
 def provider(name: str, searxng: str | None = None) -> Provider | None:
-    """The provider of a name that `denken serve --web` takes; None for "off". Raises ConfigError where it lacks its key or address."""
+    """The provider of a name that `--web` takes; None for "off". Raises ConfigError where its key or address lacks."""
     if searxng is not None and name != "searxng":
         raise ConfigError("--searxng is the address of a SearXNG; give --web searxng, too.")
     if name == "off":

@@ -11,7 +11,9 @@ import logging
 import sqlite3
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 from denken.search.fetch import Fetcher
 from denken.search.found import Found, Look, Source
@@ -26,6 +28,8 @@ MOST_SOURCES = 6
 # Of the library, where the web is asked as well.
 MOST_OF_LIBRARY = 3
 MAX_QUERY_CHARACTERS = 400
+
+_threads = ThreadPoolExecutor(4, thread_name_prefix="library")
 
 
 class Searcher:
@@ -91,7 +95,8 @@ class Searcher:
         try:
             if place == "library" and self.library is not None:
                 alone = len(places) == 1
-                return await asyncio.to_thread(_in_library, self.library, query, owner, alone)
+                asked = partial(_in_library, self.library, query, owner, alone)
+                return await asyncio.get_running_loop().run_in_executor(_threads, asked)
             if self._web is not None:
                 return await self._web.search(query, end, MOST_SOURCES)
         except Exception:  # a reply is not to fail because a search did
@@ -101,7 +106,7 @@ class Searcher:
 
 def _in_library(library: Library, query: str, owner: str | None, alone: bool) -> tuple[list[Source], str]:
     try:
-        hits = library.search(query, owner, most=MOST_SOURCES if alone else MOST_OF_LIBRARY)
+        hits = library.search(query, owner, most=MOST_SOURCES if alone else MOST_OF_LIBRARY, each=3 if alone else 2)
         empty = alone and not hits and library.is_empty(owner)
     except sqlite3.Error as error:
         log.warning("The library could not be searched: %s", error)

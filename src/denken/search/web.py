@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from denken.search import passages
-from denken.search.convert import ConvertError, converted
+from denken.search.convert import ConvertError, converted, prepare
 from denken.search.fetch import Fetcher, FetchError
 from denken.search.found import Source
 from denken.search.provider import Hit, Provider, ProviderError
@@ -30,6 +31,10 @@ SPARE_SECONDS = 0.3
 EACH = 2
 # Per place in the provider's order, which knows more than words do.
 RANK_SHARE = 0.1
+
+
+# Not the threads that others wait in, of which a slow resolver may hold all.
+_threads = ThreadPoolExecutor(2, thread_name_prefix="ranking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Web:
 
         end: when it has to be done, by `time.monotonic`.
         """
+        prepare()
         left = end - time.monotonic()
         try:
             hits = await self.provider.search(query, max(0.1, PROVIDER_SHARE * left))
@@ -70,7 +76,8 @@ class Web:
                 task.cancel()
         problem = "" if any(pages) else f"No page could be read; shown is what {self.name} says of them."
         # A million characters keep a processor busy for a while, and others are being answered.
-        return await asyncio.to_thread(_best, query, hits, pages, most), problem
+        best = await asyncio.get_running_loop().run_in_executor(_threads, _best, query, hits, pages, most)
+        return best, problem
 
     async def _read(self, hit: Hit) -> Source | None:
         """The page as one source, whose excerpt is its whole text; None where it cannot be read."""

@@ -45,6 +45,7 @@ class Worker:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
 
     def parse(self, kind: str, data: bytes, options: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
@@ -66,6 +67,12 @@ class Worker:
         if "error" in reply:
             raise ParseError(str(reply["error"])[:300])
         return reply
+
+    def start(self) -> None:
+        """So that the first document need not wait for it."""
+        if hasattr(os, "fork"):
+            with self._lock:
+                self._server()
 
     def _child(self) -> socket.socket:
         """A socket whose other end a new child has got."""
@@ -90,7 +97,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         search = [str(Path(denken.__file__).parents[1]), *(path for path in sys.path if path)]
         with theirs:
-            subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, "-s", "-P", "-B", "-c", "from denken.search.worker import serve; serve()"],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
