@@ -26,7 +26,7 @@ LEFT_TO_RIGHT = (
     ("chat", "model"),
     ("engine", "search", "export"),
     ("tasks",),
-    ("rollout", "language"),
+    ("rollout", "language", "shelf"),
     ("reward",),
     ("evaluate",),
     ("train",),

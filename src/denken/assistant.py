@@ -322,8 +322,9 @@ def _offered(ask: Ask) -> tuple[Tool, ...]:
 def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) -> Assistant:
     """Loads a model that can be asked.
 
-    name_or_folder: "bundled" for the model that comes with denken, or a folder in the Hugging Face layout
-        (config.json, *.safetensors, tokenizer.json; generation_config.json where there is one).
+    name_or_folder: "bundled" for the model that comes with denken, ORG/NAME for one that `denken pull` has fetched, or
+        a folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json; generation_config.json where
+        there is one).
     threads: processor threads for the network; PyTorch's own choice where it is None.
     Raises UnknownNameError where there is no such model, CheckpointError or ConfigError where it cannot be used.
     """
@@ -388,13 +389,18 @@ def find_folder(name_or_folder: str | Path) -> Path:
             f"{str(folder)!r} holds no model: there is no config.json in it. "
             "Give a folder with config.json, *.safetensors and tokenizer.json, or 'bundled'."
         )
+    from denken.shelf.shelf import Shelf
+
+    shelf = Shelf()
+    if str(name_or_folder) in (fetched := shelf.names()) or str(name_or_folder).startswith("hf:"):
+        return shelf.find(str(name_or_folder))
     neighbours = [str(path.parent) for path in folder.parent.glob("*/config.json")] if folder.parent.is_dir() else []
-    known = ["bundled", *neighbours, *(str(path.parent) for path in Path("runs").glob("*/model/config.json"))]
+    known = ["bundled", *fetched, *neighbours, *(str(path.parent) for path in Path("runs").glob("*/model/config.json"))]
     near = difflib.get_close_matches(str(name_or_folder), known, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(repr(name) for name in near)}? Otherwise give" if near else "give"
     raise UnknownNameError(
-        f"There is no model {str(name_or_folder)!r}; {hint} 'bundled' or a folder with config.json, "
-        "*.safetensors and tokenizer.json."
+        f"There is no model {str(name_or_folder)!r}; {hint} 'bundled', the name of a model that was fetched "
+        "(denken pull), or a folder with config.json, *.safetensors and tokenizer.json."
     )
 
 

@@ -69,6 +69,8 @@ keys_app = typer.Typer(help="Keys for the server: create, list, revoke.", no_arg
 app.add_typer(keys_app, name="keys")
 library_app = typer.Typer(help="Your own documents, for answers to be looked up in.", no_args_is_help=True)
 app.add_typer(library_app, name="library")
+models_app = typer.Typer(help="The models that are here: list, show, remove.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
 
 
 def main() -> None:
@@ -495,6 +497,24 @@ def merge_models(
     print(f"{done} is the model: denken ask --model {done} ...")
 
 
+@app.command("pull")
+def pull_model(
+    model: Annotated[str, typer.Argument(metavar="hf:ORG/NAME", help="A model at the Hub; @REVISION may follow.")],
+) -> None:
+    """Fetch a model from the Hugging Face Hub; what was interrupted goes on where it stopped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from denken.shelf.pull import pull
+    from denken.shelf.shelf import Shelf
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        folder = pull(model, Shelf(), progress=progress)
+    name = "/".join(folder.parts[-2:])
+    print(f"{name} is here, in {folder}: denken ask --model {name} ...")
+
+
 @keys_app.command("create")
 def create_key(
     name: KeyName,
@@ -627,6 +647,33 @@ def _library(store: str | None) -> Library:
     from denken.serve.store import beside
 
     return Library(beside(store, LIBRARY))
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """List the models that are here: the one in the box, those that were fetched, those of runs in this folder."""
+    from denken.assistant import BUNDLED
+    from denken.shelf import shelf
+
+    _print(shelf.table(shelf.listed(shelf.Shelf(), BUNDLED, Path("runs"))))
+
+
+@models_app.command("show")
+def show_model(model: Annotated[str, typer.Argument(help="A model's name or folder.")]) -> None:
+    """Show what there is to know of a model, its files checked."""
+    from denken.assistant import find_folder
+    from denken.shelf.shelf import details
+
+    for what, value in details(model, find_folder(model)):
+        print(f"{what:<10} {value}")
+
+
+@models_app.command("remove")
+def remove_model(name: Annotated[str, typer.Argument(metavar="ORG/NAME", help="A model that was fetched.")]) -> None:
+    """Take a fetched model away."""
+    from denken.shelf.shelf import Shelf, shown
+
+    print(f"{name} is gone; {shown(Shelf().remove(name))} were freed.")
 
 
 @app.command()
