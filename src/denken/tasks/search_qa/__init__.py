@@ -30,7 +30,8 @@ CITATION = re.compile(r"\[citation:(\d{1,4})\]")
 class SearchTask:
     """kind, language, hops: only problems of that one. absent: the share of questions that no page answers.
 
-    characters: the most that one search gives back to read; shorter makes shorter thoughts.
+    characters: the most that one search gives back to read; shorter makes shorter thoughts. shuffled: the share of
+    problems whose searches find the best not first, but in any order.
     """
 
     name = "search_qa"
@@ -40,8 +41,9 @@ class SearchTask:
         kind: Literal["facts", "made_up", "words"] | None = None,
         language: Literal["en", "de"] | None = None,
         hops: Literal[1, 2] | None = None,
-        absent: float = 0.14,
+        absent: float = 0.17,
         characters: int = 600,
+        shuffled: float = 0.5,
     ) -> None:
         for setting, value, allowed in (
             ("kind", kind, (None, *KINDS)),
@@ -51,12 +53,13 @@ class SearchTask:
             if value not in allowed:
                 known = ", ".join(repr(one) for one in allowed if one is not None)
                 raise ConfigError(f"search_qa has no {setting} {value!r}; give one of {known}, or leave it out.")
-        if not 0 <= absent <= 1 or not 100 <= characters <= 4000:
+        if not 0 <= absent <= 1 or not 0 <= shuffled <= 1 or not 100 <= characters <= 4000:
             raise ConfigError(
-                f"absent is {absent} and characters is {characters}; give a share from 0 to 1 and 100 to 4000."
+                f"absent is {absent}, shuffled {shuffled} and characters {characters}; "
+                "give shares from 0 to 1, and 100 to 4000 characters."
             )
         self._kind, self._language, self._hops = kind, language, hops
-        self._absent, self._characters = absent, characters
+        self._absent, self._characters, self._shuffled = absent, characters, shuffled
 
     def problem(self, seed: int) -> Problem:
         """The question of this seed, and in its metadata the pages, the way to the answer and what it must hold."""
@@ -75,6 +78,7 @@ class SearchTask:
             "ask_next": made.ask_next,
             "characters": rng.choice((1.0, 0.75, 0.5, 0.5)) * self._characters,
             "snippet": rng.choice((160, 160, 200, 110)),
+            "shuffled": rng.random() < self._shuffled,
             "most": rng.choice((6, 6, 5, 4, 3)),
         }
         return Problem(self.name, made.question, answer, seed, metadata)
@@ -82,7 +86,8 @@ class SearchTask:
     def library(self, problem: Problem) -> PageLibrary:
         """The problem's pages, to be searched in one rollout."""
         pages = [Page(page["title"], page["text"]) for page in problem.metadata["pages"]]
-        return PageLibrary(pages, most=problem.metadata["most"])
+        shuffled = Random(problem.seed) if problem.metadata["shuffled"] else None
+        return PageLibrary(pages, most=problem.metadata["most"], shuffled=shuffled)
 
     def lookup(self, problem: Problem) -> Lookup:
         """A search of the problem's pages, for one rollout."""

@@ -173,6 +173,7 @@ def person(rng: Random, language: str) -> str:
     """Someone's name, now and then with a title."""
     first = rng.choice(FIRST) if rng.random() < 0.7 else syllables(rng, 2, 2)
     last = rng.choice(LAST) if rng.random() < 0.5 else syllables(rng)
+    last = accented(rng, last) if rng.random() < 0.08 else last
     kind = rng.random()
     if kind < 0.1:
         return f"{rng.choice(('Dr.', 'Prof.', 'Dr.'))} {first} {last}"
@@ -410,7 +411,8 @@ def amount(rng: Random, language: str) -> str:
         )
     )
     comma = "," if language == "de" else "."
-    return rng.choice((f"{whole} {unit}", f"{whole}{comma}{tenth} {unit}", f"{whole} {unit}"))
+    below = "-" if unit == "°C" and rng.random() < 0.4 else ""
+    return below + rng.choice((f"{whole} {unit}", f"{whole}{comma}{tenth} {unit}", f"{whole} {unit}"))
 
 
 def number(rng: Random, language: str) -> str:

@@ -298,6 +298,11 @@ def _of_bridge(relation: dict[str, Any]) -> dict[str, Any]:
 def _pages(rng: Random, facts: Sequence[Fact], language: str, *, notes: bool = True) -> tuple[Page, ...]:
     """The facts on pages: each entity's own, or several together; as sentences, as lists, among other sentences."""
     groups: list[list[Fact]] = []
+    if rng.random() < 0.15:  # long enough to be found in several passages
+        long = _page(rng, list(facts), language, notes)
+        more = [rng.choice(wording(language)["fillers"]) for _ in range(12)]
+        at = rng.randint(0, len(more))
+        return (Page(long.title, "\n\n".join([*more[:at], long.text, *more[at:]])),)
     if rng.random() < 0.5:
         for one in facts:
             group = next((g for g in groups if g[0].entity == one.entity and one.entity), None)
