@@ -25,6 +25,13 @@ BEFORE, WIDTH = 50, 180
 _ALONE = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(rf"[{_ALONE}]|[^\W_{_ALONE}]+")
 
+_ENTER = text("INSERT INTO said (rowid, words, conversation) VALUES (:rowid, :words, :conversation)")
+_ENTER_POSTGRESQL = text(
+    "INSERT INTO said (rowid, words, conversation) "
+    "VALUES (:rowid, array_to_tsvector(CAST(:words AS text[])), :conversation)"
+)
+_DROP = text("DELETE FROM said WHERE rowid = :rowid")
+
 
 class _Fold(dict[int, str]):
     """For `str.translate`: a character without case and accents, still one character, so that places stay places."""
@@ -50,19 +57,25 @@ def terms(query: str) -> list[str]:
 def put(connection: Connection, rowid: int, conversation: int, said: str) -> None:
     """Enters a text in the place of what was there under this number."""
     drop(connection, [rowid])
-    words = list(dict.fromkeys(_words(_folded(said[:MOST_CHARACTERS]))))
-    if not words:
-        return
-    value, given = (
-        ("array_to_tsvector(CAST(:words AS text[]))", words) if _postgresql(connection) else (":words", " ".join(words))
-    )
-    statement = text(f"INSERT INTO said (rowid, words, conversation) VALUES (:rowid, {value}, :conversation)")
-    connection.execute(statement, {"rowid": rowid, "words": given, "conversation": conversation})
+    enter(connection, conversation, {rowid: said})
+
+
+def enter(connection: Connection, conversation: int, said: Mapping[int, str]) -> None:
+    """Enters texts under numbers that are new."""
+    postgresql = _postgresql(connection)
+    given = []
+    for rowid, text_ in said.items():
+        words = list(dict.fromkeys(_words(_folded(text_[:MOST_CHARACTERS]))))
+        if words:
+            shown: object = words if postgresql else " ".join(words)
+            given.append({"rowid": rowid, "words": shown, "conversation": conversation})
+    if given:
+        connection.execute(_ENTER_POSTGRESQL if postgresql else _ENTER, given)
 
 
 def drop(connection: Connection, rowids: Collection[int]) -> None:
-    for rowid in rowids:
-        connection.execute(text("DELETE FROM said WHERE rowid = :rowid"), {"rowid": rowid})
+    if rowids:
+        connection.execute(_DROP, [{"rowid": rowid} for rowid in rowids])
 
 
 def condition(connection: Connection, wanted: Sequence[str]) -> tuple[str, dict[str, str]]:

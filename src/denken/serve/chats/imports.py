@@ -34,6 +34,8 @@ MOST_CHARACTERS = 16 * 2**20
 MOST_CONVERSATIONS = 20_000
 MOST_PROBLEMS = 20
 CHUNK = 2**18
+# Of messages that come without.
+NO_FIGURES: Record = {"usage": None, "thought_seconds": 0.0, "seconds": 0.0, "thinking": False, "search": []}
 
 _NAME = re.compile(r"(?:^|/)conversations(?:[-_]\d{1,6})?\.json$", re.IGNORECASE)
 _BETWEEN = re.compile(r"[\s,]*")
@@ -106,8 +108,11 @@ def enter(connection: Connection, own: str, foreign: Foreign) -> bool:
         updated=foreign.updated or created,
     )
     ids: dict[str | None, str | None] = {None: None}
-    for carried in foreign.messages:
-        ids[carried.id] = _add(connection, own, row["number"], carried, ids[carried.parent], created)
+    ids |= {carried.id: rows.new_id() for carried in foreign.messages}
+    given = [_values(carried, ids[carried.id], ids[carried.parent], created) for carried in foreign.messages]
+    for carried, number in zip(foreign.messages, rows.add_messages(connection, row["number"], given), strict=True):
+        if carried.files:
+            rows.attach(connection, number, [_keep(connection, own, *file) for file in carried.files])
     rows.change(connection, row, head=ids.get(foreign.head))
     return True
 
@@ -119,30 +124,27 @@ def _title(foreign: Foreign) -> str:
     return titles.title(said["assistant"], said["user"])
 
 
-def _add(
-    connection: Connection, own: str, conversation: int, carried: Carried, parent: str | None, created: int
-) -> str:
-    made = rows.add_message(
-        connection,
-        conversation,
-        parent=parent,
-        role=carried.role,
-        content=carried.content,
-        thought=carried.thought,
-        created=carried.created or created,
-        model=carried.model,
-        state=carried.state,
-        sources=carried.sources,
-        steps=carried.steps,
+def _values(carried: Carried, id_: str | None, parent: str | None, created: int) -> Record:
+    return {
+        "id": id_,
+        "parent": parent,
+        "role": carried.role,
+        "content": carried.content,
+        "thought": carried.thought,
+        "created": carried.created or created,
+        "model": carried.model,
+        "state": carried.state,
+        "sources": carried.sources,
+        "steps": carried.steps,
+        **NO_FIGURES,
         **carried.figures,
-    )
-    numbers = []
-    for name, text in carried.files:
-        values = {"id": rows.new_id(), "owner": own, "name": name[:200], "text": text, "characters": len(text)}
-        written = insert(uploads).values(values | {"created": now()}).returning(uploads.c.number)
-        numbers.append(connection.execute(written).scalar_one())
-    rows.attach(connection, made["number"], numbers)
-    return str(made["id"])
+    }
+
+
+def _keep(connection: Connection, own: str, name: str, text: str) -> int:
+    values = {"id": rows.new_id(), "owner": own, "name": name[:200], "text": text, "characters": len(text)}
+    made = insert(uploads).values(values | {"created": now()}).returning(uploads.c.number)
+    return int(connection.execute(made).scalar_one())
 
 
 def _conversations(data: bytes) -> Iterator[Any]:

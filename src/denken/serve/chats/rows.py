@@ -156,6 +156,17 @@ def add_message(connection: Connection, conversation: int, **values: Any) -> Row
     return dict(made)
 
 
+def add_messages(connection: Connection, conversation: int, values: Sequence[Fields]) -> list[int]:
+    """Many messages that are at their end, all with the same fields; their numbers, in the same order."""
+    if not values:
+        return []
+    made = insert(messages).returning(m.number, sort_by_parameter_order=True)
+    given = [{"conversation": conversation, **one} for one in values]
+    numbers = [int(number) for number in connection.execute(made, given).scalars()]
+    finding.enter(connection, conversation, dict(zip(numbers, (one["content"] for one in values), strict=True)))
+    return numbers
+
+
 def write(connection: Connection, number: int, values: Fields) -> None:
     """What a reply has become so far. One that is at its end is entered in the index, and is written no more."""
     running = (m.number == number) & (m.state == "running")
