@@ -176,8 +176,7 @@ def test_answers_and_questions_have_versions(talk, site):
     assert one.questions.count() == 1
     assert "2 / 2" in one.questions.first.inner_text()
     one.press("thread.branch_before", one.questions.first)
-    one.answer.get_by_text("three", exact=True).wait_for()
-    one.press("thread.branch_before", one.answer)
+    # Back there, it goes on as it was seen.
     one.page.get_by_text("And on", exact=True).first.wait_for()
     one.page.wait_for_load_state("networkidle")
     one.page.reload()
