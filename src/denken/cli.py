@@ -53,7 +53,7 @@ Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor th
 Store = Annotated[
     str | None,
     typer.Option(
-        help="Keys, ledger, conversations: a file, or postgresql://HOST/NAME; DENKEN_STORE or your data folder if absent."
+        help="Keys, ledger and chats: a file, or postgresql://HOST/NAME; DENKEN_STORE or your data folder if absent."
     ),
 ]
 Web = Annotated[
