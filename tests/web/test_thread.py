@@ -97,7 +97,7 @@ def test_searches_are_steps_of_the_thought_and_citations_show_their_source(talk,
     one.press("sources.close")
     row = one.page.get_by_role("region", name=one.words("sources.cited"))
     assert row.get_by_role("listitem").count() == 1
-    reply.get_by_role("button", name=one.words.like("thought.done_untimed")).first.click()
+    reply.get_by_role("button", name=one.words.like("thought.done")).first.click()
     one.page.get_by_text("took longer than 6 s").wait_for()
 
 
