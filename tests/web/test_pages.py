@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from talking import Talk, Words
+
 RECIPE = '[rl]\nalgorithm = "grpo"\n\n[train]\nsteps = 9\n'
 
 
@@ -13,9 +15,9 @@ def go(talk, name: str):
     return talk.page
 
 
-def test_a_document_is_added_found_read_and_taken_away(talk, watched):
+def test_a_document_is_added_found_read_and_taken_away(visit, watched):
     watched.expected += ["status of 400"]
-    one = talk()
+    one = Talk(visit("/"), Words("en"), "desktop")
     page, words = go(one, "library"), one.words
     name = f"kettle-{one.device}.md"
     text = "# Kettle\n\nThe kettle is descaled after 200 cups, with vinegar."
@@ -73,8 +75,8 @@ def rollout(step: int) -> str:
     )
 
 
-def test_a_run_is_watched_while_it_goes(talk, site):
-    one = talk()
+def test_a_run_is_watched_while_it_goes(visit, site):
+    one = Talk(visit("/", "phone", "de"), Words("de"), "phone")
     folder = site.folder / "runs" / f"watched-{one.device}"
     folder.mkdir()
     (folder / "recipe.toml").write_text(RECIPE)
@@ -113,18 +115,6 @@ def test_a_curve_is_drawn_anew_in_the_other_colours(visit, site):
     before = canvas.evaluate("(canvas) => canvas.toDataURL()")
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("(before) => document.querySelector('canvas').toDataURL() !== before", arg=before)
-
-
-def test_what_was_asked_is_in_the_usage(talk):
-    one = talk()
-    one.ask_and_wait("Count me")
-    page, words = go(one, "usage"), one.words
-    page.get_by_role("img", name=words("usage.tokens")).wait_for()
-    page.get_by_label(words("usage.rows")).select_option("model")
-    page.get_by_role("rowheader", name="actor").wait_for()
-    page.get_by_label(words("usage.period")).select_option("7")
-    page.get_by_role("rowheader", name="actor").wait_for()
-    assert one.fits()
 
 
 def test_a_link_to_nothing_says_so(visit, watched):
