@@ -437,10 +437,17 @@ def _eos_ids(generation: Mapping[str, Any], config: Mapping[str, Any], tokenizer
 
 def _defaults(generation: Mapping[str, Any], folder: Path) -> SamplingParams:
     """What generation_config.json recommends; a setting that it leaves out is ours."""
-    given = {name: generation.get(name) for name in ("temperature", "top_p", "top_k", "min_p")}
+    given: dict[str, Any] = {name: generation.get(name) for name in ("temperature", "top_p", "top_k", "min_p")}
     if generation.get("do_sample") is False:
         given["temperature"] = 0.0
+    for name, value in given.items():
+        whole = name == "top_k"
+        if value is not None and type(value) not in ((int,) if whole else (int, float)):
+            kind = "a whole number" if whole else "a number"
+            raise CheckpointError(
+                f"{folder / 'generation_config.json'}: {name} is {str(value)[:80]!r}; give {kind} or leave it out."
+            )
     try:
         return replace(SamplingParams(), **{name: value for name, value in given.items() if value is not None})
-    except (RequestError, TypeError) as error:
+    except RequestError as error:
         raise CheckpointError(f"{folder / 'generation_config.json'} cannot be used: {error}") from error
