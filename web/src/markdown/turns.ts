@@ -53,38 +53,40 @@ function timed(run: () => void): void {
   schedule();
 }
 
-/** Runs at once where this frame has time for it, else in a later one. Returns how to call it off. */
-function inTurn(element: Element, run: () => void): () => void {
-  if (spent < FRAME_MS && waiting.size === 0) {
-    timed(run);
-    return () => undefined;
-  }
+/** Whether this frame has time left for more than what is there already. */
+function hasTime(): boolean {
+  return spent < FRAME_MS && waiting.size === 0;
+}
+
+/** Runs in one of the next frames. Returns how to call it off. */
+function later(element: Element, run: () => void): () => void {
   const job = { element, run };
   waiting.add(job);
   schedule();
   return () => waiting.delete(job);
 }
 
-/** Does something to an element once it is its turn, and again when `of` has changed. */
+/** Does something to an element, at once if there is time, and again when `of`, on which `work` depends, has changed. */
 export function useWork(ref: RefObject<HTMLElement | null>, work: (element: HTMLElement) => void, of: unknown[]): void {
   useLayoutEffect(() => {
     const element = ref.current!;
-    return inTurn(element, () => work(element));
-    // eslint-style: `work` is a new function each time; `of` says what it depends on.
+    if (!hasTime()) return later(element, () => work(element));
+    timed(() => work(element));
   }, of);
 }
 
 /** Whether it is this element's turn to be shown in full. */
 export function useTurn(ref: RefObject<HTMLElement | null>): boolean {
   const [ready, setReady] = useState(() => {
-    if (spent >= FRAME_MS || waiting.size > 0) return false;
+    if (!hasTime()) return false;
     spent += GUESS_MS;
-    if (typeof requestAnimationFrame === "function") schedule();
     return true;
   });
   useEffect(() => {
+    schedule();
     if (ready) return;
-    return inTurn(ref.current!, () => flushSync(() => setReady(true)));
+    // At once, so that what it takes is counted.
+    return later(ref.current!, () => flushSync(() => setReady(true)));
   }, [ready, ref]);
   return ready;
 }
