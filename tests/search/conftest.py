@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from denken.search.convert import convert
 from denken.search.fetch import Fetcher
 from denken.search.provider import Hit, ProviderError
 from wires import Internet, say, serving
@@ -51,6 +52,7 @@ def _pages() -> Iterator[int]:
         body = PAGES.get(handler.path)
         say(handler, (body or "").encode(), 200 if body else 404)
 
+    convert(b"<html><p>Ready.", "page.html", seconds=60)  # the parser's process takes a while to start
     with serving(answer) as port:
         yield port
 

@@ -35,7 +35,7 @@ def made(name: str, port: int):
     return {"searxng": SearXNG(url), "brave": Brave("secret", url), "tavily": Tavily("secret", url)}[name]
 
 
-def search(provider, seconds: float = 5.0, query: str = "when? & <why>"):
+def search(provider, seconds: float = 30.0, query: str = "when? & <why>"):
     return asyncio.run(provider.search(query, seconds))
 
 
@@ -120,16 +120,30 @@ def too_much(handler):
         ),
         (lambda handler: handler.wfile.write(b"garbage\r\n\r\n"), "cannot be reached"),
         (lambda handler: handler.connection.shutdown(socket.SHUT_RDWR), "cannot be reached"),
-        (lambda handler: time.sleep(2), r"longer than 0\.5 s"),
-        (too_much, "more than 2 MiB|longer than"),
+        (too_much, "more than 2 MiB"),
     ],
 )
 def test_failures_are_sentences(answer, problem):
-    began = time.monotonic()
     with serving(answer) as port, pytest.raises(ProviderError, match=problem) as raised:
-        search(made("searxng", port), 0.5)
+        search(made("searxng", port), 30)
     assert str(raised.value).startswith("SearXNG ")
-    assert time.monotonic() - began < 10
+
+
+def drip(handler):
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(100):
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("answer", [lambda handler: time.sleep(3), drip])
+def test_a_slow_one_is_left_in_time(answer):
+    began = time.monotonic()
+    with serving(answer) as port, pytest.raises(ProviderError, match=r"longer than 0\.5 s"):
+        search(made("searxng", port), 0.5)
+    assert time.monotonic() - began < 30
 
 
 def test_nobody_there_is_a_sentence():
@@ -238,13 +252,13 @@ def test_ddgs_is_asked_off_the_event_loop(fake_ddgs):
 
     def text(query, **options):
         asked.append((query, options))
-        time.sleep(0.3)
+        time.sleep(0.8)
         return [{"href": "https://a.example/", "title": "A & B", "body": "One two"}]
 
     fake_ddgs.put(text)
 
     async def run():
-        searching = asyncio.create_task(Ddgs().search("when", 5.0))
+        searching = asyncio.create_task(Ddgs().search("when", 30.0))
         turns = 0
         while not searching.done():
             await asyncio.sleep(0.01)
@@ -282,7 +296,7 @@ def test_ddgs_that_hangs_is_left_in_time(fake_ddgs):
 
     said = asyncio.run(run())
     assert all(isinstance(error, ProviderError) and "took longer" in str(error) for error in said)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 def test_the_engines_that_are_named_are_there():

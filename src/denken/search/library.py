@@ -29,10 +29,10 @@ Result = TypeVar("Result")
 MAX_CHARACTERS = 4_000_000
 # Of all documents of one owner; everybody's, which the owner of the machine adds, are not limited.
 MAX_OWNED_CHARACTERS = 100_000_000
-MAX_QUERY_WORDS = 32
+MAX_QUERY_WORDS = 24
 BUSY_SECONDS = 10.0
 # A search that takes longer is cut off: somebody waits for the answer.
-SEARCH_SECONDS = 2.0
+SEARCH_SECONDS = 4.0
 # What matches far less than the best does is no answer to the query.
 LEAST_SHARE = 0.3
 
@@ -53,23 +53,33 @@ CREATE TABLE IF NOT EXISTS passages (
     document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE,
     heading TEXT NOT NULL,
     text TEXT NOT NULL,
-    stems TEXT NOT NULL
+    stems TEXT NOT NULL,
+    reader TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS passages_by_document ON passages (document);
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
-    heading, text, stems, content = 'passages', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2'
+    heading, text, stems, reader,
+    content = 'passages', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2'
 );
+INSERT INTO words (words, rank) VALUES ('rank', 'bm25(2.0, 1.0, 1.0, 0.0)');
 CREATE TRIGGER IF NOT EXISTS passage_added AFTER INSERT ON passages BEGIN
-    INSERT INTO words (rowid, heading, text, stems) VALUES (new.id, new.heading, new.text, new.stems);
+    INSERT INTO words (rowid, heading, text, stems, reader)
+    VALUES (new.id, new.heading, new.text, new.stems, new.reader);
 END;
 CREATE TRIGGER IF NOT EXISTS passage_removed AFTER DELETE ON passages BEGIN
-    INSERT INTO words (words, rowid, heading, text, stems)
-    VALUES ('delete', old.id, old.heading, old.text, old.stems);
+    INSERT INTO words (words, rowid, heading, text, stems, reader)
+    VALUES ('delete', old.id, old.heading, old.text, old.stems, old.reader);
 END;
 """
 _SHOWN = """
 SELECT documents.id, owner, title, source, added, characters,
     (SELECT count(*) FROM passages WHERE document = documents.id) AS passages FROM documents
+"""
+_BEST = """
+SELECT document, title, source, passages.heading, passages.text, -best.rank
+FROM (SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT 60) AS best
+JOIN passages ON passages.id = best.rowid JOIN documents ON documents.id = document
+ORDER BY best.rank, passages.id
 """
 
 
@@ -107,11 +117,15 @@ class Library:
 
     def __init__(self, file: Path):
         self.file = file
+        # As long as one connection is open, the others need not carry the log into the file when they are closed.
+        self._keeping: sqlite3.Connection | None = None
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
             with self._connected() as connection:
                 self._prepare(connection)
+            self._keeping = sqlite3.connect(file, check_same_thread=False)
+            self._keeping.execute("SELECT 1 FROM documents").fetchone()
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(
                 f"The library {file} cannot be opened and written ({error}); name another place by --store or "
@@ -149,8 +163,8 @@ class Library:
                 (owner, title, source, round(time.time() * 1000), len(text), text),
             ).lastrowid
             connection.executemany(
-                "INSERT INTO passages (document, heading, text, stems) VALUES (?, ?, ?, ?)",
-                [(document, *row) for row in rows],
+                "INSERT INTO passages (document, heading, text, stems, reader) VALUES (?, ?, ?, ?, ?)",
+                [(document, *row, _reader(owner)) for row in rows],
             )
             return _document(connection.execute(f"{_SHOWN} WHERE documents.id = ?", (document,)).fetchone())
 
@@ -220,13 +234,12 @@ class Library:
         """expression: in FTS5's syntax, made of words that hold letters and digits alone."""
         if not expression:
             return []
-        query = """
-        SELECT document, title, source, passages.heading, passages.text, -bm25(words, 2.0, 1.0, 1.0) AS score
-        FROM words JOIN passages ON passages.id = words.rowid JOIN documents ON documents.id = document
-        WHERE words MATCH ? AND (owner IS NULL OR owner = ?) ORDER BY score DESC, passages.id LIMIT 60
-        """
+        # Who may read a passage is one of its words, so that the best of them are found without reading the others.
+        readers = " OR ".join(dict.fromkeys((_reader(None), _reader(owner))))
         return self._read(
-            lambda connection: [Hit(*row) for row in connection.execute(query, (expression, owner))],
+            lambda connection: [
+                Hit(*row) for row in connection.execute(_BEST, (f"({expression}) AND reader : ({readers})",))
+            ],
             seconds=SEARCH_SECONDS,
         )
 
@@ -243,6 +256,8 @@ class Library:
         connection = sqlite3.connect(self.file, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
+            # What was added in the last moments before a loss of power may have to be added again.
+            connection.execute("PRAGMA synchronous = NORMAL")
             yield connection
         finally:
             connection.close()
@@ -270,6 +285,11 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _reader(owner: str | None) -> str:
+    """A word of letters and digits for whoever may read a passage."""
+    return "everybody" if owner is None else f"key{owner.encode().hex()}"
 
 
 def _document(row: tuple[int, str | None, str, str, int, int, int]) -> Document:
