@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from random import Random
@@ -28,7 +28,8 @@ SECOND = ("phone", "email", "room", "city", "birthday", "animal", "job", "colour
 class Fact:
     """Something that is so. ask: a question for it. say: a sentence that stands alone. note: a line under a heading.
 
-    what: which relation it is; of one entity there is one fact of each.
+    what: which relation it is; of one entity there is one fact of each. titled: neither sentence names the entity, so
+    the page's title has to.
     """
 
     entity: str
@@ -37,6 +38,7 @@ class Fact:
     say: str
     note: str = ""
     what: str = ""
+    titled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def world(rng: Random, *, language: str, kind: str, hops: int, answered: bool) -
     question = asked(rng, target.ask, language)
     if not answered and rng.random() < 0.4:
         question = outside(rng, language)
+        pages = (*pages, _near(rng, question, language))
     value = steps[0] if kind == "words" and steps else target.value
     return World(pages, question, language, steps[:1] if answered else (), value if answered else "")
 
@@ -93,6 +96,16 @@ def outside(rng: Random, language: str) -> str:
     """A question about the world at large, which the pages say nothing of."""
     table = lines()["outside"][language]
     return str(rng.choice(table["patterns"]).format(rng.choice(table["topics"])))
+
+
+def _near(rng: Random, question: str, language: str) -> Page:
+    """A page that is found by a word of the question and says nothing of it."""
+    sentences = []
+    for _ in range(rng.randint(1, 3)):
+        words = _random_words(rng, language)
+        words.insert(rng.randrange(len(words)), rng.choice(question.rstrip("?.!").split()))
+        sentences.append(_begun(" ".join(words)) + ".")
+    return Page(rng.choice(wording(language)["titles"]), " ".join(sentences))
 
 
 def fact(rng: Random, relation: dict[str, Any], entity: str, language: str) -> Fact:
@@ -117,6 +130,8 @@ def _written(rng: Random, language: str) -> list[Fact]:
     """The fact that is asked for, others of the same entity, and the same of others."""
     table = relations(language)
     chosen = rng.choice(table)
+    if chosen["of"] == "home" and rng.random() < 0.6:
+        return _of_houses(rng, chosen, language)
     same = [relation for relation in table if relation["of"] == chosen["of"]]
     entity = values.entity(rng, chosen["of"], language)
     facts = [fact(rng, chosen, entity, language)]
@@ -130,6 +145,23 @@ def _written(rng: Random, language: str) -> list[Fact]:
     return facts
 
 
+def _of_houses(rng: Random, chosen: dict[str, Any], language: str) -> list[Fact]:
+    """What is said on the page of a house without naming it, and the same on the pages of others."""
+    same = [relation for relation in relations(language) if relation["of"] == "home"]
+    houses = [values.entity(rng, "place", language) for _ in range(rng.randint(1, 4))]
+    facts: list[Fact] = []
+    for house in houses:
+        about = [rng.choice(same) for _ in range(rng.randint(1, 5))]
+        about = [chosen, *about] if not facts or rng.random() < 0.5 else about
+        for relation in about:
+            one = fact(rng, relation, "", language)
+            where = rng.choice(("at", "in") if language == "en" else ("bei", "in", "von"))
+            ask = f"{one.ask.rstrip('?')} {where} {house}?"
+            one = replace(one, entity=house, ask=ask, titled=True)
+            facts += _unasked(facts, [one]) if facts else [one]
+    return facts
+
+
 def _unasked(facts: Sequence[Fact], more: Sequence[Fact]) -> list[Fact]:
     """Those of `more` that say nothing about a question of `facts`: no two answers to one question."""
     taken = {(fact.entity, fact.what) for fact in facts if fact.what} | {_without_value(fact) for fact in facts}
@@ -137,7 +169,7 @@ def _unasked(facts: Sequence[Fact], more: Sequence[Fact]) -> list[Fact]:
 
 
 def _without_value(fact: Fact) -> tuple[str, str]:
-    return "", fact.say.replace(fact.value, "")
+    return fact.entity if fact.titled else "", fact.say.replace(fact.value, "")
 
 
 _VALUES = """\
@@ -298,21 +330,17 @@ def _of_bridge(relation: dict[str, Any]) -> dict[str, Any]:
 def _pages(rng: Random, facts: Sequence[Fact], language: str, *, notes: bool = True) -> tuple[Page, ...]:
     """The facts on pages: each entity's own, or several together; as sentences, as lists, among other sentences."""
     groups: list[list[Fact]] = []
-    if rng.random() < 0.15:  # long enough to be found in several passages
-        long = _page(rng, list(facts), language, notes)
-        more = [rng.choice(wording(language)["fillers"]) for _ in range(12)]
-        at = rng.randint(0, len(more))
-        return (Page(long.title, "\n\n".join([*more[:at], long.text, *more[at:]])),)
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 or any(one.titled for one in facts):
         for one in facts:
             group = next((g for g in groups if g[0].entity == one.entity and one.entity), None)
             if group is None:
                 groups.append([one])
             else:
                 group.append(one)
+    elif rng.random() < 0.2:
+        groups = [list(facts)]
     else:
-        count = rng.randint((len(facts) + 1) // 2, len(facts))
-        groups = [[] for _ in range(count)]
+        groups = [[] for _ in range(rng.randint((len(facts) + 1) // 2, len(facts)))]
         for one in facts:
             rng.choice(groups).append(one)
     pages = [_page(rng, group, language, notes) for group in groups if group]
@@ -328,12 +356,13 @@ def _page(rng: Random, facts: list[Fact], language: str, notes: bool) -> Page:
     facts = facts[:]
     rng.shuffle(facts)
     own = bool(facts[0].entity) and all(one.entity == facts[0].entity for one in facts)
-    title = facts[0].entity if own and rng.random() < 0.6 else rng.choice(wording(language)["titles"])
-    if rng.random() < 0.3 and not (own and title == facts[0].entity):
+    named = own and (facts[0].titled or rng.random() < 0.6)
+    title = facts[0].entity if named else rng.choice(wording(language)["titles"])
+    if rng.random() < 0.3 and not named:
         title = f"{values.name(rng, language)} {title}" if rng.random() < 0.5 else values.name(rng, language)
     may_note = notes and (title == facts[0].entity or not facts[0].entity)
     units = [one.note if one.note and may_note else one.say for one in facts]
-    for _ in range(rng.choice((0, 0, 1, 1, 2, 3))):
+    for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 12))):  # with many it is found in several passages
         units.insert(rng.randint(0, len(units)), rng.choice(wording(language)["fillers"]))
     listed = any(unit[-1] not in ".!?" for unit in units)
     shape = rng.random()
