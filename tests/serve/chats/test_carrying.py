@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import httpx
@@ -192,6 +193,36 @@ def test_files_have_limits_of_their_own_and_are_not_read_without_a_key(hand, mon
     for content in (large, iter([large[: 2**19]] * 3)):
         error = hand.call("POST", "/app/uploads", 413, params={"name": "a.txt"}, content=content)["error"]
         assert error["message"] == "The file is larger than 1 MiB; split it."
+
+
+def test_a_file_that_does_not_come_is_given_up(speaker, chats):
+    app = guard.Guard(create_app(speaker, desk=Named(), chats=chats), file_seconds=0.1)
+    sent, parts = [], [{"type": "http.request", "body": b"begun", "more_body": True}]
+
+    async def receive():
+        if parts:
+            return parts.pop()
+        await asyncio.sleep(5)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/app/uploads",
+        "query_string": b"name=a.txt",
+        "headers": [(b"host", b"localhost")],
+    }
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_so_many_files_at_a_time(hand, monkeypatch):
+    monkeypatch.setattr(guard, "FILES_AT_ONCE", 0)
+    error = hand.call("POST", "/app/uploads", 503, params={"name": "a.txt"}, content=b"x")["error"]
+    assert error["code"] == "overloaded"
 
 
 def test_a_file_that_is_refused_ends_the_connection(speaker, chats, run_server):

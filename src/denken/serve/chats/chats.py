@@ -55,8 +55,7 @@ class Chats:
         self.alive = Alive(store)
         self.live: set[Writing] = set()
         with store.write() as connection:
-            if count := rows.settle_lost(connection, self.alive):
-                log.warning("%d replies were not finished when their server ended; what there was is kept.", count)
+            self._settle_lost(connection, rows.dead(connection, self.alive))
             rows.purge(connection)
 
     async def read(self, work: Callable[[Connection], Result]) -> Result:
@@ -89,6 +88,17 @@ class Chats:
                 code="store_failed",
                 retry_after=5,
             ) from error
+
+    async def settle_lost(self) -> bool:
+        """Ends what other servers were writing that have died since; whether there was anything."""
+        dead = await self.read(lambda connection: rows.dead(connection, self.alive))
+        if dead:
+            await self.write(lambda connection: self._settle_lost(connection, dead))
+        return bool(dead)
+
+    def _settle_lost(self, connection: Connection, dead: Sequence[int]) -> None:
+        if count := rows.settle_lost(connection, dead):
+            log.warning("%d replies were not finished when their server ended; what there was is kept.", count)
 
     def begin(self, growing: Growing, insert: Callable[[Connection], list[rows.Row]]) -> Writing:
         """Writes a reply from now on. insert: makes its rows, of which the last is the reply's."""

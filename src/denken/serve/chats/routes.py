@@ -43,7 +43,14 @@ def add_routes(api: APIRouter, counter: Counter, chats: Chats) -> None:
     async def show(request: Request, id: Id) -> Record:
         """The whole tree of a conversation."""
         own, id_ = _owner(request), storable(id)
-        return await chats.read(lambda connection: shown(chats, connection, rows.conversation(connection, own, id_)))
+
+        def work(connection: Connection) -> Record:
+            return shown(chats, connection, rows.conversation(connection, own, id_))
+
+        found = await chats.read(work)
+        if found["running"] and await chats.settle_lost():
+            found = await chats.read(work)
+        return found
 
     async def change(request: Request, id: Id, changes: Changes) -> Record:
         own, id_ = _owner(request), storable(id)

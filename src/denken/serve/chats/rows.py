@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, text, update
 
-from denken.serve import alive
+from denken.serve.alive import Alive
 from denken.serve.chats import finding
 from denken.serve.chats.growing import SERVER_ENDED, told
 from denken.serve.failure import Failure
@@ -228,16 +228,16 @@ def texts_of(connection: Connection, upload_numbers: Collection[int]) -> Mapping
     return {row.number: (row.name, row.text) for row in connection.execute(asked)}
 
 
-def lost(connection: Connection, of_server: int) -> int:
-    """The replies that a server which has died was writing end as failed, with what there was; returns how many."""
-    left = (m.state == "running") & (m.server == of_server)
+def dead(connection: Connection, living: Alive) -> list[int]:
+    """The servers that have died while they were writing replies."""
+    servers = connection.execute(select(m.server).where(m.state == "running").distinct()).scalars()
+    return [server for server in servers.all() if server is not None and living.is_dead(server)]
+
+
+def settle_lost(connection: Connection, servers: Collection[int]) -> int:
+    """What dead servers were writing ends as failed, with what there was; returns how many replies that were."""
+    left = (m.state == "running") & m.server.in_(servers)
     numbers = list(connection.execute(select(m.number).where(left)).scalars())
     for number in numbers:
         write(connection, number, {"state": "failed", "error": told(SERVER_ENDED), "stream": None})
     return len(numbers)
-
-
-def settle_lost(connection: Connection, living: alive.Alive) -> int:
-    """Ends what dead servers were writing."""
-    servers = connection.execute(select(m.server).where(m.state == "running").distinct()).scalars().all()
-    return sum(lost(connection, server) for server in servers if server is not None and living.is_dead(server))
