@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from denken.search import web
 from denken.search.library import Library
 from denken.search.provider import Hit, ProviderError
 from denken.search.tool import Searcher
@@ -134,7 +135,22 @@ def test_pages_that_hang_fail_or_lie_are_told_by_the_provider(new_provider, inte
 def test_where_no_page_can_be_read_that_is_said(new_provider, fetcher):
     (found,) = searches(Searcher(new_provider("/missing", "/gone"), fetcher=fetcher), "an excerpt", places=["web"])
     assert [source.excerpt for source in found.sources] == ["Excerpt of /missing.", "Excerpt of /gone."]
-    assert found.problem == "No page could be read; shown is what Fake says of them."
+    assert found.problem == "No page could be read in time; shown is what Fake says of them."
+
+
+def test_pages_that_cannot_be_ranked_in_time_are_told_by_the_provider(new_provider, fetcher, monkeypatch):
+    real = web._best
+
+    def slow(query, hits, pages, most):
+        time.sleep(6 * any(pages))
+        return real(query, hits, pages, most)
+
+    monkeypatch.setattr(web, "_best", slow)
+    searcher = Searcher(new_provider("/tower"), fetcher=fetcher, deadline=4)
+    (found,) = searches(searcher, "an excerpt", places=["web"])
+    assert [source.excerpt for source in found.sources] == ["Excerpt of /tower."]
+    assert "read in time" in found.problem
+    assert found.seconds < 30
 
 
 def test_nothing_found_is_no_problem(new_provider, tmp_path, library):

@@ -200,7 +200,7 @@ def _headers(target: httpcore.URL, media_types: Collection[str]) -> list[tuple[s
     return [
         ("Host", _host(target)),
         ("User-Agent", _USER_AGENT),
-        ("Accept", ", ".join(media_types)),
+        ("Accept", ", ".join((*media_types, "*/*;q=0.1"))),  # some refuse to say anything else
         ("Accept-Encoding", "gzip, deflate"),
         ("Connection", "close"),
     ]

@@ -13,6 +13,7 @@ import unicodedata
 from functools import lru_cache
 
 _WORD = re.compile(r"[^\W_]+")
+_ACCENT = re.compile("[\u0300-\u036f]+")
 _FOLDED = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d"})
 
 # Cut where three letters are left, or four.
@@ -48,8 +49,10 @@ def words(text: str) -> list[str]:
     >>> words("Öffnet Café-Bar um 9?")
     ['offnet', 'cafe', 'bar', 'um', '9']
     """
-    bare = unicodedata.normalize("NFKD", text.casefold().translate(_FOLDED))
-    return _WORD.findall("".join(c for c in bare if not unicodedata.combining(c)))
+    small = text.casefold()
+    if not small.isascii():
+        small = _ACCENT.sub("", unicodedata.normalize("NFKD", small.translate(_FOLDED)))
+    return _WORD.findall(small)
 
 
 @lru_cache(maxsize=1 << 16)

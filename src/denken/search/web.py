@@ -26,8 +26,8 @@ PAGE_CHARACTERS = 60_000
 PAGE_SECONDS = 8.0
 # Of the time that is left, what the provider may take; pages want the rest.
 PROVIDER_SHARE = 0.6
-# Before the moment, for ranking and for a busy machine.
-SPARE_SECONDS = 0.3
+# Before that moment: for ranking what was read, and for saying so where even that took too long.
+SPARE_SECONDS, LAST_SECONDS = 0.6, 0.1
 EACH = 2
 # Per place in the provider's order, which knows more than words do.
 RANK_SHARE = 0.1
@@ -74,10 +74,15 @@ class Web:
         finally:
             for task in reading:
                 task.cancel()
-        problem = "" if any(pages) else f"No page could be read; shown is what {self.name} says of them."
-        # A million characters keep a processor busy for a while, and others are being answered.
-        best = await asyncio.get_running_loop().run_in_executor(_threads, _best, query, hits, pages, most)
-        return best, problem
+        if any(pages):
+            # Hundreds of thousands of characters keep a processor busy, and others are being answered.
+            ranking = asyncio.get_running_loop().run_in_executor(_threads, _best, query, hits, pages, most)
+            try:
+                async with asyncio.timeout(end - LAST_SECONDS - time.monotonic()):
+                    return await ranking, ""
+            except TimeoutError:
+                pass
+        return _best(query, hits, (), most), f"No page could be read in time; shown is what {self.name} says of them."
 
     async def _read(self, hit: Hit) -> Source | None:
         """The page as one source, whose excerpt is its whole text; None where it cannot be read."""
