@@ -129,13 +129,13 @@ function ConversationTitle({ id }: { id: string }) {
   return lines.find((line) => line.id === id)?.title || title;
 }
 
-/** A modal dialog at the left edge: a tap beside it, a swipe to the left, Esc and going elsewhere close it. */
+/** A modal dialog at the left edge: a tap beside it, a swipe to the left, Esc and a link in it close it. Deleting what is
+ * shown does not, though it leads elsewhere: whoever tidies up goes on with that.
+ */
 function Drawer() {
   const { t } = useTranslation();
   const ref = useRef<HTMLDialogElement>(null);
   const from = useRef<{ x: number; y: number } | null>(null);
-  const [path] = useLocation();
-  const opened = useRef(path);
   const close = () => showDrawer(false);
   useLayoutEffect(() => {
     const dialog = ref.current!;
@@ -143,8 +143,9 @@ function Drawer() {
     return () => dialog.close(); // before it is taken out, for only then does the focus go back
   }, []);
   useEffect(() => {
-    if (path !== opened.current) close();
-  }, [path]);
+    addEventListener("popstate", close); // the way back that phones have
+    return () => removeEventListener("popstate", close);
+  }, []);
   const swiped = (event: TouchEvent) => {
     const [start, end] = [from.current, event.changedTouches[0]!];
     if (start && start.x - end.clientX > Math.max(SWIPE_PX, 2 * Math.abs(end.clientY - start.y))) close();
@@ -156,12 +157,13 @@ function Drawer() {
       aria-label={t("around.sidebar")}
       onClose={() => ref.current?.open || close()}
       onPointerDown={(event) => isBeside(event) && close()}
+      onClick={(event) => (event.target as Element).closest("a[href]") && close()}
       onTouchStart={({ touches }) => (from.current = { x: touches[0]!.clientX, y: touches[0]!.clientY })}
       onTouchEnd={swiped}
     >
       <nav className="sidebar" aria-label={t("around.sidebar")}>
         <div className="sidebar-head">
-          <Link href="/" className="brand" onClick={close}>
+          <Link href="/" className="brand">
             {t("app.name")}
           </Link>
           <button type="button" className="square" aria-label={t("around.closeMenu")} onClick={close}>
@@ -179,7 +181,7 @@ function Inside() {
   const { t } = useTranslation();
   return (
     <>
-      <Link href="/" className="entry" onClick={() => showDrawer(false)}>
+      <Link href="/" className="entry">
         <NewChatIcon />
         {t("around.newChat")}
       </Link>

@@ -37,7 +37,9 @@ export function Curve({ title, lines }: { title: string; lines: Line[] }) {
   };
   return (
     <figure className="curve">
-      <figcaption>{title}</figcaption>
+      <figcaption>
+        <h2>{title}</h2>
+      </figcaption>
       <ul className="legend">
         {shown.map((line) => (
           <li key={line.label} data-colour={line.colour}>

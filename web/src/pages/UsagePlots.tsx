@@ -86,7 +86,9 @@ function Plot({ title, kinds, days, values, y, label, children }: PlotProps) {
   const date = new Intl.DateTimeFormat(i18next.language, { day: "numeric", month: "numeric", timeZone: "UTC" });
   return (
     <figure>
-      <figcaption>{title}</figcaption>
+      <figcaption>
+        <h2>{title}</h2>
+      </figcaption>
       <ul className="legend">
         {kinds.map((kind) => (
           <li key={kind.name}>
