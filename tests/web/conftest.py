@@ -33,7 +33,7 @@ DEVICES: dict[str, dict[str, Any]] = {
 }
 LOCALES = {"en": "en-US", "de": "de-DE"}
 # Long enough for a machine that does other things beside.
-PATIENCE_MS = 15_000
+PATIENCE_MS = 30_000
 
 
 def pytest_configure(config: pytest.Config) -> None:
