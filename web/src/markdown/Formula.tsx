@@ -54,6 +54,16 @@ function Typeset({ text, display, open }: { text: string; display: boolean; open
   );
 }
 
+/** The letters of nearly all formulas: one that comes later lays out everything anew. */
+const FONTS = ["1em KaTeX_Main", "italic 1em KaTeX_Math", "1em KaTeX_Size1", "1em KaTeX_Size2", "1em KaTeX_AMS"];
+
+/** Loads KaTeX and its letters and sets a formula or two, for nobody to see. */
+export async function rehearseFormulas(): Promise<void> {
+  if (!loading) await load();
+  await Promise.all(FONTS.map((font) => document.fonts.load(font)));
+  for (const text of ["x", "\\frac{a_1}{b^2}"]) if (library) typeset(library, text, true, document.createElement("span"));
+}
+
 function typeset({ render }: typeof katex, text: string, displayMode: boolean, element: HTMLElement): void {
   if (text.length > MOST_LETTERS) return;
   const made = document.createElement("span");

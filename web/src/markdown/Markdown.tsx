@@ -11,7 +11,7 @@ import { useTurn } from "./turns";
 import "./markdown.css";
 
 /** Groups of a text that is always laid out as a whole. */
-const SHORT = 8;
+const SHORT = 12;
 
 /** live: more may come. */
 export function Markdown({ text, live = false }: { text: string; live?: boolean }) {

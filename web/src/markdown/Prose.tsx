@@ -57,6 +57,11 @@ export const Prose = memo(function Prose({ text, open }: { text: string; open: b
   );
 });
 
+/** Goes through the parser once, so that the browser has it ready before the first words come. */
+export function rehearse(text: string): void {
+  ReactMarkdown({ remarkPlugins: PLUGINS, components: COMPONENTS, urlTransform: String, children: prepare(text, true) });
+}
+
 function isFormula(node: Element): boolean {
   return classes(node).includes("math-inline");
 }

@@ -19,7 +19,7 @@ export type Block =
 /** Blocks that are rendered and skipped together; one that is full stays the same array for ever. */
 export type Group = readonly Block[];
 
-const GROUP_LETTERS = 1500;
+const GROUP_LETTERS = 800;
 const LIST_LETTERS = 1500;
 const LINES_LETTERS = 2000;
 const TABLE_LETTERS = 3000;

@@ -7,9 +7,9 @@ import { type RefObject, useEffect, useLayoutEffect, useState } from "react";
 import { flushSync } from "react-dom";
 
 /** Milliseconds of each frame that go into such work. */
-const FRAME_MS = 8;
+const FRAME_MS = 6;
 /** What one group of blocks is reckoned at before anybody knows. */
-const GUESS_MS = 3;
+const GUESS_MS = 4;
 
 interface Job {
   element: Element;

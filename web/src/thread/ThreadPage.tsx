@@ -7,6 +7,7 @@ import { useLocation } from "wouter";
 import { Composer } from "../composer/Composer";
 import { draftOf } from "../composer/draft";
 import { asTurn, modelInUse, useSettings } from "../composer/settings";
+import { rehearseAll } from "../markdown/rehearsal";
 import { useServerState } from "../state";
 import type { Attachment } from "../types";
 import { useFollow } from "./follow";
@@ -47,6 +48,7 @@ function ThreadView({ thread }: { thread: Thread }) {
   const { now, atEnd, toEnd } = useFollow(scroller);
   const drafting = draftOf(thread.id);
   const isBusy = view.running !== null;
+  useEffect(() => void rehearseAll(), []);
   useTitle(view.title);
   useKeys(thread, isBusy);
 
