@@ -2,6 +2,7 @@
 
 import type { Element, ElementContent } from "hast";
 import { memo } from "react";
+import { useTranslation } from "react-i18next";
 import ReactMarkdown, { type Components } from "react-markdown";
 import remarkGfm from "remark-gfm";
 import remarkMath from "remark-math";
@@ -44,7 +45,7 @@ const COMPONENTS: Components = {
       <table>{children}</table>
     </div>
   ),
-  input: ({ checked }) => <input type="checkbox" checked={checked === true} disabled />,
+  input: ({ checked }) => <Task done={checked === true} />,
   cite: ({ node }) => <Citation number={Number(node!.properties.number)} />,
 };
 
@@ -56,6 +57,16 @@ export const Prose = memo(function Prose({ text, open }: { text: string; open: b
     </ReactMarkdown>
   );
 });
+
+/** The box of a task in a list: a sign, for nobody can tick it. */
+function Task({ done }: { done: boolean }) {
+  const { t } = useTranslation();
+  return (
+    <span role="img" className="task" aria-label={t(done ? "thread.task_done" : "thread.task_open")}>
+      {done ? "☑" : "☐"}
+    </span>
+  );
+}
 
 /** Goes through the parser once, so that the browser has it ready before the first words come. */
 export function rehearse(text: string): void {

@@ -76,6 +76,10 @@ describe("Markdown", () => {
     expect(html("| a | b |\n|---|--:|\n| 1 | 2 |")).toContain('<div class="table" tabindex="0"><table>');
   });
 
+  test("tasks of a list are signs with a name", () => {
+    expect(html("- [x] one\n- [ ] two")).toMatch(/aria-label="done">☑<.*aria-label="to do">☐</s);
+  });
+
   test("what is too long for the parser is plain", () => {
     expect(html("*a* ".repeat(6000))).toContain('<p class="plain">*a* *a*');
   });
