@@ -14,6 +14,7 @@ from datetime import date
 
 from denken.search.found import Found, Source
 from denken.search.snippet import snippet
+from denken.search.terms import terms
 
 FILE_TEMPLATE = """\
 [file name]: {file_name}
@@ -107,19 +108,17 @@ def information(found: Found, limit: int = INFORMATION_CHARACTERS, *, each: int 
     """The body between `<information>` and `</information>`: a line for each source, at most `limit` characters.
 
     Of each source the sentences that share most with the query, at most `each` characters; of its title what stands
-    before a colon, for the first colon of a line ends the title. Where they do not all fit, the last ones are left out
-    and the one that is cut ends in an ellipsis: a line says enough to be of use or is not there.
+    before a colon, for the first colon of a line ends the title. The line that holds most of the query comes first, and
+    one that holds less than half as much is left out. Where they do not all fit, the last ones are left out and the
+    one that is cut ends in an ellipsis: a line says enough to be of use or is not there.
 
     >>> information(Found("harbour", (Source(3, "Harbour", "library:7", "It opens\\nat six."),)))
     '[3] Harbour: It opens at six.'
     """
     lines: list[str] = []
     left = limit
-    for source in (*found.sources, *found.again):
-        title = _in_one_line(source.title).partition(": ")[0][:TITLE_CHARACTERS].rstrip(" :")
-        line = (
-            f"[{source.number}] {title}: {_in_one_line(snippet(source.excerpt, found.query, each, title=source.title))}"
-        )
+    every = [_line(source, found.query, each) for source in (*found.sources, *found.again)]
+    for line in _best_first(every, found.query):
         if len(line) > left:
             if left < 120 and lines:
                 break
@@ -129,6 +128,19 @@ def information(found: Found, limit: int = INFORMATION_CHARACTERS, *, each: int 
         if left <= 0:
             break
     return "\n".join(lines) or NOTHING
+
+
+def _line(source: Source, query: str, each: int) -> str:
+    title = _in_one_line(source.title).partition(": ")[0][:TITLE_CHARACTERS].rstrip(" :")
+    return f"[{source.number}] {title}: {_in_one_line(snippet(source.excerpt, query, each, title=source.title))}"
+
+
+def _best_first(lines: Sequence[str], query: str) -> list[str]:
+    """By the words of the query that they hold, where a long word tells more than a short one."""
+    wanted = set(terms(query))
+    weights = [sum(map(len, wanted.intersection(terms(line.partition("]")[2])))) for line in lines]
+    kept = [at for at, weight in enumerate(weights) if 2 * weight >= max(weights)]
+    return [lines[at] for at in sorted(kept, key=lambda at: -weights[at])]
 
 
 def unmarked(text: str) -> str:

@@ -41,9 +41,9 @@ class SearchTask:
         kind: Literal["facts", "made_up", "words"] | None = None,
         language: Literal["en", "de"] | None = None,
         hops: Literal[1, 2] | None = None,
-        absent: float = 0.17,
+        absent: float = 0.1,
         characters: int = 600,
-        shuffled: float = 0.5,
+        shuffled: float = 0.2,
     ) -> None:
         for setting, value, allowed in (
             ("kind", kind, (None, *KINDS)),
