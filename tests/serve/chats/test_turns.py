@@ -164,7 +164,10 @@ def test_what_the_other_side_refuses_is_the_replys_error(hand, speaker, refusal,
     reply = hand.tree(conversation)["messages"][1]
     assert reply["error"] == {"message": str(refusal), "code": code}
     speaker.refuses = None
+    assert hand.tree(conversation)["title"] == "Go"
+    speaker.pieces = [Piece("answer", "A sentence of an answer.")]
     assert hand.ask(conversation, None, reply["parent"])["state"] == "done"
+    assert hand.tree(conversation)["title"] == "A sentence of an answer"
 
 
 def test_a_reply_at_the_end_of_its_room_is_cut(hand, speaker):

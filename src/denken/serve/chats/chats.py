@@ -151,8 +151,10 @@ class Writing:
         assert self.row is not None
         rows.write(connection, self.row["number"], self.growing.values() | {"stream": None})
         rows.touch(connection, self.row["conversation"])
-        if title := titles.title(self.growing.content, rows.question(connection, self.row)):
-            rows.give_title(connection, self.row["conversation"], title)
+        question = rows.question(connection, self.row)
+        if title := titles.title(self.growing.content, question):
+            # A try that came to no answer has left the question as the title.
+            rows.give_title(connection, self.row["conversation"], title, instead_of=titles.title("", question))
 
     async def _write(self) -> None:
         try:

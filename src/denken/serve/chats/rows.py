@@ -118,9 +118,9 @@ def question(connection: Connection, reply: Fields) -> str:
     return str(connection.execute(asked).scalar() or "")
 
 
-def give_title(connection: Connection, number: int, title: str) -> None:
-    """For a conversation that has no title; one that is there stays, whoever gave it."""
-    without = (c.number == number) & (c.title == "") & c.titled.is_(False)
+def give_title(connection: Connection, number: int, title: str, instead_of: str = "") -> None:
+    """For a conversation that has no title, or that one; any other stays, whoever gave it."""
+    without = (c.number == number) & c.title.in_(["", instead_of]) & c.titled.is_(False)
     if title and connection.execute(update(conversations).where(without).values(title=title)).rowcount:
         finding.put(connection, -number, number, title)
 

@@ -9,7 +9,7 @@ The reply is in the store from `begin` on, and at its end in every case: done, c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +37,7 @@ class Asked:
     """What a turn needs of the store, read before it begins.
 
     history, question: what the model reads. question_id: the message that is answered, where it is there already.
-    left_out: of the history, what the reply before it has left out. uploads: numbers of those that the question brings.
+    left_out: of the history, what the reply before it has left out. uploads: those that a new question brings.
     """
 
     conversation: rows.Row
@@ -55,14 +55,7 @@ def asked(connection: Connection, owner: str, id_: str, request: TurnRequest) ->
     parent = next((row for row in tree if row["id"] == request.parent), None)
     _check_parent(request, parent)
     way = branch.path(tree, request.parent)
-    attached = rows.attached(connection, conversation["number"])
-    numbers = {row["number"] for row in way}
-    texts = rows.texts_of(
-        connection, {upload["number"] for message, few in attached.items() if message in numbers for upload in few}
-    )
-    files = {
-        message: [texts[upload["number"]] for upload in few] for message, few in attached.items() if message in numbers
-    }
+    files = _files(connection, conversation["number"], {row["number"] for row in way})
     uploads = rows.own_uploads(connection, owner, request.attachments)
     if request.content is not None:
         new: rows.Row = {"number": 0, "role": "user", "content": request.content}
@@ -72,6 +65,13 @@ def asked(connection: Connection, owner: str, id_: str, request: TurnRequest) ->
     before = [row["left_out"] for row in way if row["role"] == "assistant" and "left_out" in row]
     question_id = request.parent if request.content is None else None
     return Asked(conversation, history, question, question_id, before[-1] if before else 0, uploads)
+
+
+def _files(connection: Connection, conversation: int, numbers: Collection[int]) -> dict[int, branch.Files]:
+    """The files that were sent along with these messages."""
+    attached = {number: few for number, few in rows.attached(connection, conversation).items() if number in numbers}
+    texts = rows.texts_of(connection, {upload["number"] for few in attached.values() for upload in few})
+    return {number: [texts[upload["number"]] for upload in few] for number, few in attached.items()}
 
 
 def _check_parent(request: TurnRequest, parent: rows.Row | None) -> None:
