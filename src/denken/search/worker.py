@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import denken
-from denken import sandbox
 from denken.errors import DenkenError
 
 MEMORY_BYTES = 1536 * 2**20
@@ -133,6 +132,7 @@ def _exchange(ours: socket.socket, sent: bytes, seconds: float) -> bytes | None:
 
 def serve() -> None:
     """The server's loop: a child for each descriptor that comes through standard input, until that is closed."""
+    from denken import sandbox  # here, for Windows has none of what it imports
     from denken.search import formats
 
     with socket.socket(fileno=os.dup(0)) as control:
@@ -151,6 +151,7 @@ def serve() -> None:
 
 
 def _parse_and_exit(descriptor: int) -> None:
+    from denken import sandbox
     from denken.search import formats
 
     try:
