@@ -24,7 +24,7 @@ from denken.chat import grammar
 from denken.chat.message import Message, Tool
 from denken.chat.parser import Event
 from denken.chat.template import EOS, FIM_HOLE, end_of_thinking, fill_in, open_thought, render, settled
-from denken.errors import CheckpointError, RequestError, UnknownNameError
+from denken.errors import CheckpointError, RequestError, UnknownNameError, quoted
 from denken.reply import Plan, Reply
 from denken.serve.speaker import Ask, ContextFull, Piece, TextAsk, Unsupported
 from denken.serve.speaker import Reply as Finished
@@ -423,7 +423,7 @@ def _eos_ids(generation: Mapping[str, Any], config: Mapping[str, Any], tokenizer
         ids = given if isinstance(given, list) else [] if given is None else [given]
         if not all(type(id_) is int for id_ in ids):
             raise CheckpointError(
-                f"eos_token_id is {given!r} in generation_config.json or config.json of {tokenizer.folder}; "
+                f"eos_token_id is {quoted(given)} in generation_config.json or config.json of {tokenizer.folder}; "
                 "it must be an id or a list of ids. Fetch or write the model folder again."
             )
         found.update(ids)
@@ -445,7 +445,7 @@ def _defaults(generation: Mapping[str, Any], folder: Path) -> SamplingParams:
         if value is not None and type(value) not in ((int,) if whole else (int, float)):
             kind = "a whole number" if whole else "a number"
             raise CheckpointError(
-                f"{folder / 'generation_config.json'}: {name} is {str(value)[:80]!r}; give {kind} or leave it out."
+                f"{folder / 'generation_config.json'}: {name} is {quoted(value)}; give {kind} or leave it out."
             )
     try:
         return replace(SamplingParams(), **{name: value for name, value in given.items() if value is not None})

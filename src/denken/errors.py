@@ -5,6 +5,16 @@ They are raised once, at the edge where bad input enters; inside the house types
 """
 
 
+def quoted(value: object) -> str:
+    """A value of somebody else's as an error shows it: whole where it is short.
+
+    >>> quoted("llama")
+    "'llama'"
+    """
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"
+
+
 class DenkenError(Exception):
     """Any error that denken raises on purpose; its text is fit to show to a person."""
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from tokenizers import Tokenizer as BytePairEncoder
 
-from denken.errors import CheckpointError, ConfigError
+from denken.errors import CheckpointError, ConfigError, quoted
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # Far above every published vocabulary; a file beyond it is damaged or hostile, and loops over its ids would not end.
@@ -194,7 +194,8 @@ def _is_byte_level(spec: Mapping[str, Any]) -> bool:
         if isinstance(step, dict):
             if step.get("type") == "ByteLevel":
                 return True
-            waiting.extend(step.get("pretokenizers") or [])
+            inner = step.get("pretokenizers")
+            waiting.extend(inner if isinstance(inner, list) else [])
     return False
 
 
@@ -205,7 +206,7 @@ def _control_ids(spec: Mapping[str, Any], settings: Mapping[str, Any], vocab: Ma
     control_ids: dict[str, int] = {}
     for name, id_ in listed:
         if not isinstance(name, str) or not name or _SURROGATE.search(name):
-            raise CheckpointError(f"{name!r}, an added token of the tokenizer, is no text. Copy its files again.")
+            raise CheckpointError(f"{quoted(name)}, an added token of the tokenizer, is no text. Copy its files again.")
         if control_ids.setdefault(name, int(id_)) != int(id_):
             raise CheckpointError(
                 f"tokenizer.json and tokenizer_config.json give {name} different ids ({control_ids[name]} and {id_}). "

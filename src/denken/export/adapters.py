@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from denken.errors import CheckpointError
+from denken.errors import CheckpointError, quoted
 from denken.export.source import Source
 from denken.model import tensorfile
 
@@ -43,7 +43,9 @@ def reader(folder: Path, base: Source) -> Callable[[str], Tensor]:
         if shapes != [(*shape[:1], rank), (rank, *shape[1:])] or not kinds <= {"F32", "F16", "BF16"}:
             strange.append(a)
     if strange:
-        raise CheckpointError(f"{file}: {strange[0]!r} does not fit {base.folder}; name the base of these adapters.")
+        raise CheckpointError(
+            f"{file}: {quoted(strange[0])} does not fit {base.folder}; name the base of these adapters."
+        )
 
     def read(name: str) -> Tensor:
         weight = base.weights.read(name, torch.float32)

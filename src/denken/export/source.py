@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from denken.chat import template
-from denken.errors import CheckpointError, ConfigError
+from denken.errors import CheckpointError, ConfigError, quoted
 from denken.model import tensorfile
 from denken.model.checkpoint import Weights
 from denken.model.config import ModelConfig
@@ -186,7 +186,7 @@ def _ids(generation: Mapping[str, Any], name: str) -> list[int]:
     given = generation.get(name)
     found = given if isinstance(given, list) else [] if given is None else [given]
     if not all(type(id_) is int for id_ in found):
-        raise CheckpointError(f"generation_config.json: {name} is {given!r}; give an id or a list of ids.")
+        raise CheckpointError(f"generation_config.json: {name} is {quoted(given)}; give an id or a list of ids.")
     return found
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from denken.errors import CheckpointError
+from denken.errors import CheckpointError, quoted
 from denken.model import quantize, tensorfile
 from denken.model.config import ModelConfig
 from denken.model.tensorfile import Entry
@@ -299,7 +299,8 @@ def _weight_files(folder: Path) -> dict[Path, list[str] | None]:
     for name, file_name in weight_map.items():
         if not isinstance(file_name, str) or not re.fullmatch(r"[\w\-.]{1,200}\.safetensors", file_name):
             raise CheckpointError(
-                f"{folder / INDEX} places {name!r} in {file_name!r}; a shard must be a .safetensors file in the folder."
+                f"{folder / INDEX} places {quoted(name)} in {quoted(file_name)}; "
+                "a shard must be a .safetensors file in the folder."
             )
         names = files.setdefault(folder / file_name, [])
         assert names is not None
@@ -315,11 +316,11 @@ def _fp8_block(data: Mapping[str, Any]) -> tuple[int, int]:
     method = found.get("quant_method") if isinstance(found, dict) else found
     if method != "fp8":
         raise CheckpointError(
-            f"The weights are quantised with {method!r}; denken reads 'fp8'. Use the unquantised release."
+            f"The weights are quantised with {quoted(method)}; denken reads 'fp8'. Use the unquantised release."
         )
     block = found.get("weight_block_size", list(quantize.BLOCK))
     if not isinstance(block, list) or len(block) != 2 or any(type(b) is not int or b < 1 for b in block):
-        raise CheckpointError(f"config.json: weight_block_size is {block!r}; expected two whole numbers.")
+        raise CheckpointError(f"config.json: weight_block_size is {quoted(block)}; expected two whole numbers.")
     return block[0], block[1]
 
 
@@ -415,4 +416,4 @@ def _publish(folder: Path, names: list[str]) -> None:
 def _some(names: list[str]) -> str:
     """The first few names, and how many more."""
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(repr(name) for name in names[:4]) + more
+    return ", ".join(quoted(name) for name in names[:4]) + more

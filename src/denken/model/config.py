@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from denken.errors import ConfigError
+from denken.errors import ConfigError, quoted
 from denken.model.fields import Fields, check_above, check_range, unknown
 from denken.model.rope import RopeScaling
 
@@ -276,9 +276,9 @@ def _read(fields: Fields) -> ModelConfig:
         "attention_bias": family != "qwen2" and fields.flag("attention_bias", False),
         "mlp_bias": family == "llama" and fields.flag("mlp_bias", False),
         "initializer_range": fields.number("initializer_range", 0.02),
-        "bos_token_id": bos[0] if isinstance(bos, tuple) else bos,
+        "bos_token_id": _first(bos),
         "eos_token_id": fields.integers("eos_token_id"),
-        "pad_token_id": pad[0] if isinstance(pad, tuple) else pad,
+        "pad_token_id": _first(pad),
     }
     if family == "deepseek_v3":
         return ModelConfig(**common, **_read_deepseek(fields))
@@ -287,6 +287,11 @@ def _read(fields: Fields) -> ModelConfig:
     if family == "qwen3_moe":
         common |= _read_qwen3_moe(fields)
     return ModelConfig(**common)
+
+
+def _first(ids: int | tuple[int, ...] | None) -> int | None:
+    """One id where a file lists several."""
+    return next(iter(ids), None) if isinstance(ids, tuple) else ids
 
 
 def _read_deepseek(fields: Fields) -> dict[str, Any]:
@@ -318,7 +323,7 @@ def _read_qwen3_moe(fields: Fields) -> dict[str, Any]:
     fields.only("decoder_sparse_step", 1)
     dense = fields.items("mlp_only_layers")
     if dense != list(range(len(dense))):
-        raise ConfigError(f"config.json: 'mlp_only_layers' is {dense!r}; dense layers must be the leading ones.")
+        raise ConfigError(f"config.json: 'mlp_only_layers' is {quoted(dense)}; dense layers must be the leading ones.")
     return {
         "n_routed_experts": fields.integer("num_experts", fields.data.get("num_local_experts")),
         "num_experts_per_tok": fields.integer("num_experts_per_tok"),

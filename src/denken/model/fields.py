@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from denken.errors import ConfigError
+from denken.errors import ConfigError, quoted
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Fields:
         if value is None:
             raise ConfigError(f"{self.where} has no {name!r}, which this kind of model needs; add it.")
         if type(value) is not int:
-            raise ConfigError(f"{self.where}: {name!r} is {value!r}; give a whole number.")
+            raise ConfigError(f"{self.where}: {name!r} is {quoted(value)}; give a whole number.")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
@@ -34,38 +34,40 @@ class Fields:
         if value is None:
             raise ConfigError(f"{self.where} has no {name!r}, which this kind of model needs; add it.")
         if type(value) not in (int, float) or abs(value) > 1e300 or math.isnan(value):
-            raise ConfigError(f"{self.where}: {name!r} is {value!r}; give a number.")
+            raise ConfigError(f"{self.where}: {name!r} is {quoted(value)}; give a number.")
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
         value = self.data[name] if self.has(name) else default
         if type(value) is not bool:
-            raise ConfigError(f"{self.where}: {name!r} is {value!r}; give true or false.")
+            raise ConfigError(f"{self.where}: {name!r} is {quoted(value)}; give true or false.")
         return value
 
     def integers(self, name: str) -> int | tuple[int, ...] | None:
         """One whole number or a list of them, as token ids are given."""
         value = self.data.get(name)
         if any(type(item) is not int for item in (value if isinstance(value, list) else [value]) if value is not None):
-            raise ConfigError(f"{self.where}: {name!r} is {value!r}; give a token id or a list of them.")
+            raise ConfigError(f"{self.where}: {name!r} is {quoted(value)}; give a token id or a list of them.")
         return tuple(value) if isinstance(value, list) else value
 
     def items(self, name: str) -> list[Any]:
         value = self.data.get(name)
         if value is not None and not isinstance(value, list):
-            raise ConfigError(f"{self.where}: {name!r} is {value!r}; give a list.")
+            raise ConfigError(f"{self.where}: {name!r} is {quoted(value)}; give a list.")
         return value or []
 
     def object(self, name: str) -> Fields:
         value = self.data.get(name)
         if value is not None and not isinstance(value, Mapping):
-            raise ConfigError(f"{self.where}: {name!r} is {value!r}; give an object or null.")
+            raise ConfigError(f"{self.where}: {name!r} is {quoted(value)}; give an object or null.")
         return Fields(value or {}, f"{self.where}: {name!r}")
 
     def only(self, name: str, *allowed: Any) -> None:
         """Refuses a setting that would change the mathematics in a way that is not built here."""
         if self.has(name) and self.data[name] not in allowed:
-            raise ConfigError(f"{self.where}: {name!r} is {self.data[name]!r}; denken supports {listed(allowed)}.")
+            raise ConfigError(
+                f"{self.where}: {name!r} is {quoted(self.data[name])}; denken supports {listed(allowed)}."
+            )
 
 
 def check_range(name: str, value: int, low: int, high: int) -> None:
@@ -75,7 +77,7 @@ def check_range(name: str, value: int, low: int, high: int) -> None:
 
 def check_above(name: str, value: float, low: float) -> None:
     if not (math.isfinite(value) and value > low):
-        raise ConfigError(f"{name} is {value!r}; give a finite number above {low}.")
+        raise ConfigError(f"{name} is {quoted(value)}; give a finite number above {low}.")
 
 
 def listed(names: Sequence[Any]) -> str:
@@ -86,4 +88,4 @@ def unknown(what: str, value: Any, known: Sequence[str]) -> str:
     """The sentence that refuses a name, with what is supported and the near miss."""
     near = difflib.get_close_matches(str(value), known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"The {what} {value!r} is not supported; denken supports {listed(known)}.{hint}"
+    return f"The {what} {quoted(value)} is not supported; denken supports {listed(known)}.{hint}"

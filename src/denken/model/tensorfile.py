@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from denken.errors import CheckpointError
+from denken.errors import CheckpointError, quoted
 
 LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
 LONGEST_JSON = 256 << 20  # bytes; an index of R1's 91,991 tensors takes 9 MB
@@ -113,17 +113,19 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
 
 def _entry(path: Path, name: str, found: Any) -> Entry:
     if not isinstance(found, dict) or found.keys() != {"dtype", "shape", "data_offsets"}:
-        raise CheckpointError(f"{path}: tensor {name!r} must give dtype, shape and data_offsets, and nothing else.")
+        raise CheckpointError(
+            f"{path}: tensor {quoted(name)} must give dtype, shape and data_offsets, and nothing else."
+        )
     dtype, shape, offsets = found["dtype"], found["shape"], found["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _BITS:
-        raise CheckpointError(f"{path}: tensor {name!r} has the unknown dtype {dtype!r}.")
+        raise CheckpointError(f"{path}: tensor {quoted(name)} has the unknown dtype {quoted(dtype)}.")
     if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2 or len(shape) > 16:
-        raise CheckpointError(f"{path}: tensor {name!r} has a malformed shape or data_offsets.")
+        raise CheckpointError(f"{path}: tensor {quoted(name)} has a malformed shape or data_offsets.")
     begin, end = offsets
     needed = math.prod(shape) * _BITS[dtype] // 8
     if end - begin != needed:
         raise CheckpointError(
-            f"{path}: tensor {name!r} of shape {shape} in {dtype} takes {needed} bytes, "
+            f"{path}: tensor {quoted(name)} of shape {shape} in {dtype} takes {needed} bytes, "
             f"but the header gives it {end - begin}; the file is damaged."
         )
     return Entry(dtype, tuple(shape), begin, end)
@@ -138,7 +140,7 @@ def _check_layout(path: Path, entries: Mapping[str, Entry], size: int) -> None:
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end)):
         if entry.begin != position:
             what = "overlaps the tensor before it" if entry.begin < position else "leaves a gap before it"
-            raise CheckpointError(f"{path}: tensor {name!r} {what}; the file is damaged.")
+            raise CheckpointError(f"{path}: tensor {quoted(name)} {what}; the file is damaged.")
         position = entry.end
     if position != size:
         raise CheckpointError(
