@@ -21,7 +21,7 @@ def scores(query: str, texts: Sequence[str]) -> list[float]:
     >>> [score > 0 for score in scores("harbour opens", ["The harbour opens at six.", "A tower."])]
     [True, False]
     """
-    wanted = set(terms(query))
+    wanted = dict.fromkeys(terms(query))  # in one order in every process, and so are the sums
     counted = [Counter(terms(text)) for text in texts]
     lengths = [counts.total() for counts in counted]
     mean = sum(lengths) / len(lengths) if lengths else 0.0
