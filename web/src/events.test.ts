@@ -3,6 +3,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { EventReader, follow } from "./events";
 import type { TurnEvent } from "./types";
 
+vi.setConfig({ testTimeout: 60_000 });
+
 function event(number: number, record: unknown): string {
   return `id: name-${number}\ndata: ${typeof record === "string" ? record : JSON.stringify(record)}\n\n`;
 }

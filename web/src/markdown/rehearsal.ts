@@ -7,7 +7,7 @@ import { rehearse } from "./Prose";
 
 const STEPS: (() => unknown)[] = [
   () => rehearse("A word."),
-  () => rehearse("A **word** and `code`, $x$, [a](https://b.example)."),
+  () => rehearse("A **word** and `code`, $x$, [a](mailto:b)."),
   () => rehearse("1. one\n2. two\n   - three"),
   () => rehearse("| a | b |\n|---|---|\n| 1 | 2 |\n"),
   rehearseFormulas,
