@@ -280,6 +280,8 @@ def test_the_failures_of_ddgs_are_sentences(fake_ddgs):
         (RatelimitException("202"), "asked too often"),
         (TimeoutException("slow"), "took longer"),
         (fake_ddgs.error("odd"), r"could not search \(odd\)"),
+        (fake_ddgs.error("odd https://a.example/?q=secret"), r"could not search \(odd \)"),
+        (fake_ddgs.error("DNSError('sending request for url (https://a.example/?q=secret)"), "cannot reach the web"),
         (KeyError("x"), r"could not search \(KeyError\)"),
     ):
         fake_ddgs.put(raising(error))

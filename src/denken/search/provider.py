@@ -32,6 +32,7 @@ MOST_HITS = 8
 MAX_BYTES = 2 * 2**20
 REST_SECONDS = 20.0
 MOST_REST_SECONDS = 600.0
+_ADDRESS = re.compile(r"https?://\S+")
 _TAG = re.compile(r"<[^<>]{1,200}>")
 
 
@@ -195,10 +196,16 @@ class Ddgs:
         except DDGSException as error:
             if "No results" in str(error):
                 return []
-            raise ProviderError(f"{self.name} could not search ({str(error)[:200]}).") from error
+            raise ProviderError(self._why(str(error))) from error
         except Exception as error:  # it reads pages that change, and fails in ways of its own
             raise ProviderError(f"{self.name} could not search ({type(error).__name__}).") from error
         return _hits(found, url="href", title="title", excerpt="body", published="date")
+
+    def _why(self, said: str) -> str:
+        """What it says of an engine that it cannot reach has the whole address in it, and with that the query."""
+        if any(word in said.lower() for word in ("dns", "connect", "sending request")):
+            return f"{self.name} cannot reach the web."
+        return f"{self.name} could not search ({_ADDRESS.sub('', said)[:100]})."
 
     def _ask(self, query: str, seconds: int) -> Any:
         from ddgs import DDGS

@@ -99,7 +99,11 @@ function StepView({ step, sources }: { step: Step; sources: readonly Source[] })
         <Icon name="search" />
         <span className={isPending(step) ? "working" : ""}>{said}</span>
       </h3>
-      {step.problem && <p className="problem">{step.problem}</p>}
+      {step.problem && (
+        <p className="problem">
+          {t("thought.step_problem")} <span lang="en">{step.problem}</span>
+        </p>
+      )}
       {hits.length > 0 && (
         <ul>
           {hits.map((source) => (
