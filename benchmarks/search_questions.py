@@ -3,9 +3,10 @@
     python benchmarks/search_questions.py                    # the bundled model
     python benchmarks/search_questions.py --model runs/bundled_search/model --show
 
-`search_questions/` holds a dozen documents as people have them (house rules, minutes, a manual, a contract) and
-questions about them, in English and German, written by hand before any model was asked; nothing is trained on them.
-All documents are in one library. A question counts as answered where the answer holds the fact, and as cited where a
+`search_questions/` holds documents as people have them (house rules, minutes, a manual, a contract) and questions about
+them, in English and German, written by hand before any model was asked; nothing is trained on them. The first set was
+looked at while the model and the search were made; the second (`later`) was kept for the end. The documents of a set
+are in one library. A question counts as answered where the answer holds the fact, and as cited where a
 citation resolves to a passage of the right document. Questions that no document answers count where the model says so.
 Beside it, problems of `search_qa` from seeds that training never draws. Greedy decoding, the way that serving goes.
 """
@@ -85,13 +86,13 @@ def ask(assistant: Assistant, searcher: Searcher, question: dict[str, Any]) -> A
     return Asked(question, tuple(queries), tuple(sources), texts["think"].strip(), texts["answer"].strip())
 
 
-def by_hand(assistant: Assistant, folder: Path) -> tuple[list[Asked], dict[str, str]]:
-    """All questions, and the file of every address in the library."""
-    library, titles = Library(folder / "library.sqlite3"), {}
-    for path in sorted((HERE / "documents").iterdir()):
+def by_hand(assistant: Assistant, name: str, folder: Path) -> tuple[list[Asked], dict[str, str]]:
+    """All questions of a set, and the file of every address in its library."""
+    library, titles = Library(folder / f"{name}.sqlite3"), {}
+    for path in sorted((HERE / name).iterdir()):
         document = library.add(path.stem.replace("_", " "), path.read_text(encoding="utf-8"), path.name)
         titles[f"library:{document.id}"] = path.name
-    questions = json.loads((HERE / "questions.json").read_text(encoding="utf-8"))
+    questions = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
     return [ask(assistant, Searcher(library=library), question) for question in questions], titles
 
 
@@ -111,12 +112,12 @@ def line(name: str, right: int, of: int, cited: int) -> str:
     return f"| {name} | {right / of:.2f} ({low:.2f} to {high:.2f}) | {cited / of:.2f} | {of} |"
 
 
-def table(asked: Sequence[Asked], titles: dict[str, str]) -> list[str]:
+def table(name: str, asked: Sequence[Asked], titles: dict[str, str]) -> list[str]:
     """The questions by hand, in groups."""
     groups = {
-        "by hand, English": [a for a in asked if a.question["has"] and not german(a)],
-        "by hand, German": [a for a in asked if a.question["has"] and german(a)],
-        "by hand, no document says it": [a for a in asked if not a.question["has"]],
+        f"by hand, {name}, English": [a for a in asked if a.question["has"] and not german(a)],
+        f"by hand, {name}, German": [a for a in asked if a.question["has"] and german(a)],
+        f"by hand, {name}, no document says it": [a for a in asked if not a.question["has"]],
     }
     return [
         line(name, sum(a.answered for a in group), len(group), sum(a.answered and a.cited(titles) for a in group))
@@ -132,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="bundled", help="as in denken ask --model")
     parser.add_argument("--problems", type=int, default=100, help="of each kind and language of search_qa")
+    parser.add_argument("--sets", nargs="*", default=["first", "later"], help="of questions by hand")
     parser.add_argument("--show", action="store_true", help="show every question that was not answered")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, load(given.model, threads=1) as assistant:
@@ -144,12 +146,14 @@ def main() -> None:
                 right, cited = (round(got[name] * given.problems) for name in ("correct", "cited"))
                 name = ", ".join(f"{key} {value}" for key, value in config.items())
                 print(line(f"search_qa, {name}, {language}", right, given.problems, cited), flush=True)
-        asked, titles = by_hand(assistant, Path(folder))
-        print("\n".join(table(asked, titles)))
-        for one in asked if given.show else ():
-            if not one.answered or not one.cited(titles):
-                print(f"\nQ: {one.question['q']}  {one.question['has']}\nsearched: {one.queries}")
-                print(f"{one.thought}\nA: {one.answer}")
+        done = {name: by_hand(assistant, name, Path(folder)) for name in given.sets}
+        for name, (asked, titles) in done.items():
+            print("\n".join(table(name, asked, titles)))
+        for asked, titles in done.values() if given.show else ():
+            for one in asked:
+                if not one.answered or not one.cited(titles):
+                    print(f"\nQ: {one.question['q']}  {one.question['has']}\nsearched: {one.queries}")
+                    print(f"{one.thought}\nA: {one.answer}")
 
 
 if __name__ == "__main__":
