@@ -132,11 +132,7 @@ def _describe(writer: Any, gguf: ModuleType, source: Source, kind: Kind) -> None
     writer.add_name(source.name)
     if source.licence:
         writer.add_license(source.licence)
-    writer.add_file_type(
-        {"f16": gguf.LlamaFileType.MOSTLY_F16, "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}.get(
-            kind, gguf.LlamaFileType.MOSTLY_Q4_0
-        )
-    )
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind.upper()}"])
     if kind != "f16":
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_vocab_size(config.vocab_size)
