@@ -108,7 +108,7 @@ def test_no_text_and_no_secret_is_written(keyed, lines, speaker):
     keyed.get("/v1/models", params={"q": PROMPT}, headers={"authorization": f"Bearer {SECRET}x", "user-agent": PROMPT})
     everything = json.dumps(lines())
     assert "ValueError" in everything
-    assert "conftest.py" in everything  # where it came from
+    assert "speaking.py" in everything  # where it came from
     for word in (PROMPT, SECRET, "secret detail"):
         assert word not in everything
     assert [line["outcome"] for line in lines() if "outcome" in line] == ["failed"] * 3 + ["refused"] * 2
