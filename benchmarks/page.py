@@ -101,7 +101,7 @@ def measure(browser: Any, site: Site, rate: float, throttle: float) -> Measured:
     page.evaluate(WATCH)
     devtools = context.new_cdp_session(page)
     devtools.send("Emulation.setCPUThrottlingRate", {"rate": throttle})
-    browser.start_tracing(page=page, categories=["disabled-by-default-devtools.timeline"])
+    browser.start_tracing(page=page, categories=["toplevel"])
     site.actor.pause = 1 / rate
     began = time.monotonic()
     box.press("Enter")
@@ -135,7 +135,7 @@ def busiest(trace: list[dict[str, Any]]) -> float:
     spent = [
         event.get("tdur", 0) / 1000
         for event in trace
-        if event["name"] == "RunTask" and (event["pid"], event["tid"]) in mains
+        if event["name"].endswith("::RunTask") and (event["pid"], event["tid"]) in mains
     ]
     return max(spent, default=0.0)
 

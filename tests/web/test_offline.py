@@ -42,8 +42,9 @@ def test_a_server_that_is_gone_is_asked_for_again(visit, watched):
     page.get_by_role("textbox", name="Ask something").fill("Are you there?")
     page.keyboard.press("Enter")
     page.locator(STRIP).wait_for()
+    with page.expect_request("**/health"):
+        page.locator(STRIP).get_by_role("button", name="Try again").click()
     page.unroute("**/*")
-    page.locator(STRIP).get_by_role("button", name="Try again").click()
     page.locator(STRIP).wait_for(state="hidden")
 
 
