@@ -103,7 +103,7 @@ class Before:
         if not found.sources:
             return found, self._reply
         problem = f"What was found does not fit into the context of {self._speaker.name}; it answers without."
-        return replace(found, sources=(), problem=problem), self._reply
+        return replace(found, sources=(), problem=f"{found.problem} {problem}".strip()), self._reply
 
     def _asked(self, sources: Sequence[Source]) -> Ask:
         messages = list(self._ask.messages)

@@ -12,8 +12,8 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -219,7 +219,7 @@ class Counter:
             )
             ticket = await self.desk.reserve(request.state.caller, wanted)
             turn.on_first = ticket.begun
-            settlement = held.enter_context(_settling(turn, ticket, entry))
+            settlement = await held.enter_async_context(_settling(turn, ticket, entry))
             for reply in replies:
                 held.push_async_callback(reply.aclose)
             await self._unless_ended(request, _begin(replies))
@@ -261,6 +261,11 @@ class _Settlement:
     async def done(self) -> None:
         await asyncio.shield(self.settle("done"))
 
+    async def failed(self) -> None:
+        """Returns when it is written down, or will be behind the back of an answer that has failed in any case."""
+        with suppress(Failure):
+            await asyncio.shield(self.settle("failed"))
+
     def settle(self, outcome: Outcome) -> asyncio.Task[None]:
         if self._task is None:
             self._entry.outcome = outcome
@@ -277,8 +282,8 @@ class _Settlement:
 _running: set[asyncio.Task[None]] = set()
 
 
-@contextmanager
-def _settling(turn: Turn, ticket: Ticket, entry: logs.Entry) -> Iterator[_Settlement]:
+@asynccontextmanager
+async def _settling(turn: Turn, ticket: Ticket, entry: logs.Entry) -> AsyncIterator[_Settlement]:
     settlement = _Settlement(turn, ticket, entry)
     try:
         yield settlement
@@ -286,7 +291,7 @@ def _settling(turn: Turn, ticket: Ticket, entry: logs.Entry) -> Iterator[_Settle
         settlement.settle("aborted")
         raise
     except BaseException:
-        settlement.settle("failed")
+        await settlement.failed()
         raise
     finally:
         settlement.settle("aborted")
@@ -305,7 +310,7 @@ async def _settled(events: AsyncGenerator[sse.Event, None], settlement: _Settlem
     except (asyncio.CancelledError, GeneratorExit):
         raise
     except BaseException:
-        settlement.settle("failed")
+        await settlement.failed()
         if held is not None:
             yield held
         raise
