@@ -55,5 +55,5 @@ def read_about(folder: Path) -> About:
         raise CheckpointError(f"{file} cannot be read ({error.strerror}); make it readable or take it away.") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
+        place = ".".join(map(str, first["loc"]))[:120] or "the whole"
         raise CheckpointError(f"{file}: {place}: {first['msg']}; mend it or take it away.") from error
