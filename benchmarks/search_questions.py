@@ -40,7 +40,13 @@ from denken.types import SamplingParams
 
 HERE = Path(__file__).parent / "search_questions"
 CITATION = re.compile(r"\[citation:(\d+)\]")
-KINDS = ({"kind": "facts"}, {"kind": "made_up"}, {"kind": "words"}, {"hops": 2}, {"hops": 1, "absent": 1.0})
+KINDS: dict[str, dict[str, Any]] = {
+    "facts": {"kind": "facts"},
+    "made-up relations": {"kind": "made_up"},
+    "sentences without sense": {"kind": "words"},
+    "two steps": {"hops": 2},
+    "no page says it": {"hops": 1, "absent": 1.0},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +146,10 @@ def main() -> None:
         assistant.about = About(searches="inside")
         print(f"{given.model}, {date.today()}, {platform.machine()}, greedy\n")
         print("| questions | answered, 95 % interval | and rightly cited | of |\n|---|---:|---:|---:|")
-        for config in KINDS if given.problems else ():
+        for name, config in KINDS.items() if given.problems else ():
             for language in ("en", "de"):
                 got = generated(assistant, {**config, "language": language}, given.problems)
                 right, cited = (round(got[name] * given.problems) for name in ("correct", "cited"))
-                name = ", ".join(f"{key} {value}" for key, value in config.items())
                 print(line(f"search_qa, {name}, {language}", right, given.problems, cited), flush=True)
         done = {name: by_hand(assistant, name, Path(folder)) for name in given.sets}
         for name, (asked, titles) in done.items():
