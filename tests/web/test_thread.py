@@ -113,10 +113,10 @@ def test_a_reload_and_a_second_device_lose_not_a_token(talk, site, gate, watched
     first.ask("Long, please")
     first.page.get_by_text(WORDS[middle - 1].strip()).wait_for()
     second = talk(f"/c/{first.id}")
-    first.page.reload()
+    second.page.get_by_text(WORDS[middle - 1].strip()).wait_for()
     second.page.context.set_offline(True)
-    for one in (first, second):
-        one.page.get_by_text(WORDS[middle - 1].strip()).wait_for()
+    first.page.reload()
+    first.page.get_by_text(WORDS[middle - 1].strip()).wait_for()
     site.actor.pause = 0.002
     gate.set()
     first.wait()
