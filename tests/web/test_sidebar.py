@@ -149,6 +149,7 @@ def test_keys_do_what_the_list_says(visit, watched):
     assert search.input_value() == "why?"
     assert page.get_by_role("dialog").count() == 0
     page.goto("/library")
+    page.get_by_role("heading", name="Library", level=1).wait_for()  # before that nobody listens to keys
     page.keyboard.press("Control+Shift+O")
     page.get_by_role("textbox", name="Ask something").fill("By keys alone")
     page.keyboard.press("Enter")
