@@ -5,9 +5,9 @@ import { type ChangeEvent, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import { conversationsChanged } from "../changes";
-import { problemOf } from "./problem";
+import { problemOf } from "../problem";
 import { Section } from "./SettingsDialog";
-import { send } from "./upload";
+import { send } from "../upload";
 
 interface Imported {
   imported: number;

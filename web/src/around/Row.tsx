@@ -11,7 +11,7 @@ import { deleteWithUndo } from "./deleting";
 import { MoreIcon, PinIcon } from "./icons";
 import { Marked } from "./Marked";
 import { type Item, Menu } from "./Menu";
-import { problemOf } from "./problem";
+import { problemOf } from "../problem";
 import { open } from "./shown";
 import { notify } from "./toasts";
 

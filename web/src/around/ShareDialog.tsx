@@ -6,7 +6,7 @@ import { useTranslation } from "react-i18next";
 import { getJson, sendJson } from "../api";
 import type { Conversation } from "../types";
 import { Dialog } from "./Dialog";
-import { problemOf } from "./problem";
+import { problemOf } from "../problem";
 
 const LOCAL = ["127.0.0.1", "localhost", "[::1]"];
 

@@ -8,7 +8,7 @@ import { getJson, request, sendJson } from "../api";
 import { conversationsChanged, onConversationsChanged } from "../changes";
 import { onReturn } from "../offline/reach";
 import type { ConversationLine } from "../types";
-import { problemOf } from "./problem";
+import { problemOf } from "../problem";
 
 const RUNNING_EVERY_MS = 3000;
 

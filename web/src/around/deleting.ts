@@ -4,7 +4,7 @@ import i18next from "i18next";
 import { navigate } from "wouter/use-browser-location";
 
 import { remove, restore } from "./conversations";
-import { problemOf } from "./problem";
+import { problemOf } from "../problem";
 import { notify } from "./toasts";
 
 export async function deleteWithUndo({ id, title }: { id: string; title: string }): Promise<void> {

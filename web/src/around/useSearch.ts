@@ -6,7 +6,7 @@ import { getJson } from "../api";
 import { onConversationsChanged } from "../changes";
 import type { ConversationLine } from "../types";
 import { address, type Page } from "./conversations";
-import { problemOf } from "./problem";
+import { problemOf } from "../problem";
 
 const AFTER_MS = 200;
 

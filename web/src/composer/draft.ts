@@ -2,6 +2,7 @@
 
 import { useSyncExternalStore } from "react";
 
+import { problemOf } from "../problem";
 import type { Attachment } from "../types";
 import { upload } from "./upload";
 
@@ -78,7 +79,7 @@ class Drafting {
       const { cut, ...attachment } = await upload(file, (done) => this.change(key, { done }), ending.signal);
       this.change(key, { attachment, cut, done: 1 });
     } catch (error) {
-      if (!ending.signal.aborted) this.change(key, { problem: (error as Error).message });
+      if (!ending.signal.aborted) this.change(key, { problem: problemOf(error) });
     } finally {
       this.sending.delete(key);
     }

@@ -3,7 +3,7 @@
 import { type FormEvent, useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 
-import { problemOf } from "../around/problem";
+import { problemOf } from "../problem";
 import { addFile, addPage, KINDS, MOST_BYTES } from "./library";
 
 interface Adding {

@@ -4,7 +4,7 @@ import { useCallback, useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import { Dialog } from "../around/Dialog";
-import { problemOf } from "../around/problem";
+import { problemOf } from "../problem";
 import { notify } from "../around/toasts";
 import { readState } from "../state";
 import { day, whole } from "./format";

@@ -3,7 +3,7 @@
 import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
 
-import { problemOf } from "../around/problem";
+import { problemOf } from "../problem";
 import { type Document, type Hit, search } from "./library";
 import { Wrong } from "./Page";
 

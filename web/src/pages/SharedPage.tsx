@@ -4,7 +4,7 @@ import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import { Refusal } from "../api";
-import { problemOf } from "../around/problem";
+import { problemOf } from "../problem";
 import { Answer } from "../thread/Answer";
 import { Question } from "../thread/Question";
 import { SourceCards } from "../thread/Sources";

@@ -4,7 +4,7 @@ import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import { getJson } from "../api";
-import { problemOf } from "../around/problem";
+import { problemOf } from "../problem";
 import { dollars, whole } from "./format";
 import { Page, Wrong } from "./Page";
 import { type By, everyDay, type UsageReport, type UsageRow } from "./usage";

@@ -1,7 +1,7 @@
 // The person's own documents on the server: records as they come, and what is asked for them.
 
 import { getJson, sendJson } from "../api";
-import { send } from "../around/upload";
+import { send } from "../upload";
 
 export interface Document {
   id: string;

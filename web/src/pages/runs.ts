@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from "react";
 
 import { getJson, Unreachable } from "../api";
-import { problemOf } from "../around/problem";
+import { problemOf } from "../problem";
 
 export interface RunLine {
   name: string;

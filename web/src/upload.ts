@@ -1,9 +1,12 @@
 // A file on its way to the server, with how far it is: `fetch` does not tell, XMLHttpRequest does.
 
-import { key, Refusal, Unreachable } from "../api";
+import { key, Refusal, Unreachable } from "./api";
 
-/** moved: called with the share that was sent, from 0 to 1. Raises what `request` raises; asks for no key. */
-export function send<T>(path: string, file: Blob, moved: (share: number) => void): Promise<T> {
+/**
+ * moved: called with the share that was sent, from 0 to 1. signal: calls it off, with an AbortError. Raises what `request`
+ * raises; asks for no key.
+ */
+export function send<T>(path: string, file: Blob, moved: (share: number) => void, signal?: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const sending = new XMLHttpRequest();
     sending.open("POST", path);
@@ -13,6 +16,8 @@ export function send<T>(path: string, file: Blob, moved: (share: number) => void
     sending.upload.onprogress = ({ loaded, total }) => moved(total ? loaded / total : 0);
     sending.upload.onload = () => moved(1);
     sending.onerror = () => reject(new Unreachable(path));
+    sending.onabort = () => reject(new DOMException("The upload was called off.", "AbortError"));
+    signal?.addEventListener("abort", () => sending.abort());
     sending.onload = () => {
       const record = read(sending.responseText);
       if (sending.status >= 200 && sending.status < 300) resolve(record as T);

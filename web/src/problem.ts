@@ -2,10 +2,10 @@
 
 import i18next from "i18next";
 
-import { Refusal, Unreachable } from "../api";
+import { Refusal, Unreachable } from "./api";
 
 export function problemOf(error: unknown): string {
   if (error instanceof Unreachable) return i18next.t("app.unreachable");
   if (error instanceof Refusal) return error.status === 401 ? i18next.t("app.keyMissing") : error.message;
-  return String(error);
+  return error instanceof Error ? error.message : String(error);
 }
