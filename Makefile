@@ -64,8 +64,8 @@ clean:  ## remove what the targets above made, .venv included
 .venv/.browser: | .venv/bin/python
 	@if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null && \
 	    [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "Installing Chromium for the page's tests (once; at most five minutes) ..."; \
-	  DEBIAN_FRONTEND=noninteractive timeout 300 sh -c \
+	  echo "Installing Chromium for the page's tests (once; at most two and a half minutes) ..."; \
+	  DEBIAN_FRONTEND=noninteractive timeout 150 sh -c \
 	    'apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core' >/dev/null 2>&1 || \
 	    echo "Chromium could not be installed; the page's tests will be skipped." >&2; \
 	fi
