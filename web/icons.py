@@ -11,8 +11,8 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 PUBLIC = Path(__file__).parent / "public"
-# name -> size in pixels, share of it that the picture takes, background: phones cut a maskable icon to a shape of theirs
-# and leave its middle 80 %, and iOS puts black behind what is transparent.
+# name -> size in pixels, share of it that the picture takes, background: phones cut a maskable icon to a shape of
+# theirs and leave its middle 80 %, and iOS puts black behind what is transparent.
 ICONS = {
     "icon-192.png": (192, 1.0, "transparent"),
     "icon-512.png": (512, 1.0, "transparent"),
