@@ -1,7 +1,7 @@
 // What the model thought: it streams with a running clock in a panel of bounded height, folds when the answer begins, and
 // opens again to its full length. Searches are steps in it. A reader who is reading in it is left in peace: it does not fold.
 
-import { type RefObject, useEffect, useId, useRef, useState } from "react";
+import { type ReactNode, type RefObject, useEffect, useId, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 
 import { Markdown } from "../markdown/Markdown";
@@ -11,7 +11,7 @@ import { useFollow } from "./follow";
 import { Icon } from "./Icon";
 import { isPending } from "./incoming";
 import { SourceLine } from "./Sources";
-import { parts } from "./steps";
+import { parts as partsOf } from "./steps";
 
 /** pageFollows: whether the page follows its end, so that folding moves nobody. */
 export function Thought({ message, pageFollows }: { message: Message; pageFollows: RefObject<boolean> | null }) {
@@ -23,6 +23,10 @@ export function Thought({ message, pageFollows }: { message: Message; pageFollow
   const open = chosen ?? isThinking;
   const following = useFollow(panel, open && bounded);
   const wasThinking = useRef(isThinking);
+  // A thought that is folded is only skipped by the browser, as it was: to take its thousands of elements away, or out of
+  // the layout, would stop the page for a moment.
+  const parts = useRef<ReactNode>(null);
+  if (open) parts.current = <Parts message={message} isThinking={isThinking} />;
   useEffect(() => {
     if (isThinking) setBounded(true);
     else if (wasThinking.current && !(following.now.current && pageFollows?.current !== false)) setChosen((was) => was ?? true);
@@ -43,11 +47,15 @@ export function Thought({ message, pageFollows }: { message: Message; pageFollow
         <Heading message={message} isThinking={isThinking} />
         <Icon name="fold" />
       </button>
-      {open && (
-        <div id={body} ref={panel} className={bounded ? "panel bounded" : "panel"} tabIndex={bounded ? 0 : undefined}>
-          <div>
-            <Parts message={message} isThinking={isThinking} />
-          </div>
+      {parts.current && (
+        <div
+          id={body}
+          ref={panel}
+          inert={!open}
+          className={["panel", bounded && "bounded", !open && "folded"].filter(Boolean).join(" ")}
+          tabIndex={bounded ? 0 : undefined}
+        >
+          <div>{parts.current}</div>
         </div>
       )}
     </section>
@@ -78,7 +86,7 @@ function Clock({ since }: { since: number }) {
 }
 
 function Parts({ message, isThinking }: { message: Message; isThinking: boolean }) {
-  const found = parts(message.thought, message.steps);
+  const found = partsOf(message.thought, message.steps);
   return found.map((part, number) =>
     part.kind === "step" ? (
       <StepView key={number} step={part.step} sources={message.sources} />
