@@ -70,3 +70,13 @@ def is_anthropic(path: str) -> bool:
 def is_page(path: str) -> bool:
     """Whether a path is one that the page asks for alone, whose events each say what they are."""
     return path.startswith("/app/")
+
+
+def store_failed() -> Failure:
+    """The database cannot be used just now, whoever wanted something of it."""
+    return Failure(
+        503,
+        "The server's store cannot be read or written just now; try again soon.",
+        code="store_failed",
+        retry_after=5,
+    )

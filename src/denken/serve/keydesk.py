@@ -19,7 +19,7 @@ from starlette.requests import Request
 from denken.serve import keys, ledger, tables, usage
 from denken.serve.alive import Alive
 from denken.serve.desk import Balance, By, Caller, Outcome, Ticket, Wanted
-from denken.serve.failure import Failure
+from denken.serve.failure import Failure, store_failed
 from denken.serve.ledger import Reservation, Spent
 from denken.serve.money import Meter, of_time
 from denken.serve.speaker import Usage
@@ -165,12 +165,7 @@ class KeyDesk:
             return await self.store.run(work)
         except STORE_ERRORS as error:
             self._failed(error)
-            raise Failure(
-                503,
-                "The server's store cannot be read or written just now; try again soon.",
-                code="store_failed",
-                retry_after=5,
-            ) from error
+            raise store_failed() from error
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1

@@ -21,7 +21,7 @@ from denken.serve.alive import Alive
 from denken.serve.chats import rows, titles
 from denken.serve.chats.growing import SERVER_ENDED, Growing
 from denken.serve.desk import Caller
-from denken.serve.failure import Failure
+from denken.serve.failure import Failure, store_failed
 from denken.serve.store import Store
 
 log = logging.getLogger(__name__)
@@ -82,12 +82,7 @@ class Chats:
             return await self.store.run(work)
         except STORE_ERRORS as error:
             log.error("The store %s failed: %s", self.store.shown, error)
-            raise Failure(
-                503,
-                "The server's store cannot be read or written just now; try again soon.",
-                code="store_failed",
-                retry_after=5,
-            ) from error
+            raise store_failed() from error
 
     async def settle_lost(self) -> bool:
         """Ends what other servers were writing that have died since; whether there was anything."""
