@@ -10,6 +10,7 @@ the same numbers up to rounding.
 | `products.py` | products of matrices in fp32 | `layers.py`, `head.py`, `denken.engine.native` |
 | `elementwise.py` | RMS norm, SwiGLU, rotary positions | `layers.py`, `rope.py`, `denken.engine.native` |
 | `attention.py` | attention for learning, reading and decoding | `denken.train.attend`, `denken.engine.paged` |
+| `integers.py` | products with weights in int8 and int4 | quantised layers, `denken.engine.native` |
 | `softmax.py` | log-probabilities and draws over a vocabulary | `head.py`, `denken.engine.sampler` |
 
 Promises, which the tests keep: a row's numbers depend neither on the rows beside it nor on the number of threads, and
