@@ -186,6 +186,37 @@ def test_answers_and_questions_have_versions(talk, site):
     assert one.fits()
 
 
+def test_a_record_from_before_a_question_takes_nothing_of_it_away(talk, site):
+    """The conversation is read again when a reply ends; who asks on at once has more than that reading brings."""
+    site.actor.plays("Slow", answer("one"))
+    one = talk()
+    one.ask_and_wait("Begin")
+    where, records, turns = f"**/app/conversations/{one.id}", [], []
+
+    def record(route):
+        if records:
+            route.continue_()
+        else:
+            records.append((route, route.fetch()))
+
+    one.page.route(where, record)
+    one.page.route(f"{where}/turns", lambda route: route.continue_() if not records else turns.append(route))
+    one.ask_and_wait("Slow")
+    while not records:
+        one.page.wait_for_timeout(5)
+    site.actor.plays("Slow", answer("two"))
+    one.press("thread.again", one.answer)
+    while not turns:
+        one.page.wait_for_timeout(5)
+    route, read = records[0]
+    with one.page.expect_response(where):
+        route.fulfill(response=read)
+    one.page.evaluate("() => new Promise((drawn) => requestAnimationFrame(drawn))")
+    turns[0].continue_()
+    one.answer.get_by_text("two", exact=True).wait_for()
+    assert "2 / 2" in one.wait().inner_text()
+
+
 def test_an_answer_that_breaks_off_says_so_and_can_be_asked_for_again(talk, site):
     site.actor.plays("Break", think("Hm."), answer("Half"), answer("BREAK"))
     one = talk()

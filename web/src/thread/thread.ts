@@ -45,6 +45,8 @@ export class Thread {
   private readonly following = new Map<string, AbortController>();
   private scheduled = false;
   private asking = false;
+  /** How often something was asked here, and how often a reply to it began. */
+  private turns = 0;
   /** The conversation that was made for a first question which the server has not taken yet. */
   private made: string | null = null;
   private stopWanted = false;
@@ -65,8 +67,10 @@ export class Thread {
   /** Reads the conversation; what is coming in stays as it is. */
   async load(): Promise<void> {
     if (this.id === null) return;
+    const { turns } = this;
     try {
-      this.adopt(await getJson<Conversation>(`/app/conversations/${this.id}`));
+      const conversation = await getJson<Conversation>(`/app/conversations/${this.id}`);
+      this.adopt(conversation, this.asking || this.turns !== turns);
     } catch (error) {
       // What was read before stays; a page that is without the server shows it.
       if (this.view.phase === "ready") return;
@@ -130,8 +134,10 @@ export class Thread {
     this.tell({ problem: sentence(error) });
   }
 
-  private adopt(conversation: Conversation): void {
-    const messages = new Map(conversation.messages.map((message) => [message.id, message]));
+  /** isOlder: it was read before something was asked here; what it lacks of that stays. */
+  private adopt(conversation: Conversation, isOlder = false): void {
+    const messages = new Map(isOlder ? this.messages : []);
+    for (const message of conversation.messages) messages.set(message.id, message);
     for (const id of this.incoming.keys()) {
       const live = this.messages.get(id);
       if (live) messages.set(id, live);
@@ -146,6 +152,7 @@ export class Thread {
 
   /** The question and the beginning of its reply, before the server has said anything. */
   private sketch(turn: Turn, attachments: Attachment[]): void {
+    this.turns += 1;
     const messages = new Map(this.messages);
     const common = { ...blank, model: turn.model, thinking: turn.thinking, search: turn.search, created: Date.now() };
     let parent = turn.parent;
@@ -213,7 +220,10 @@ export class Thread {
     if (!messages.has(event.reply.id)) messages.set(event.reply.id, event.reply);
     this.messages = messages;
     this.incoming.set(event.reply.id, incoming);
-    if (wasSketch) this.head = event.reply.id;
+    if (wasSketch) {
+      this.turns += 1;
+      this.head = event.reply.id;
+    }
     this.tell({});
     conversationsChanged();
   }
