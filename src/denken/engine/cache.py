@@ -3,7 +3,8 @@
 A block holds the keys and values of `size` consecutive ids of a text. Full blocks are remembered by content, so a
 prompt that begins like an earlier text takes over its blocks instead of computing them. Content is looked up by the
 pair (number of the parent block's content, the block's ids): Python's dictionary hashes the pair and then compares
-it, and a content number stands for exactly one text and is never given twice. So no hash is trusted alone.
+it, and a content number stands for exactly one text and is never given twice. So no hash is trusted alone. The first
+block's parent is what its text is computed with: 0, or the number of an adapter below it, and so on for all behind.
 
 A block that nobody refers to stays known until it is needed for something else: the longest unused goes first.
 """
@@ -104,7 +105,8 @@ class Blocks:
                 if block not in self._content_of:
                     self._free.move_to_end(block, last=False)
         sequence.blocks.clear()
-        sequence.computed = sequence.known = sequence.chain = 0
+        sequence.computed = sequence.known = 0
+        sequence.chain = -sequence.adapter
 
     def forget_all(self) -> None:
         """Nothing is known any more: the weights changed, or what the blocks hold is in doubt."""

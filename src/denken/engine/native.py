@@ -29,6 +29,8 @@ from denken.model.layers import MLP
 from denken.model.transformer import Block, Transformer
 
 Product = Callable[[Tensor], Tensor]
+# Adds to what a product of a layer ("qkv", "out", "gate_up", "down") made of its inputs, in place.
+Beside = Callable[[int, str, Tensor, Tensor], None]
 
 
 @dataclass(slots=True)
@@ -45,7 +47,13 @@ class NativeLayer:
 
 
 class Native(Fused):
-    """Stands in for `model` where logits are wanted and gradients are not. Raises nothing that the model does not."""
+    """Stands in for `model` where logits are wanted and gradients are not. Raises nothing that the model does not.
+
+    beside: what is added to the layers' products in a step with rows that have an adapter (see `adapters.py`); None in
+        every other step. A way that does not go through `_product` is only for steps without it.
+    """
+
+    beside: Beside | None = None
 
     @staticmethod
     def covers(model: Transformer) -> bool:
@@ -72,17 +80,25 @@ class Native(Fused):
         cos_NF, sin_NF = (x[0, :, 0].contiguous() for x in model.rotary(positions_BT))
         x_NM: Tensor = model.model["embed_tokens"](ids_BT[0])
         for number, layer in enumerate(self.native):
-            qkv_NAD = layer.qkv(norm(x_NM, layer.before_attention, eps)).unflatten(-1, (-1, config.head_dim))
+            qkv_NX = self._product(number, "qkv", norm(x_NM, layer.before_attention, eps))
+            qkv_NAD = qkv_NX.unflatten(-1, (-1, config.head_dim))
             turned_NAD = norm_turned(qkv_NAD[:, : heads + keys], layer.turn, eps, cos_NF, sin_NF)
             query_NHD, key_NKD = turned_NAD[:, :heads], turned_NAD[:, heads:]
             seen_NHD = attend(number, query_NHD[None], key_NKD[None], qkv_NAD[None, :, heads + keys :], scale)[0]
-            x_NM.add_(layer.out(seen_NHD.flatten(1)))
-            inner_NX = layer.gate_up(norm(x_NM, layer.before_mlp, eps))
-            x_NM.add_(layer.down(gated(inner_NX[:, :size], inner_NX[:, size:])))
+            x_NM.add_(self._product(number, "out", seen_NHD.flatten(1)))
+            inner_NX = self._product(number, "gate_up", norm(x_NM, layer.before_mlp, eps))
+            x_NM.add_(self._product(number, "down", gated(inner_NX[:, :size], inner_NX[:, size:])))
         return norm(x_NM, cast(Tensor, model.model["norm"].weight), eps)[None]
 
     def logits(self, hidden: Tensor) -> Tensor:
         return self.packed_head(hidden.float())
+
+    def _product(self, number: int, part: str, x_NI: Tensor) -> Tensor:
+        product: Product = getattr(self.native[number], part)
+        out_NO = product(x_NI)
+        if self.beside is not None:
+            self.beside(number, part, x_NI, out_NO)
+        return out_NO
 
     def _native_layer(self, block: nn.Module) -> NativeLayer:
         assert isinstance(block, Block)

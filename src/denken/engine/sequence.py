@@ -152,9 +152,11 @@ class Sequence:
 
     limit: the most ids to generate. thinking: whether the prompt left a thought open; then, whether one is open.
     at_once: nothing is handed out before the request has finished. matcher: where its answer stands in its grammar.
+    adapter: the number of the adapter that it is computed with; 0 is none.
     counts: how often each id was generated; empty unless penalties ask for it.
     blocks, chain, known: the block table, the content number of its last known full block, and how many are known
-        (see cache.py). preempted: whether it ever gave its blocks back to be computed again.
+        (see cache.py); the chain begins with the adapter's, for what was computed under one is of no use to another.
+    preempted: whether it ever gave its blocks back to be computed again.
     """
 
     request: int
@@ -168,9 +170,10 @@ class Sequence:
     thinking: bool = False
     at_once: bool = False
     matcher: Matcher | None = None
+    adapter: int = 0
     computed: int = 0
     blocks: list[int] = field(default_factory=list)
-    chain: int = 0
+    chain: int = field(init=False)
     known: int = 0
     cached_tokens: int = 0
     preempted: bool = False
@@ -191,6 +194,7 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.prompt = len(self.ids)
+        self.chain = -self.adapter
         if self.params.searches and self.tokenizer is not None:
             self._parser = Parser(self.tokenizer, thinking=self.thinking)
         if self.params.grammar is not None:
