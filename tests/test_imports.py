@@ -1,6 +1,6 @@
 """Who may import whom: the arrows of the house, read from the source.
 
-    errors < types, config, about, sandbox < tokenizer < chat, model < engine, search, export < tasks < rollout,
+    errors < types, config, about, sandbox, remote < tokenizer < chat, model < engine, search, export < tasks < rollout,
         language < reward < evaluate < train
 
 Each imports from its left and from itself, never from its neighbour or its right. `serve` stands beside: it uses chat,
@@ -21,7 +21,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "denken"
 
 LEFT_TO_RIGHT = (
     ("errors",),
-    ("types", "config", "about", "sandbox"),
+    ("types", "config", "about", "sandbox", "remote"),
     ("tokenizer",),
     ("chat", "model"),
     ("engine", "search", "export"),
@@ -32,7 +32,7 @@ LEFT_TO_RIGHT = (
     ("train",),
 )
 ORDER = {unit: place for place, units in enumerate(LEFT_TO_RIGHT) for unit in units}
-SERVES = {"errors", "types", "config", "about", "tokenizer", "chat", "engine", "search"}
+SERVES = {"errors", "types", "config", "about", "remote", "tokenizer", "chat", "engine", "search"}
 TOGETHER = {"assistant", "reply", "cli", "terminal", "__init__", "__main__"}
 # What the order would allow and the house does not.
 STRANGERS = {("tasks", "model"), ("search", "model"), ("rollout", "model"), ("rollout", "engine")}
@@ -42,6 +42,7 @@ WITHOUT_TORCH = (
     "config",
     "about",
     "sandbox",
+    "remote",
     "tokenizer",
     "chat",
     "tasks",

@@ -12,17 +12,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from denken.remote import whole_characters as whole_characters
 from denken.types import SamplingParams
 
 MAX_REPLIES = 16
 MAX_BIASES = 1024
 MAX_SCHEMA_BYTES = 2**16
 MAX_JSON_DEPTH = 64
-
-
-def whole_characters(text: str) -> str:
-    """JSON can hold half of a surrogate pair, where a client cut a text in two; it cannot be sent back or encoded."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def json_schema(value: Any) -> dict[str, Any]:

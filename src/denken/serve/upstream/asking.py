@@ -9,24 +9,20 @@ and thinking is on unless the request switches it off, as it is with our own mod
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from denken.chat.message import Message
+from denken.remote import TEMPLATED, most_tokens, reasons, thinking_switch
+from denken.remote import Kind as Kind
+from denken.remote import Record as Record
 from denken.serve.schemas import EFFORT_SHARE
 from denken.serve.speaker import Ask, TextAsk, Tool, Unsupported
 from denken.types import SamplingParams
 
-Kind = Literal["vllm", "sglang", "llamacpp", "ollama", "deepseek", "openai", "denken", "other"]
-Record = dict[str, Any]
-
-# These render a chat template, whose variables can be set.
-TEMPLATED: frozenset[Kind] = frozenset({"vllm", "sglang", "llamacpp"})
 # These count along in every chunk, so that a reply that is given up is charged for what came.
 COUNT_ALONG: frozenset[Kind] = frozenset({"vllm", "sglang", "denken"})
-_REASONS = re.compile(r"(o\d|gpt-([5-9]|\d\d))")
 
 
 class Theirs(float):
@@ -114,23 +110,15 @@ def messages(given: Sequence[Message], kind: Kind) -> list[Record]:
 
 def thinking_fields(thinking: bool, budget: int | None, model: str, kind: Kind, context: int) -> Record:
     """Thinking on or off, and how much of it, in the kind's own words; nothing where it has none."""
+    switch = thinking_switch(thinking, model, kind)
+    if budget is None or not thinking:
+        return switch
     if kind == "denken":
-        switch: Record = {"type": "enabled" if thinking else "disabled"}
-        return {"thinking": switch | ({"budget_tokens": budget} if budget is not None and thinking else {})}
-    if kind == "deepseek":
-        return {"thinking": {"type": "enabled" if thinking else "disabled"}}
-    if kind in TEMPLATED:
-        # Qwen's and GLM's templates read the first name, DeepSeek's and Granite's the second.
-        fields: Record = {"chat_template_kwargs": {"enable_thinking": thinking, "thinking": thinking}}
-        name = {"vllm": "thinking_token_budget", "llamacpp": "thinking_budget_tokens"}.get(kind)
-        return fields | ({name: budget} if name and budget is not None and thinking else {})
-    if kind == "ollama":
-        return {} if thinking else {"reasoning_effort": "none"}
-    if kind == "openai" and _REASONS.match(model):
-        if not thinking:
-            return {"reasoning_effort": "none"}
-        return {} if budget is None else {"reasoning_effort": _effort(budget, context)}
-    return {}
+        return {"thinking": switch["thinking"] | {"budget_tokens": budget}}
+    name = {"vllm": "thinking_token_budget", "llamacpp": "thinking_budget_tokens"}.get(kind)
+    if name:
+        return switch | {name: budget}
+    return {"reasoning_effort": _effort(budget, context)} if reasons(model, kind) else switch
 
 
 def _effort(budget: int, context: int) -> str:
@@ -162,8 +150,7 @@ def _sampling(params: SamplingParams, kind: Kind) -> Record:
     if params.seed is not None:
         given["seed"] = params.seed
     if params.max_tokens is not None:
-        # OpenAI's newer models refuse the old name, the other servers know the new one since lately or not at all.
-        given["max_completion_tokens" if kind == "openai" else "max_tokens"] = params.max_tokens
+        given |= most_tokens(params.max_tokens, kind)
     return given
 
 

@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from denken.serve.fields import whole_characters
+from denken.remote import parse as parse
+from denken.remote import whole_characters
 from denken.serve.speaker import Piece, TokenLogprob
 from denken.serve.upstream import refusal
 
@@ -82,14 +83,6 @@ class Delta:
     calls: tuple[Mapping[str, Any], ...] = ()
     usage: Mapping[str, Any] | None = None
     finish: str | None = None
-
-
-def parse(data: bytes) -> Any:
-    """JSON from elsewhere. Raises ValueError, for what is nested too deeply as well."""
-    try:
-        return json.loads(data.decode("utf-8", "replace"))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 def delta(data: bytes, secrets: Collection[str] = ()) -> Delta:

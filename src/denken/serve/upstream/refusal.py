@@ -11,19 +11,16 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from denken.remote import clean as clean
+from denken.remote import retry_seconds
+from denken.remote import said as said
 from denken.serve.failure import Failure
-from denken.serve.fields import whole_characters
 
 log = logging.getLogger(__name__)
 
-MESSAGE_CHARACTERS = 1000
 RETRY_SECONDS = 5.0
-# Longer than this nobody waits.
-MOST_RETRY_SECONDS = 3600.0
 _THE_ASKERS = {400, 404, 409, 413, 422}
 _CONTEXT = re.compile(r"context.{0,3}(length|window|size)|maximum context|exceed\w* .{0,40}context", re.IGNORECASE)
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
-_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 
 
 def unreachable(model: str) -> Failure:
@@ -47,7 +44,7 @@ def broken(what: str) -> Failure:
 def of_status(status: int, body: Any, retry_after: str | None, secrets: Collection[str]) -> Failure:
     """The failure for a response that is none of success. body: its JSON, or None. secrets: what nobody may see."""
     message, param, code = said(body, secrets)
-    seconds = _seconds(retry_after)
+    seconds = retry_seconds(retry_after)
     if status in _THE_ASKERS:
         return _the_askers(status, message or "The server upstream refused the request.", param, code)
     if status in (401, 403):
@@ -78,31 +75,6 @@ def in_stream(error: Any, secrets: Collection[str]) -> Failure:
     return Failure(502, message or "The server upstream broke off with an error.", code="upstream_failed")
 
 
-def said(body: Any, secrets: Collection[str]) -> tuple[str, str | None, str | None]:
-    """Message, param and code of an error, wherever its kind of server puts them; secrets taken out."""
-    record = body if isinstance(body, dict) else {}
-    error = record.get("error", record)
-    if isinstance(error, str):
-        return clean(error, secrets), None, None
-    if not isinstance(error, dict):
-        return "", None, None
-    message = error.get("message") or error.get("detail")
-    param, code = error.get("param"), error.get("code")
-    return (
-        clean(message, secrets) if isinstance(message, str) else "",
-        clean(param, secrets)[:100] if isinstance(param, str) else None,
-        clean(code, secrets)[:100] if isinstance(code, str) else None,
-    )
-
-
-def clean(text: str, secrets: Collection[str]) -> str:
-    """A sentence of theirs, fit to be shown: short, one line, without addresses and keys."""
-    text = whole_characters(_CONTROLS.sub(" ", text[: 4 * MESSAGE_CHARACTERS]))
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "...")
-    return _ADDRESS.sub("...", text)[:MESSAGE_CHARACTERS].strip()
-
-
 def _the_askers(status: int, message: str, param: str | None, code: str | None) -> Failure:
     if _CONTEXT.search(message) or code == "context_length_exceeded":
         return Failure(400, message, param="messages", code="context_length_exceeded")
@@ -112,10 +84,3 @@ def _the_askers(status: int, message: str, param: str | None, code: str | None) 
 def _ours(what: str, message: str) -> Failure:
     log.warning("A server upstream %s. It said: %s", what, message or "nothing")
     return broken(what)
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """The header's seconds; a date, which few send, is not read."""
-    if retry_after is None or not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", retry_after.strip()):
-        return None
-    return min(float(retry_after), MOST_RETRY_SECONDS)

@@ -9,23 +9,21 @@ Not trusted: redirects are not followed, proxies are not taken from the environm
 from __future__ import annotations
 
 import logging
-import os
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from denken import remote
 from denken.chat.message import Message
 from denken.chat.template import END_THINK, THINK
-from denken.errors import ConfigError
-from denken.serve.fields import whole_characters
+from denken.remote import positive as _positive
+from denken.remote import read_key as read_key
+from denken.remote import verify as _verify
 from denken.serve.upstream import asking, reading
 from denken.serve.upstream.asking import Kind
 from denken.serve.upstream.thought import Opened
@@ -44,17 +42,6 @@ IDLE_SECONDS = 60.0
 # What a server could not show or say of its thoughts, it is asked for again after so long.
 TEMPLATE_AGAIN = 60.0
 TRIAL_AGAIN = 600.0
-_OWNERS: dict[str, Kind] = {
-    "vllm": "vllm",
-    "sglang": "sglang",
-    "llamacpp": "llamacpp",
-    "library": "ollama",
-    "deepseek": "deepseek",
-    "system": "openai",
-    "openai-internal": "openai",
-    "denken": "denken",
-}
-_HOSTS: dict[str, Kind] = {"openai.com": "openai", "deepseek.com": "deepseek"}
 # Kinds that never leave a thought in their text, and those that leave one only with both its tags.
 _THOUGHTS: dict[Kind, Opened] = {"denken": "apart", "deepseek": "apart", "openai": "apart", "ollama": "closed"}
 
@@ -81,7 +68,7 @@ class Server:
 
     def __init__(self, number: int, url: str, key: str | None = None, weight: float = 1.0):
         self.number, self.key, self.weight = number, key, weight
-        self.api, self.root = _addresses(url)
+        self.api, self.root = remote.addresses(url)
         self.kind: Kind = "other"
         self.offers: dict[str, Offer] = {}
         self.up = False
@@ -94,16 +81,11 @@ class Server:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What an error of the server must not show to those who ask us."""
-        parts = urlsplit(self.root)
-        # A bare name such as `vllm` gives nothing away, and may be a word of the sentence.
-        host = parts.hostname if parts.hostname and set(".:") & set(parts.hostname) else None
-        return tuple(filter(None, (self.key, self.root, parts.netloc, host)))
+        return remote.secrets(self.key, self.root)
 
     @property
     def headers(self) -> dict[str, str]:
-        """Encodings are refused, so that no few bytes can unfold to many."""
-        given = {"Accept-Encoding": "identity", "User-Agent": "denken"}
-        return given | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
+        return remote.headers(self.key)
 
     def address(self, path: str) -> str:
         return f"{self.root if path.startswith('/beta/') else self.api}{path}"
@@ -133,9 +115,11 @@ class Server:
         listed = record.get("data") if isinstance(record, dict) else None
         if not isinstance(listed, list):
             raise NoAnswer("its list of models is none")
-        records = [one for one in listed[:MOST_MODELS] if isinstance(one, dict) and _is_name(one.get("id"))]
-        self.kind = _kind(self.api, records)
-        offers = {one["id"]: Offer(one["id"], _context(one), _positive(one.get("created")) or 0) for one in records}
+        records = [one for one in listed[:MOST_MODELS] if isinstance(one, dict) and remote.is_name(one.get("id"))]
+        self.kind = remote.kind_of(self.api, records)
+        offers = {
+            one["id"]: Offer(one["id"], remote.context_of(one), _positive(one.get("created")) or 0) for one in records
+        }
         if self.kind == "llamacpp":
             offers = self._with_slots(offers)
         self.offers = offers
@@ -267,53 +251,6 @@ class Server:
         return record if isinstance(record, dict) else {}
 
 
-def read_key(name: str | None) -> str | None:
-    """The key in an environment variable. Raises ConfigError where there is none."""
-    if name is None:
-        return None
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise ConfigError(f"The environment variable {name} is empty; put the key of the upstream there.")
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ConfigError(f"The environment variable {name} holds no key: it has blanks or other odd characters.")
-    return key
-
-
-def _addresses(url: str) -> tuple[str, str]:
-    """The address of the API and that of the server. One without a path gets /v1. Raises ConfigError."""
-    try:
-        parts = urlsplit(url.strip())
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or parts.query:
-        raise ConfigError(f"--upstream {url[:100]!r} is no address; give one such as http://127.0.0.1:8000.")
-    if parts.username is not None or parts.password is not None:
-        raise ConfigError(
-            "--upstream holds a password; put the key into a variable and name it: --upstream-key-env NAME."
-        )
-    path = parts.path.rstrip("/")
-    api = urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
-    return api, urlunsplit((parts.scheme, parts.netloc, (path or "/v1").rpartition("/")[0], "", ""))
-
-
-def _kind(api: str, records: Sequence[Mapping[str, Any]]) -> Kind:
-    host = urlsplit(api).hostname or ""
-    for domain, kind in _HOSTS.items():
-        if host == domain or host.endswith(f".{domain}"):
-            return kind
-    owners = [owner for record in records if isinstance(owner := record.get("owned_by"), str)]
-    return next((_OWNERS[owner] for owner in owners if owner in _OWNERS), "other")
-
-
-def _context(record: Mapping[str, Any]) -> int | None:
-    """Under vLLM's and SGLang's name, denken's and OpenRouter's, or llama.cpp's."""
-    inner = record.get("meta")
-    meta = inner if isinstance(inner, dict) else {}
-    found = (record.get("max_model_len"), record.get("context_length"), meta.get("n_ctx"), meta.get("n_ctx_train"))
-    return next((value for value in map(_positive, found) if value), None)
-
-
 def _opened_by(record: Any) -> Opened | None:
     """What one whole answer shows; None where it was cut before it showed anything."""
     choices = record.get("choices") if isinstance(record, dict) else None
@@ -330,24 +267,3 @@ def _opened_by(record: Any) -> Opened | None:
     if END_THINK in text:
         return "open"
     return "closed" if choice.get("finish_reason") == "stop" else None
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 256 and value.isprintable() and value == whole_characters(value)
-
-
-def _positive(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**40 else None
-
-
-def _verify(url: str) -> ssl.SSLContext | bool:
-    # Making one takes milliseconds, which an unencrypted address need not pay.
-    return _certificates() if url.startswith("https:") else False
-
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    """The authorities that httpx brings along, and those of this machine."""
-    context = httpx.create_ssl_context(trust_env=False)
-    context.load_default_certs()
-    return context

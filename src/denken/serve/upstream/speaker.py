@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from denken import remote
 from denken.about import About
 from denken.errors import RequestError
 from denken.serve.failure import Failure
@@ -283,10 +284,7 @@ class UpstreamReply:
 
 def _blamed(failure: Failure, extras: Mapping[str, Any]) -> set[str]:
     """Those of the fields that we added that a server seems to refuse."""
-    message = failure.message.lower()
-    if failure.status not in (400, 422) or not any(word in message for word in ("chat_template", "thinking")):
-        return set()
-    return {name for name in extras if name in message} or set(extras)
+    return remote.blamed(failure.message, extras) if failure.status in (400, 422) else set()
 
 
 async def _failure(response: httpx.Response, server: Server) -> Failure:
