@@ -26,6 +26,7 @@ from denken.model.transformer import Transformer
 from denken.types import Completion, SamplingParams
 
 if TYPE_CHECKING:
+    from denken.model.adapters import Adapter
     from denken.tokenizer import Tokenizer
 
 CACHE_BYTES = 512 << 20
@@ -100,16 +101,31 @@ class Engine:
             self.reset()
             raise
 
+    def learn(self, adapter: Adapter) -> int:
+        """Takes in an adapter of this model, for requests that name its number. Any thread may call it, at any time.
+
+        Raises CheckpointError where it changes what cannot be changed for some rows of a step alone.
+        """
+        return self._runner.adapters.learn(adapter)
+
     def add(
-        self, prompt_ids: Iterable[int], params: SamplingParams, *, thinking: bool = True, at_once: bool = False
+        self,
+        prompt_ids: Iterable[int],
+        params: SamplingParams,
+        *,
+        thinking: bool = True,
+        at_once: bool = False,
+        adapter: int = 0,
     ) -> int:
         """Queues a prompt and returns the request's number.
 
         thinking: the prompt ends inside a thought that it opened. at_once: one output, when the request has finished.
+        adapter: a number that `learn` gave; 0 is the model as it is.
         Raises RequestError as `check` does.
         """
         ids = list(prompt_ids)
         limit = self.check(ids, params)
+        self._runner.adapters.check(adapter)
         seed = secrets.randbits(64) if params.seed is None else params.seed
         request = Request(
             self._next,
@@ -123,6 +139,7 @@ class Engine:
             thinking=thinking,
             at_once=at_once,
             matcher=self._matcher(params),
+            adapter=adapter,
         )
         self._next += 1
         self._requests[request.request] = request
@@ -176,7 +193,7 @@ class Engine:
         sequence.finish_reason = "abort"
         return sequence.release()
 
-    def warm(self, ids: Sequence[int], tokens: int = WARM_TOKENS) -> bool:
+    def warm(self, ids: Sequence[int], tokens: int = WARM_TOKENS, *, adapter: int = 0) -> bool:
         """Computes up to about `tokens` more ids of a text that is likely to be asked for, into blocks that stay free.
 
         Meant for when nothing else is to be done, and does nothing otherwise: no request waits longer for it than for
@@ -187,7 +204,7 @@ class Engine:
         if self._requests or not self._blocks.reuse or whole == 0:
             return False
         # One id more, for the last whole block would otherwise be left to whoever samples after it.
-        text = Request(-1, [*ids[:whole], ids[0]], SamplingParams(), 1, Endings(frozenset()), 0)
+        text = Request(-1, [*ids[:whole], ids[0]], SamplingParams(), 1, Endings(frozenset()), 0, adapter=adapter)
         self._blocks.extend_from_known(text)
         left = whole - text.computed
         count = min(left, max(size, min(tokens, self._scheduler.max_batch_tokens) // size * size))
@@ -250,7 +267,7 @@ class Engine:
         return len(self._scheduler.waiting)
 
     def __call__(
-        self, prompts: Sequence[Sequence[int]], params: SamplingParams | Sequence[SamplingParams]
+        self, prompts: Sequence[Sequence[int]], params: SamplingParams | Sequence[SamplingParams], *, adapter: int = 0
     ) -> list[Completion]:
         """One completion a prompt, in order; a prompt whose thought is open at its end is continued as a thought."""
         each = [params] * len(prompts) if isinstance(params, SamplingParams) else list(params)
@@ -262,7 +279,7 @@ class Engine:
         try:
             for prompt, own in zip(prompts, each, strict=True):
                 in_thought = self._tokenizer is not None and open_thought(prompt, self._tokenizer)
-                request = self.add(prompt, own, thinking=in_thought, at_once=True)
+                request = self.add(prompt, own, thinking=in_thought, at_once=True, adapter=adapter)
                 parts[request], versions[request] = [], self.policy_version
             left = set(parts)
             while left:

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from denken.engine.adapters import Adapters
 from denken.engine.fused import Fused
 from denken.engine.native import Native
 from denken.engine.paged import Beginnings, Paged, Store
@@ -41,6 +42,7 @@ class Runner:
         self.model: Model = model
         if like.device.type == "cpu" and isinstance(model, Transformer) and Fused.covers(model):
             self.model = Native(model) if Native.covers(model) else Fused(model)
+        self.adapters = Adapters(model, like.device)
         self.device = like.device
         self.block_size = block_size
         layout = model.cache_layout
@@ -67,7 +69,9 @@ class Runner:
         last_token = {id(chunk): end - 1 for chunk, end in zip(order, ends, strict=True)}
         stride = self.rows.stride
         attend = Paged(self.store, seating, self._beginnings, others, stride, self._tensor(slots), self.dtype)
-        hidden_1NM = self.model.hidden(self._tensor(ids)[None], self._tensor(positions)[None], attend)
+        adapters = [chunk.sequence.adapter for chunk in order for _ in range(chunk.count)]
+        with self.adapters.over(adapters, self.model) as model:
+            hidden_1NM = model.hidden(self._tensor(ids)[None], self._tensor(positions)[None], attend)
         wanted = [last_token[id(chunk)] for chunk in chunks if chunk.last]
         return self.model.logits(hidden_1NM[0, self._tensor(wanted)])
 

@@ -1,0 +1,253 @@
+"""Adapters over one network: the rows of a step that have one get what it adds to each product, the others nothing.
+
+    y += (x A^T) B^T        A (K, I), B (O, K), the scale in B
+
+All adapters of a step are computed at once: their A stand side by side, and what a row gets from an A that is not its
+own is set to zero before the product with B. So a step costs two small products and a mask for each of the network's,
+however many adapters there are in it; a step without any is left alone. Sums are in fp32, whatever the network is in.
+
+The change is added beside the product, not merged into the weights: the base is there once, also where it is
+quantised. What goes through `Native` is reached by its `beside`, any other network through hooks on its layers. That no
+adapter reads another's blocks of the cache is seen to by `cache.py`; files are `denken.model.adapters`'.
+"""
+
+# N = tokens of the step, R = rows of those that have an adapter, I = inputs, O = outputs, K = ranks of all adapters of
+# the step together
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from denken.engine.native import Native
+from denken.errors import CheckpointError, RequestError, quoted
+from denken.model.adapters import Adapter
+from denken.model.kernels.call import covers
+from denken.model.kernels.products import multiply
+from denken.model.quantized import QuantizedLinear
+
+if TYPE_CHECKING:
+    from denken.engine.runner import Model
+
+Pairs = Mapping[str, tuple[Tensor, Tensor]]
+
+# The layers whose products `Native` makes together, by its names for them.
+TOGETHER = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "out": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+
+
+def layers_of(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """The shape (O, I) of every layer's weight, by the layer's name."""
+    kinds = nn.Linear | QuantizedLinear
+    return {name: (m.out_features, m.in_features) for name, m in model.named_modules() if isinstance(m, kinds)}
+
+
+class Adapters:
+    """The adapters of an engine, by number; 0 is none. Numbers are never given twice."""
+
+    def __init__(self, model: object, device: torch.device) -> None:
+        self._model, self._device = model, device
+        self._shapes = layers_of(model) if isinstance(model, nn.Module) else {}
+        self._pairs: dict[int, Pairs] = {}
+        self._ranks: dict[int, int] = {}
+        self._numbers = itertools.count(1)
+        self._stack: Stack | None = None
+
+    def learn(self, adapter: Adapter) -> int:
+        """Reads an adapter, which was opened against this model's layers, and returns its number."""
+        for name in adapter.layers:
+            _check_can_change(name, adapter)
+        pairs = {name: tuple(part.to(self._device) for part in adapter.read(name)) for name in adapter.layers}
+        number = next(self._numbers)
+        self._ranks[number], self._pairs[number] = adapter.settings.rank, cast(Pairs, pairs)
+        return number
+
+    def check(self, number: int) -> None:
+        """Raises RequestError for a number that there is not."""
+        if number and number not in self._pairs:
+            raise RequestError(f"There is no adapter {number}; take a number that Engine.learn has given.")
+
+    @contextmanager
+    def over(self, numbers_N: Sequence[int], model: Model) -> Iterator[Model]:
+        """While it is open, the network that it gives computes each row with its own adapter.
+
+        numbers_N: one a row of the step. model: the network that computes where no row has any.
+        """
+        if not any(numbers_N):
+            yield model
+            return
+        assert isinstance(self._model, nn.Module)
+        step = Step(self._stacked({number for number in numbers_N if number}), numbers_N)
+        with ExitStack() as held:
+            if isinstance(model, Native):
+                model.beside = step.beside
+                held.callback(setattr, model, "beside", None)
+                yield model
+                return
+            for name in step.stack.layers:
+                hook = self._model.get_submodule(name).register_forward_hook(step.hook(name))
+                held.callback(hook.remove)
+            yield cast("Model", self._model)
+
+    def _stacked(self, active: set[int]) -> Stack:
+        """The matrices of these adapters side by side: those of the last step, where they are among them.
+
+        Others that took part lately stay, up to an eighth of the network's width, so that nothing is copied while
+        requests of a few adapters come and go.
+        """
+        if self._stack is None or not active <= self._stack.numbers:
+            most = max((columns for _, columns in self._shapes.values()), default=0) // 8
+            kept, rank = sorted(active), sum(self._ranks[number] for number in active)
+            for number in self._stack.order if self._stack is not None else ():
+                if number not in active and rank + self._ranks[number] <= most:
+                    kept.append(number)
+                    rank += self._ranks[number]
+            self._stack = Stack(kept, self._ranks, self._pairs, self._shapes, self._device)
+        return self._stack
+
+
+def _check_can_change(name: str, adapter: Adapter) -> None:
+    """CheckpointError for a layer whose product is not made where a row's own adapter could be added."""
+    if name == "lm_head" or ".experts." in name or name.endswith("kv_b_proj"):
+        raise CheckpointError(
+            f"{adapter.folder} changes {quoted(name)}, which cannot be changed for some rows of a batch alone; merge "
+            "it (denken export BASE OUT --adapter FOLDER) and serve OUT."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One layer's share of a group. columns: those of its outputs; ranks: those of its K among the group's X."""
+
+    columns: slice
+    ranks: slice
+    b_KO: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What is added to several layers' products, which stand side by side. a_IX: each changed layer's A, X = K each."""
+
+    a_IX: Tensor
+    parts: tuple[Part, ...]
+    outputs: int
+
+
+class Stack:
+    """Several adapters' matrices side by side, put together layer by layer as they are asked for."""
+
+    def __init__(
+        self,
+        order: Sequence[int],
+        ranks: Mapping[int, int],
+        pairs: Mapping[int, Pairs],
+        shapes: Mapping[str, tuple[int, int]],
+        device: torch.device,
+    ) -> None:
+        self.order, self.numbers = list(order), frozenset(order)
+        self.layers = list(dict.fromkeys(name for number in order for name in pairs[number]))
+        # Whose each of the K is.
+        self.owner_K = torch.tensor([number for number in order for _ in range(ranks[number])], device=device)
+        self._ranks, self._pairs, self._shapes, self._device = ranks, pairs, shapes, device
+        self._groups: dict[tuple[str, ...], Group | None] = {}
+
+    def group(self, names: tuple[str, ...]) -> Group | None:
+        """What is added to the products of these layers; None where none of them is changed."""
+        if names not in self._groups:
+            self._groups[names] = self._group(names)
+        return self._groups[names]
+
+    def _group(self, names: tuple[str, ...]) -> Group | None:
+        begins = list(itertools.accumulate((self._shapes[name][0] for name in names), initial=0))
+        changed = [(name, begin) for name, begin in zip(names, begins, strict=False) if name in self.layers]
+        if not changed:
+            return None
+        ranks, parts = len(self.owner_K), []
+        for place, (name, begin) in enumerate(changed):
+            b_KO = torch.cat([self._pair(number, name)[1].t() for number in self.order]).contiguous()
+            columns = slice(begin, begin + self._shapes[name][0])
+            parts.append(Part(columns, slice(place * ranks, (place + 1) * ranks), b_KO))
+        a_XI = torch.cat([self._pair(number, name)[0] for name, _ in changed for number in self.order])
+        return Group(a_XI.t().contiguous(), tuple(parts), begins[-1])
+
+    def _pair(self, number: int, name: str) -> tuple[Tensor, Tensor]:
+        """An adapter's A and B of a layer; zeros where it leaves that layer as it is."""
+        found = self._pairs[number].get(name)
+        if found is not None:
+            return found
+        rank, (rows, columns) = self._ranks[number], self._shapes[name]
+        return torch.zeros(rank, columns, device=self._device), torch.zeros(rows, rank, device=self._device)
+
+
+class Step:
+    """One step's rows, and what is added to their products. numbers_N: the adapter of each row, 0 for none."""
+
+    def __init__(self, stack: Stack, numbers_N: Sequence[int]) -> None:
+        self.stack = stack
+        device = stack.owner_K.device
+        rows = [row for row, number in enumerate(numbers_N) if number]
+        self._rows_R = None if len(rows) == len(numbers_N) else torch.tensor(rows, device=device)
+        numbers_R1 = torch.tensor([[numbers_N[row]] for row in rows], device=device)
+        self._others_RK = numbers_R1 != stack.owner_K
+        self._others: dict[int, Tensor] = {}
+
+    def beside(self, layer: int, part: str, x_NI: Tensor, out_NO: Tensor) -> None:
+        """As `Native.beside`."""
+        self.add(tuple(f"model.layers.{layer}.{name}" for name in TOGETHER[part]), x_NI, out_NO)
+
+    def hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        """For `register_forward_hook` on the layer of that name."""
+
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+            self.add((name,), inputs[0].flatten(0, -2), out.view(-1, out.shape[-1]))
+
+        return hook
+
+    def add(self, names: tuple[str, ...], x_NI: Tensor, out_NO: Tensor) -> None:
+        """Adds to what these layers, side by side, made of x."""
+        group = self.stack.group(names)
+        if group is None:
+            return
+        x_RI = x_NI if self._rows_R is None else x_NI.index_select(0, self._rows_R)
+        inner_RX = _product(x_RI.float(), group.a_IX)
+        # Not multiplied with zero: what overflowed under another's adapter is not to become everybody's.
+        inner_RX.masked_fill_(self._others_of(len(group.parts)), 0.0)
+        if self._rows_R is None and out_NO.dtype == torch.float32:
+            change = out_NO
+        else:
+            change = torch.zeros(len(inner_RX), group.outputs, device=out_NO.device)
+        for part in group.parts:
+            _add_product(change[:, part.columns], inner_RX[:, part.ranks], part.b_KO)
+        if change is out_NO:
+            return
+        if self._rows_R is None:
+            out_NO.add_(change)
+        else:
+            out_NO[self._rows_R] = (out_NO[self._rows_R] + change).to(out_NO.dtype)
+
+    def _others_of(self, layers: int) -> Tensor:
+        """For each of the group's X whether it is another's."""
+        if layers not in self._others:
+            self._others[layers] = self._others_RK.repeat(1, layers)
+        return self._others[layers]
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    return multiply(a, b) if covers(a, b) else a @ b
+
+
+def _add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
+    if covers(a, b):
+        multiply(a, b, out, add=True)
+    else:
+        out.addmm_(a, b)
