@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from denken.errors import CheckpointError, ConfigError
-from denken.model import checkpoint, quantize, tensorfile
+from denken.model import checkpoint, fp8, tensorfile
 from denken.model.config import ModelConfig
 from denken.model.transformer import Transformer
 from small_configs import SMALL, SMALL_LATENT
@@ -102,19 +102,19 @@ def test_mixed_precision_files_become_one(tmp_path: Path) -> None:
 def test_fp8_blocks_of_odd_sizes() -> None:
     torch.manual_seed(0)
     weight = torch.randn(300, 130) * torch.logspace(-3, 2, 300)[:, None]
-    fp8, scale = quantize.quantise(weight)
-    assert (fp8.dtype, fp8.shape, scale.shape) == (torch.float8_e4m3fn, (300, 130), (3, 2))
-    back = quantize.dequantise(fp8, scale)
+    codes, scale = fp8.quantise(weight)
+    assert (codes.dtype, codes.shape, scale.shape) == (torch.float8_e4m3fn, (300, 130), (3, 2))
+    back = fp8.dequantise(codes, scale)
     for row in range(3):
         for column in range(2):
             block = (slice(128 * row, 128 * row + 128), slice(128 * column, 128 * column + 128))
-            assert torch.equal(back[block], fp8[block].float() * scale[row, column])
+            assert torch.equal(back[block], codes[block].float() * scale[row, column])
             largest = weight[block].abs().max()
             assert scale[row, column] == largest / 448
             # e4m3 has three bits of mantissa: half a step is one part in sixteen, or the smallest step.
             allowed = (weight[block].abs() / 16).clamp(min=largest / 448 * 2**-10)
             assert ((back[block] - weight[block]).abs() <= 1.001 * allowed).all()
-    assert torch.equal(quantize.dequantise(*quantize.quantise(torch.zeros(5, 5))), torch.zeros(5, 5))
+    assert torch.equal(fp8.dequantise(*fp8.quantise(torch.zeros(5, 5))), torch.zeros(5, 5))
 
 
 def test_fp8_folders(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_fp8_folders(tmp_path: Path) -> None:
     for name, tensor in loaded.state_dict().items():
         stored = model.state_dict()[name]
         if entries[name].dtype == "F8_E4M3":
-            stored = quantize.dequantise(*quantize.quantise(stored))
+            stored = fp8.dequantise(*fp8.quantise(stored))
         elif not name.endswith("e_score_correction_bias"):
             stored = stored.bfloat16().float()
         assert torch.equal(tensor, stored), name

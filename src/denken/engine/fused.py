@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from denken.model.attention import Attend, CacheLayout, GroupedAttention
 from denken.model.layers import MLP, RMSNorm
+from denken.model.quantized import is_quantised
 from denken.model.rope import rotate
 from denken.model.transformer import Block, Transformer
 
@@ -58,7 +59,7 @@ class Fused:
 
     @staticmethod
     def covers(model: Transformer) -> bool:
-        if model.config.is_latent or model.config.n_routed_experts:
+        if model.config.is_latent or model.config.n_routed_experts or is_quantised(model):
             return False
         parameters = list(model.parameters())
         alike = {(p.dtype, p.device.type) for p in parameters}

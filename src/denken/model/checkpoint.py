@@ -15,7 +15,7 @@ import os
 import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from denken.errors import CheckpointError, quoted
-from denken.model import quantize, tensorfile
+from denken.model import fp8, quantized, tensorfile
 from denken.model.config import ModelConfig
+from denken.model.quantized import Scheme
 from denken.model.tensorfile import Entry
 from denken.model.transformer import Transformer
 
@@ -42,22 +43,31 @@ def read_config(folder: Path) -> ModelConfig:
     return ModelConfig.from_hf(tensorfile.read_json(Path(folder) / "config.json"))
 
 
-def load(folder: Path, *, dtype: torch.dtype | None = None) -> Transformer:
+def load(folder: Path, *, dtype: torch.dtype | None = None, whole: bool = False) -> Transformer:
     """Reads a model onto the CPU.
 
     dtype: the weights' precision; None is the precision in which the files hold most numbers (fp8 becomes bf16).
+    whole: no layer stays quantised; int8 and int4 become numbers of that precision, too.
     Raises CheckpointError, naming tensors, where the files do not hold exactly the configuration's model.
     """
     weights = Weights.open(folder)
-    model = blank(weights.config)
-    model.load_state_dict(dict(weights.all(dtype or weights.dtype)), strict=True, assign=True)
+    kept = {name: scheme for name, scheme in weights.quantised.items() if not whole and _stays(name)}
+    model = blank(weights.config, kept)
+    model.load_state_dict(dict(weights.all(dtype or weights.dtype, kept)), strict=True, assign=True)
     return model
 
 
-def blank(config: ModelConfig) -> Transformer:
-    """A model without numbers, on the meta device: names, shapes and nothing else."""
+def blank(config: ModelConfig, layers: Mapping[str, Scheme] | None = None) -> Transformer:
+    """A model without numbers, on the meta device: names, shapes and nothing else. layers: those that are quantised."""
     with torch.device("meta"):
-        return Transformer(config)
+        model = Transformer(config)
+    quantized.replace_linears(model, layers or {})
+    return model
+
+
+def _stays(name: str) -> bool:
+    """Whether a layer that is stored quantised computes so, too."""
+    return name.rpartition(".")[2] not in quantized.READ_DIRECTLY
 
 
 def skipped_tensors(folder: Path) -> tuple[str, ...]:
@@ -70,12 +80,14 @@ def skipped_tensors(folder: Path) -> tuple[str, ...]:
 class Weights:
     """A folder's weights, held against its configuration and not yet read.
 
-    shapes: every tensor of the model, by name. dtype: the precision of most numbers (fp8 becomes bf16).
+    shapes: every tensor of the model, by name, as if no layer were quantised. dtype: the precision of most numbers
+    (fp8 becomes bf16; codes do not count). quantised: the layers stored as int8 or int4, by name.
     """
 
     config: ModelConfig
     shapes: Mapping[str, tuple[int, ...]]
     dtype: torch.dtype
+    quantised: Mapping[str, Scheme]
     _files: _Files
 
     @classmethod
@@ -83,17 +95,29 @@ class Weights:
         """CheckpointError, naming tensors, where the files do not hold exactly the configuration's model."""
         files = _Files.open(Path(folder))
         files.check_count()
-        shapes = {name: tuple(tensor.shape) for name, tensor in blank(files.config).state_dict().items()}
-        files.check(shapes)
-        return cls(files.config, shapes, files.common_dtype(shapes), files)
+        model = blank(files.config)
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        layers = files.quantised(model)
+        stored = quantized.replace_linears(model, layers).state_dict()
+        files.check(stored)
+        return cls(files.config, shapes, files.common_dtype(stored), layers, files)
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
-        """One tensor, in memory of its own."""
+        """One tensor of the model, in memory of its own; dequantised where it is stored as int8 or int4."""
+        layer = name.removesuffix(".weight")
+        if layer in self.quantised:
+            return self._files.dequantised(layer, self.quantised[layer]).to(dtype or self.dtype)
         return next(self._files.weights([name], dtype or self.dtype))[1]
 
-    def all(self, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor, file by file."""
-        return self._files.weights(self.shapes, dtype)
+    def all(self, dtype: torch.dtype, kept: Collection[str] = ()) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor, file by file. kept: quantised layers that come as they are stored; the others' follow last."""
+        dequantised = [f"{layer}.weight" for layer in self.quantised if layer not in kept]
+        stored = [name for name in self.shapes if name not in dequantised and name.removesuffix(".weight") not in kept]
+        for layer in kept:
+            stored += [f"{layer}.{name}" for name in self.quantised[layer].shapes(1, 1)]
+        yield from self._files.weights(stored, dtype)
+        for name in dequantised:
+            yield name, self.read(name, dtype)
 
 
 def save(
@@ -105,7 +129,7 @@ def save(
     refuses shards of two saves; whoever must never lose a model saves into a new folder, as the trainer does.
 
     dtype: the precision on disk; None keeps the model's. `torch.float8_e4m3fn` writes the layers' matrices in fp8 with
-    128 x 128 block scales, as DeepSeek does, and the rest in bf16.
+    128 x 128 block scales, as DeepSeek does, and the rest in bf16. Layers that are quantised stay as they are.
     max_shard_bytes: above it the weights are split over several files (a single tensor is never split).
     """
     state = model.state_dict()
@@ -128,9 +152,11 @@ def write(
         raise CheckpointError(
             f"Weights cannot be saved as {dtype}; choose float32, bfloat16, float16 or float8_e4m3fn."
         )
+    if dtype == fp8.FP8 and quantized.is_quantised(model):
+        raise CheckpointError("A model of int8 or int4 layers cannot be saved as fp8; choose bfloat16 for the rest.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    matrices = _fp8_names(model) if dtype == quantize.FP8 else frozenset()
+    matrices = _fp8_names(model) if dtype == fp8.FP8 else frozenset()
     shards = _plan_shards(model.state_dict(), dtype, matrices, max_shard_bytes)
     names = [SINGLE] if len(shards) == 1 else _shard_names(len(shards))
     identity = uuid.uuid4().hex
@@ -141,7 +167,7 @@ def write(
         tensorfile.write(_temporary(folder, file_name), tensors, {"format": "pt", SAVE_ID: identity})
         weight_map |= dict.fromkeys(tensors, file_name)
         total += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    texts = {"config.json": _config_json(model.config, dtype)}
+    texts = {"config.json": _config_json(model, dtype)}
     if len(shards) > 1:
         metadata = {"total_size": total, SAVE_ID: identity}
         texts[INDEX] = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
@@ -157,6 +183,7 @@ class _Files:
     folder: Path
     config: ModelConfig
     block: tuple[int, int]
+    schemes: frozenset[Scheme]
     entries: Mapping[str, Entry]
     homes: Mapping[str, Path]
 
@@ -178,7 +205,22 @@ class _Files:
                 entries[name], homes[name] = found[name], path
         if len(identities) > 1:
             raise CheckpointError(f"The shards in {folder} come from different saves; save or fetch the model again.")
-        return cls(folder, ModelConfig.from_hf(data), _fp8_block(data), entries, homes)
+        return cls(folder, ModelConfig.from_hf(data), *_quantisation(data), entries, homes)
+
+    def quantised(self, model: Transformer) -> dict[str, Scheme]:
+        """The layers of the model that are stored as int8 or int4; CheckpointError where config.json says otherwise."""
+        if not self.schemes:
+            return {}
+        linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+        found = quantized.layers_of(self.entries, lambda name: self.entries[name].shape)
+        layers = {name: scheme for name, scheme in found.items() if name in linear}
+        for name, scheme in layers.items():
+            if scheme not in self.schemes:
+                raise CheckpointError(
+                    f"{self.homes[f'{name}.weight_scale']}: {name} is stored as {scheme}, and config.json speaks of "
+                    f"{', '.join(sorted(map(str, self.schemes)))}; they do not belong together."
+                )
+        return layers
 
     def is_skipped(self, name: str) -> bool:
         """Multi-token-prediction layers follow the last layer; old checkpoints hold tables that are computed now."""
@@ -203,8 +245,11 @@ class _Files:
                 "config.json and the weights do not belong together, or a file is incomplete."
             )
 
-    def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
-        """Holds the files against the model; CheckpointError says what differs and what to do."""
+    def check(self, expected: Mapping[str, Tensor]) -> None:
+        """Holds the files against the model; CheckpointError says what differs and what to do.
+
+        expected: by name, tensors that say with their shape and, where they are whole numbers, their dtype.
+        """
         tied_head = self.config.tie_word_embeddings and "lm_head.weight" in self.entries
         skipped = [name for name in self.entries if self.is_skipped(name)]
         if skipped:
@@ -220,18 +265,34 @@ class _Files:
             if missing == ["lm_head.weight"] and not unexpected:
                 hint = "if the model ties its embeddings, set tie_word_embeddings to true in config.json."
             raise CheckpointError(f"{self.folder} does not hold its model ({'; '.join(parts)}): {hint}")
-        for name, shape in expected.items():
-            self._check_tensor(name, shape)
+        for name, tensor in expected.items():
+            self._check_tensor(name, tuple(tensor.shape), tensor.dtype)
+            if name.endswith(".weight_shape"):
+                self._check_shape(name, expected)
         if tied_head:
             self._check_tied_head()
 
-    def _check_tensor(self, name: str, shape: tuple[int, ...]) -> None:
+    def _check_shape(self, name: str, expected: Mapping[str, Tensor]) -> None:
+        """The shape that stands beside packed codes says again what config.json and the codes' own shape say."""
+        rows, words = expected[name.replace(".weight_shape", ".weight_packed")].shape
+        wanted = [rows, words * quantized.CODES_A_WORD]
+        if self._read(name).tolist() != wanted:
+            raise CheckpointError(f"{self.homes[name]}: {name} is not {wanted}; fetch the model again.")
+
+    def _check_tensor(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         entry = self.entries[name]
         if entry.shape != shape:
             raise CheckpointError(
                 f"{self.homes[name]}: {name} has shape {list(entry.shape)}, config.json asks for {list(shape)}; "
                 "config.json and the weights do not belong together."
             )
+        if dtype in tensorfile.INTEGERS.values():
+            if tensorfile.INTEGERS.get(entry.dtype) != dtype:
+                raise CheckpointError(
+                    f"{self.homes[name]}: {name} is stored as {entry.dtype}; of a quantised layer it must be {dtype}. "
+                    "Fetch the model again."
+                )
+            return
         if entry.dtype not in tensorfile.DTYPES:
             raise CheckpointError(
                 f"{self.homes[name]}: {name} is stored as {entry.dtype}; denken reads {', '.join(tensorfile.DTYPES)}. "
@@ -240,8 +301,8 @@ class _Files:
         if entry.dtype != "F8_E4M3":
             return
         scale = self.entries.get(name + SCALE)
-        if len(shape) != 2 or scale is None or scale.shape != quantize.scale_shape(shape, self.block):
-            wanted = list(quantize.scale_shape(shape, self.block)) if len(shape) == 2 else "none, as it is no matrix"
+        if len(shape) != 2 or scale is None or scale.shape != fp8.scale_shape(shape, self.block):
+            wanted = list(fp8.scale_shape(shape, self.block)) if len(shape) == 2 else "none, as it is no matrix"
             raise CheckpointError(
                 f"{self.homes[name]}: {name} is fp8 and needs {name + SCALE} of shape {wanted}, "
                 f"found {'none' if scale is None else list(scale.shape)}; fetch the model again."
@@ -261,25 +322,32 @@ class _Files:
     def _read(self, name: str) -> Tensor:
         return next(tensorfile.read_tensors(self.homes[name], [name]))[1]
 
-    def common_dtype(self, expected: Mapping[str, tuple[int, ...]]) -> torch.dtype:
+    def common_dtype(self, expected: Iterable[str]) -> torch.dtype:
         numbers: Counter[torch.dtype] = Counter()
         for name in expected:
             entry = self.entries[name]
-            numbers[tensorfile.DTYPES[entry.dtype]] += entry.end - entry.begin
+            if entry.dtype not in tensorfile.INTEGERS:
+                numbers[tensorfile.DTYPES[entry.dtype]] += entry.end - entry.begin
         dtype = numbers.most_common(1)[0][0]
-        return torch.bfloat16 if dtype == quantize.FP8 else dtype
+        return torch.bfloat16 if dtype == fp8.FP8 else dtype
 
     def weights(self, names: Iterable[str], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-        """The tensors of these names in `dtype`, in memory of their own, file by file."""
+        """The tensors of these names in `dtype`, in memory of their own, file by file; codes stay whole numbers."""
         by_file: dict[Path, list[str]] = {}
         for name in names:
             by_file.setdefault(self.homes[name], []).append(name)
         for path, inside in by_file.items():
             for name, tensor in tensorfile.read_tensors(path, inside):
-                if tensor.dtype == quantize.FP8:
-                    tensor = quantize.dequantise(tensor, self._read(name + SCALE), self.block)
-                wanted = torch.float32 if name.endswith(ROUTER_BIAS) else dtype
-                yield name, tensor.to(wanted, copy=True)
+                if tensor.dtype == fp8.FP8:
+                    tensor = fp8.dequantise(tensor, self._read(name + SCALE), self.block)
+                wanted = torch.float32 if name.endswith((ROUTER_BIAS, ".weight_scale")) else dtype
+                yield name, tensor.to(wanted if tensor.is_floating_point() else tensor.dtype, copy=True)
+
+    def dequantised(self, layer: str, scheme: Scheme) -> Tensor:
+        """The weight of a quantised layer, fp32."""
+        tensors = {name: self._read(f"{layer}.{name}") for name in scheme.shapes(1, 1)}
+        codes_OI = tensors["weight"] if scheme.bits == 8 else quantized.unpack(tensors["weight_packed"])
+        return quantized.dequantise(codes_OI, tensors["weight_scale"])
 
 
 def _weight_files(folder: Path) -> dict[Path, list[str] | None]:
@@ -308,20 +376,24 @@ def _weight_files(folder: Path) -> dict[Path, list[str] | None]:
     return files
 
 
-def _fp8_block(data: Mapping[str, Any]) -> tuple[int, int]:
-    """The edges of fp8 blocks; other quantisations are refused before their tensors are looked at."""
+def _quantisation(data: Mapping[str, Any]) -> tuple[tuple[int, int], frozenset[Scheme]]:
+    """The edges of fp8 blocks, and the schemes of whole numbers; other quantisations are refused before their tensors
+    are looked at."""
     found = data.get("quantization_config")
     if found is None:
-        return quantize.BLOCK
+        return fp8.BLOCK, frozenset()
     method = found.get("quant_method") if isinstance(found, dict) else found
+    if method == quantized.METHOD:
+        return fp8.BLOCK, quantized.read_schemes(found)
     if method != "fp8":
         raise CheckpointError(
-            f"The weights are quantised with {quoted(method)}; denken reads 'fp8'. Use the unquantised release."
+            f"The weights are quantised with {quoted(method)}; denken reads 'fp8' and {quantized.METHOD!r}. "
+            "Use the unquantised release."
         )
-    block = found.get("weight_block_size", list(quantize.BLOCK))
+    block = found.get("weight_block_size", list(fp8.BLOCK))
     if not isinstance(block, list) or len(block) != 2 or any(type(b) is not int or b < 1 for b in block):
         raise CheckpointError(f"config.json: weight_block_size is {quoted(block)}; expected two whole numbers.")
-    return block[0], block[1]
+    return (block[0], block[1]), frozenset()
 
 
 def _fp8_names(model: Transformer) -> frozenset[str]:
@@ -333,11 +405,13 @@ def _fp8_names(model: Transformer) -> frozenset[str]:
     )
 
 
-def _stored_dtype(name: str, dtype: torch.dtype, matrices: frozenset[str]) -> torch.dtype:
+def _stored_dtype(name: str, tensor: Tensor, dtype: torch.dtype, matrices: frozenset[str]) -> torch.dtype:
+    if not tensor.is_floating_point():
+        return tensor.dtype
     if name.endswith(ROUTER_BIAS):
         return torch.float32
-    if dtype == quantize.FP8:
-        return quantize.FP8 if name in matrices else torch.bfloat16
+    if dtype == fp8.FP8:
+        return fp8.FP8 if name in matrices else torch.bfloat16
     return dtype
 
 
@@ -347,7 +421,7 @@ def _plan_shards(
     shards: list[list[str]] = [[]]
     used = 0
     for name, tensor in state.items():
-        size = tensor.numel() * _stored_dtype(name, dtype, matrices).itemsize
+        size = tensor.numel() * _stored_dtype(name, tensor, dtype, matrices).itemsize
         if shards[-1] and used + size > limit:
             shards.append([])
             used = 0
@@ -365,25 +439,27 @@ def _stored(
 ) -> Iterator[tuple[str, Tensor]]:
     for name in names:
         tensor = read(name).detach().cpu()
-        stored = _stored_dtype(name, dtype, matrices)
-        if stored == quantize.FP8:
-            tensor, scale = quantize.quantise(tensor)
+        stored = _stored_dtype(name, tensor, dtype, matrices)
+        if stored == fp8.FP8:
+            tensor, scale = fp8.quantise(tensor)
             yield name + SCALE, scale
         yield name, tensor.to(stored)
 
 
-def _config_json(config: ModelConfig, dtype: torch.dtype) -> dict[str, Any]:
-    data = config.to_hf()
-    kind = torch.bfloat16 if dtype == quantize.FP8 else dtype
+def _config_json(model: Transformer, dtype: torch.dtype) -> dict[str, Any]:
+    data = model.config.to_hf()
+    kind = torch.bfloat16 if dtype == fp8.FP8 else dtype
     # transformers 5 reads "dtype", 4 "torch_dtype".
     data["dtype"] = data["torch_dtype"] = str(kind).removeprefix("torch.")
-    if dtype == quantize.FP8:
+    if dtype == fp8.FP8:
         data["quantization_config"] = {
             "quant_method": "fp8",
             "fmt": "e4m3",
             "activation_scheme": "dynamic",
-            "weight_block_size": list(quantize.BLOCK),
+            "weight_block_size": list(fp8.BLOCK),
         }
+    if quantized.is_quantised(model):
+        data["quantization_config"] = quantized.to_hf(model)
     return data
 
 

@@ -37,7 +37,8 @@ DTYPES = {
     "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
 }
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+INTEGERS = {"I8": torch.int8, "I32": torch.int32, "I64": torch.int64}  # codes of quantised layers
+_NAMES = {dtype: name for name, dtype in (DTYPES | INTEGERS).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def read_tensors(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a file and waits until it is on the disk. Tensors: on the CPU, in one of `DTYPES`."""
+    """Writes a file and waits until it is on the disk. Tensors: on the CPU, in one of `DTYPES` or `INTEGERS`."""
     # Widest first, as other writers do: every tensor then starts at a multiple of its own width.
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
