@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from denken.errors import ConfigError
-from denken.model.kernels import integers
-from denken.model.kernels.integers import Int4, Int8, quantise_rows, reference
+from denken.model.kernels import build, integers
+from denken.model.kernels.integers import Int4, Int8, quantise_rows, reference, side_by_side
 
 both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
@@ -106,3 +111,105 @@ def test_what_is_no_quantised_matrix_is_refused() -> None:
         Int8(codes.int(), scale[:, 0])
     with pytest.raises(ConfigError, match="at most"):
         Int8(torch.zeros(1, integers.LONGEST + 1, dtype=torch.int8), torch.ones(1))
+
+
+native = pytest.mark.skipif(build.library() is None, reason="no compiler, or no kernels for this processor")
+SHAPES = [(1, 1, 32), (16, 1, 64), (5, 3, 96), (33, 2, 256), (48, 12, 1024), (17, 13, 384), (100, 40, 672)]
+
+
+@native
+@both_types
+@pytest.mark.parametrize(("outputs", "rows", "inputs"), SHAPES)
+def test_kernels_are_the_reference_to_the_bit(dtype: torch.dtype, outputs: int, rows: int, inputs: int) -> None:
+    for bits, group in [(8, 0), (4, 32), (4, inputs), (4, 8)]:
+        codes, scale = matrix(bits, outputs, inputs, group or 1)
+        x = (3 * torch.randn(rows, inputs + 3)).to(dtype)[:, :inputs]
+        x[rows // 2, : inputs // 2] = 0
+        product = (Int4 if bits == 4 else Int8)(codes, scale)
+        assert torch.equal(product(x), reference(x, codes, scale))
+        assert product.packed is not None
+        assert all(torch.equal(a, b) for a, b in zip(product.codes(), (codes, scale), strict=True))
+
+
+@native
+@pytest.mark.parametrize("inputs", [1, 3, 7, 150, 4999])
+def test_channels_of_any_length_and_scales_of_any_type(inputs: int) -> None:
+    codes, scale = matrix(8, 21, inputs)
+    x = torch.randn(14, inputs)
+    for given, kind in [(scale, torch.bfloat16), (scale.half().float(), None), (torch.rand(21), torch.float32)]:
+        product = Int8(codes, given)
+        assert product.packed is not None
+        assert kind in (None, product.packed.scales.dtype)
+        assert torch.equal(product(x), reference(x, codes, given))
+    halves = torch.tensor([1.0 + 2**-10, -(2.0**-24), 3 * 2.0**-20, 65504.0, 0.0] + [0.1] * 16).half().float()
+    product = Int8(codes, halves)
+    assert product.packed is not None
+    assert product.packed.scales.dtype == torch.float16
+    assert torch.equal(product(x), reference(x, codes, halves))
+
+
+@native
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_row_is_the_same_in_any_company_on_any_threads(bits: int) -> None:
+    codes, scale = matrix(bits, 530, 640)
+    x = torch.randn(150, 640)
+    product = (Int4 if bits == 4 else Int8)(codes, scale)
+    whole = product(x)
+    assert all(torch.equal(product(x[i : i + n]), whole[i : i + n]) for i, n in [(0, 1), (3, 2), (70, 7), (130, 20)])
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert torch.equal(product(x), whole)
+        assert torch.equal(product(x[149:]), whole[149:])
+    finally:
+        torch.set_num_threads(before)
+
+
+@native
+def test_matrices_side_by_side_with_a_bias_are_each_alone() -> None:
+    products = [Int8(*matrix(8, outputs, 96)) for outputs in (40, 16, 7)]
+    bias = torch.randn(16).bfloat16().float()
+    rows = [p.packed.row(bias if i == 1 else None) for i, p in enumerate(products) if p.packed is not None]
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.randn(5, 96).to(dtype)
+        expected = [product(x) for product in products]
+        expected[1] = expected[1] + bias.to(dtype)
+        assert torch.equal(side_by_side(x, torch.tensor(rows), 63, 0), torch.cat(expected, dim=1))
+
+
+@native
+@pytest.mark.parametrize(("kind", "name"), [("haswell", "AVX2"), ("x86-64-v2", "plain C++")])
+def test_lesser_processors_get_the_same_bits(tmp_path: Path, kind: str, name: str) -> None:
+    """The kernels compiled for a processor with less, called as they are here."""
+    compiler = shutil.which("g++") or shutil.which("clang++") or "c++"
+    options = [f"-march={kind}" if option == "-march=native" else option for option in build.OPTIONS]
+    options += [*build.OPTIONS_OF["integers.cpp"], "-w", "-shared"]
+    made = tmp_path / "lesser.so"
+    subprocess.run([compiler, *options, str(build.SOURCES / "integers.cpp"), "-o", str(made)], check=True)
+    lesser = ctypes.CDLL(str(made))
+    lesser.denken_integers_path.restype = ctypes.c_char_p
+    assert lesser.denken_integers_path().decode() == name
+    for bits in (8, 4):
+        codes, scale = matrix(bits, 37, 256)
+        product = (Int4 if bits == 4 else Int8)(codes, scale)
+        assert product.packed is not None
+        table = torch.tensor([product.packed.row()])
+        for dtype, function in [(torch.float32, "fp32"), (torch.bfloat16, "bf16")]:
+            x = (3 * torch.randn(9, 256)).to(dtype)
+            out = torch.empty(9, 37, dtype=dtype)
+            call = getattr(lesser, f"denken_integers_{function}")
+            call.argtypes = integers._MULTIPLY
+            call(x.data_ptr(), 256, 9, table.data_ptr(), 1, out.data_ptr(), 37, 1)
+            assert torch.equal(out, product(x))
+
+
+def test_without_kernels_everything_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, scale = matrix(4, 20, 64)
+    x = torch.randn(3, 64)
+    ours = Int4(codes, scale)(x)
+    monkeypatch.setattr(integers, "library", lambda: None)
+    product = Int4(codes, scale)
+    assert product.packed is None
+    assert integers.path() == "PyTorch"
+    assert torch.equal(product(x), ours)
+    assert all(torch.equal(a, b) for a, b in zip(product.codes(), (codes, scale), strict=True))

@@ -5,11 +5,11 @@ The arithmetic, of one row x and one output channel:
 1. the row's scale is max|x| / 127 in fp32, its codes are x / scale, rounded to the nearest, ties to even, in -127..127;
 2. codes are multiplied and added up as integers, exactly: over the whole channel (int8) or over each group (int4);
 3. int8: sum * scale of the channel * scale of the row, rounded to fp32 after each step;
-   int4: the groups' sums times their scales, added up in fp32 from the first group to the last, then times the row's
-   scale. (In which step a product is rounded before it is added, may differ in the last place between processors.)
+   int4: the groups' sums times their scales, added up from the first group to the last, then times the row's scale,
+   rounded to fp32 after each step.
 
-A row of zeros gives zeros; a row with a number that is not finite gives NaN. A row's numbers depend neither on the
-rows beside it nor on the number of threads.
+A row of zeros gives zeros; a row with a number that is not finite gives NaN. So kernels, `reference` and every
+processor give the same bits, and a row's numbers depend neither on the rows beside it nor on the number of threads.
 
 `reference` is this in PyTorch, and the way without a compiler. Not covered: gradients, zero points, codes of 8 bits in
 groups.
@@ -19,15 +19,27 @@ groups.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import mmap
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from denken.errors import ConfigError
+from denken.model.kernels.build import library
+from denken.model.kernels.call import INTEGER, NAMES, POINTER, address, covers, kernel, threads
 
 # Sums of more products than this could leave 32 bits.
-LONGEST = 1 << 17
+LONGEST = 1 << 16
 # So many products of 8 bits add up in fp32 without a rounding.
 EXACT = 1024
+# Channels of a panel; how scales may be stored, as in `integers.cpp`; bytes of a large page.
+LANES = 16
+KINDS = (torch.float32, torch.bfloat16, torch.float16)
+HUGE = 2 << 20
+_MULTIPLY = (POINTER, INTEGER, INTEGER, POINTER, INTEGER, POINTER, INTEGER, INTEGER)
 
 
 class Int8:
@@ -36,15 +48,21 @@ class Int8:
     def __init__(self, codes_OI: Tensor, scale_O: Tensor) -> None:
         _check(codes_OI, scale_O, scale_O.shape == codes_OI.shape[:1])
         self.outputs, self.inputs = codes_OI.shape
-        self._codes_OI, self._scale_O = codes_OI.contiguous(), scale_O.float()
+        self.group = 0
+        self.packed = _packed(codes_OI, scale_O[:, None], 0)
+        self._plain = (codes_OI.contiguous(), scale_O.float()) if self.packed is None else None
 
     def __call__(self, x_NI: Tensor) -> Tensor:
         """x (N, I) times the matrix: (N, O), in x's type, which is fp32 or bf16."""
-        return reference(x_NI, self._codes_OI, self._scale_O)
+        return _multiply(self, x_NI)
 
     def codes(self) -> tuple[Tensor, Tensor]:
         """What the matrix was made of: whoever keeps this object need not keep the tensors."""
-        return self._codes_OI, self._scale_O
+        if self._plain is not None:
+            return self._plain
+        assert self.packed is not None
+        codes_OI, scale_O1 = self.packed.unpacked()
+        return codes_OI, scale_O1[:, 0]
 
 
 class Int4:
@@ -55,15 +73,117 @@ class Int4:
         _check(codes_OI, scale_OG, whole and codes_OI.shape[1] % scale_OG.shape[1] == 0)
         self.outputs, self.inputs = codes_OI.shape
         self.group = self.inputs // scale_OG.shape[1]
-        self._codes_OI, self._scale_OG = codes_OI.contiguous(), scale_OG.float()
+        self.packed = _packed(codes_OI, scale_OG, self.group) if self.group % 8 == 0 else None
+        self._plain = (codes_OI.contiguous(), scale_OG.float()) if self.packed is None else None
 
     def __call__(self, x_NI: Tensor) -> Tensor:
         """x (N, I) times the matrix: (N, O), in x's type, which is fp32 or bf16."""
-        return reference(x_NI, self._codes_OI, self._scale_OG)
+        return _multiply(self, x_NI)
 
     def codes(self) -> tuple[Tensor, Tensor]:
         """What the matrix was made of: whoever keeps this object need not keep the tensors."""
-        return self._codes_OI, self._scale_OG
+        if self._plain is not None:
+            return self._plain
+        assert self.packed is not None
+        return self.packed.unpacked()
+
+
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """A matrix as the kernels read it. codes: bytes; scales (panels, G, 16), in the smallest type that holds them."""
+
+    codes: Tensor
+    scales: Tensor
+    inputs: int
+    outputs: int
+    group: int
+
+    def row(self, bias_O: Tensor | None = None) -> list[int]:
+        """What `integers.cpp` calls a Matrix. The bias is fp32; whoever keeps the row keeps it and this."""
+        kind = KINDS.index(self.scales.dtype)
+        return [
+            self.codes.data_ptr(),
+            self.scales.data_ptr(),
+            0 if bias_O is None else bias_O.data_ptr(),
+            self.inputs,
+            self.outputs,
+            self.group,
+            kind,
+        ]
+
+    def unpacked(self) -> tuple[Tensor, Tensor]:
+        """Codes (O, I) and scales (O, G), in fp32."""
+        codes_OI = torch.empty(self.outputs, self.inputs, dtype=torch.int8)
+        unpack = kernel("denken_integers_unpack", (POINTER, POINTER, *[INTEGER] * 4))
+        unpack(address(self.codes), address(codes_OI), self.inputs, self.outputs, self.group, threads(codes_OI.numel()))
+        return codes_OI, self.scales.transpose(1, 2).flatten(0, 1)[: self.outputs].float()
+
+
+def side_by_side(x_NI: Tensor, table: Tensor, outputs: int, group: int, out_NO: Tensor | None = None) -> Tensor:
+    """x times several matrices of one group (`Panels.row`, stacked to int64), each behind the one before: (N, O)."""
+    rows, inputs = x_NI.shape
+    out_NO = torch.empty(rows, outputs, dtype=x_NI.dtype) if out_NO is None else out_NO
+    x_NI = x_NI if x_NI.stride(1) == 1 or inputs == 1 else x_NI.contiguous()
+    kernel(f"denken_integers_{NAMES[x_NI.dtype]}", _MULTIPLY)(
+        address(x_NI),
+        x_NI.stride(0),
+        rows,
+        address(table),
+        len(table),
+        address(out_NO),
+        out_NO.stride(0),
+        threads(rows * inputs * outputs // 64),
+    )
+    return out_NO
+
+
+def path() -> str:
+    """By which instructions whole numbers are multiplied here."""
+    if library() is None:
+        return "PyTorch"
+    name: bytes = kernel("denken_integers_path", (), ctypes.c_char_p)()
+    return name.decode()
+
+
+def _multiply(matrix: Int8 | Int4, x_NI: Tensor) -> Tensor:
+    if matrix.packed is None or not covers(x_NI):
+        return reference(x_NI, *(tensor.to(x_NI.device) for tensor in matrix.codes()))
+    table = torch.tensor([matrix.packed.row()])
+    return side_by_side(x_NI, table, matrix.outputs, matrix.group)
+
+
+def _packed(codes_OI: Tensor, scale_OG: Tensor, group: int) -> Panels | None:
+    """None where there are no kernels, or the numbers lie elsewhere."""
+    if codes_OI.device.type != "cpu" or codes_OI.numel() == 0 or library() is None:
+        return None
+    outputs, inputs = codes_OI.shape
+    size = kernel("denken_integers_size", (INTEGER, INTEGER, INTEGER), INTEGER)(inputs, outputs, group)
+    codes_OI, panels = codes_OI.contiguous(), -(-outputs // LANES)
+    packed = _room(size)
+    pack = kernel("denken_integers_pack", (POINTER, POINTER, *[INTEGER] * 4))
+    pack(address(codes_OI), address(packed), inputs, outputs, group, threads(codes_OI.numel()))
+    wide_OG = scale_OG.float()
+    narrow = (kind for kind in KINDS[1:] if torch.equal(wide_OG.to(kind).float(), wide_OG))
+    kind = next(narrow, torch.float32)
+    scales = torch.zeros(panels * LANES, wide_OG.shape[1], dtype=kind)
+    scales[:outputs] = wide_OG
+    scales = scales.unflatten(0, (panels, LANES)).transpose(1, 2).contiguous()
+    return Panels(packed, scales, inputs, outputs, group)
+
+
+def _room(size: int) -> Tensor:
+    """Bytes from a cache line's beginning on; many of them in large pages, where the system has any: a matrix that is
+    read once a token is read a tenth faster."""
+    if size < 2 * HUGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        raw = torch.empty(size + 64, dtype=torch.uint8)
+        start = -raw.data_ptr() % 64
+    else:
+        area = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with contextlib.suppress(OSError):  # a system without them
+            area.madvise(mmap.MADV_HUGEPAGE)
+        raw = torch.frombuffer(area, dtype=torch.uint8)
+        start = -raw.data_ptr() % HUGE
+    return raw[start : start + size]
 
 
 def reference(x_NI: Tensor, codes_OI: Tensor, scale: Tensor) -> Tensor:

@@ -1,0 +1,439 @@
+// Products with quantised weights: int8 by channel, int4 by group; activations are quantised to int8 row by row.
+//
+// Codes lie in panels of 16 channels, four inputs of each side by side, which is what the processors' instructions for
+// bytes take at a time. They are stored without a sign (code + 128, code + 8), for one operand of these instructions
+// has none; what that adds to a sum is taken off from its beginning. Integer sums are exact, so their order is free;
+// what follows in fp32 has one order (integers.py) and is compiled without contraction: a row comes out the same, to
+// the bit, in any company, on any number of threads and with any of the instructions below.
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include <omp.h>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "scratch.h"
+#include "vector.h"
+
+namespace {
+
+// What is stored is code + OFFSET.
+constexpr int OFFSET8 = 128, OFFSET4 = 8;
+constexpr index_t STEP = 4 * LANES;  // bytes of a panel for four inputs
+
+// Sixteen sums in 32 bits, and `dot`: += four products each, of stored bytes and four codes of a row.
+#if defined(__AVX512VNNI__)
+constexpr const char* PATH = "AVX-512 VNNI";
+constexpr int ROWS8 = 12, ROWS4 = 12, WIDE8 = 2;
+constexpr int BEGIN8 = OFFSET8;
+typedef __m512i Bytes;
+typedef __m512i Sums;
+INLINE Sums sums_of(int32_t x) { return _mm512_set1_epi32(x); }
+INLINE Bytes bytes_at(const uint8_t* at) { return _mm512_loadu_si512(at); }
+INLINE Bytes low(Bytes x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
+INLINE Bytes high(Bytes x) { return low(_mm512_srli_epi16(x, 4)); }
+INLINE Sums dot8(Sums sums, Bytes stored, int32_t row) {
+    return _mm512_dpbusd_epi32(sums, stored, _mm512_set1_epi32(row));
+}
+INLINE Sums dot4(Sums sums, Bytes stored, int32_t row) { return dot8(sums, stored, row); }
+INLINE Sums add(Sums a, Sums b) { return _mm512_add_epi32(a, b); }
+INLINE v16 wide(Sums sums) { return (v16)_mm512_cvtepi32_ps(sums); }
+#elif defined(__AVX2__)
+constexpr int ROWS8 = 4, ROWS4 = 4, WIDE8 = 1;
+struct Bytes {
+    __m256i at[2];
+};
+typedef Bytes Sums;
+INLINE Sums sums_of(int32_t x) { return {{_mm256_set1_epi32(x), _mm256_set1_epi32(x)}}; }
+INLINE Bytes bytes_at(const uint8_t* at) {
+    return {{_mm256_loadu_si256((const __m256i*)at), _mm256_loadu_si256((const __m256i*)(at + 32))}};
+}
+INLINE Bytes low(Bytes x) {
+    __m256i mask = _mm256_set1_epi8(15);
+    return {{_mm256_and_si256(x.at[0], mask), _mm256_and_si256(x.at[1], mask)}};
+}
+INLINE Bytes high(Bytes x) { return low({{_mm256_srli_epi16(x.at[0], 4), _mm256_srli_epi16(x.at[1], 4)}}); }
+INLINE Sums add(Sums a, Sums b) {
+    return {{_mm256_add_epi32(a.at[0], b.at[0]), _mm256_add_epi32(a.at[1], b.at[1])}};
+}
+INLINE v16 wide(Sums sums) {
+    __m256 halves[2] = {_mm256_cvtepi32_ps(sums.at[0]), _mm256_cvtepi32_ps(sums.at[1])};
+    v16 x;
+    memcpy(&x, halves, sizeof x);
+    return x;
+}
+#if defined(__AVXVNNI__)
+constexpr const char* PATH = "AVX-VNNI";
+constexpr int BEGIN8 = OFFSET8;
+INLINE __m256i dot(__m256i sums, __m256i stored, __m256i row) { return _mm256_dpbusd_avx_epi32(sums, stored, row); }
+INLINE __m256i signed_dot(__m256i sums, __m256i stored, __m256i row) { return dot(sums, stored, row); }
+#else
+constexpr const char* PATH = "AVX2";
+constexpr int BEGIN8 = 0;
+// Two products are added in 16 bits: at most 15 * 127 * 2.
+INLINE __m256i dot(__m256i sums, __m256i stored, __m256i row) {
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(stored, row), _mm256_set1_epi16(1)));
+}
+// With the sign moved to the row's code, which is never -128, at most 128 * 127 * 2.
+INLINE __m256i signed_dot(__m256i sums, __m256i stored, __m256i row) {
+    __m256i code = _mm256_xor_si256(stored, _mm256_set1_epi8(-128));
+    return dot(sums, _mm256_abs_epi8(code), _mm256_sign_epi8(row, code));
+}
+#endif
+INLINE Sums dot8(Sums sums, Bytes stored, int32_t row) {
+    __m256i codes = _mm256_set1_epi32(row);
+    return {{signed_dot(sums.at[0], stored.at[0], codes), signed_dot(sums.at[1], stored.at[1], codes)}};
+}
+INLINE Sums dot4(Sums sums, Bytes stored, int32_t row) {
+    __m256i codes = _mm256_set1_epi32(row);
+    return {{dot(sums.at[0], stored.at[0], codes), dot(sums.at[1], stored.at[1], codes)}};
+}
+#else
+constexpr const char* PATH = "plain C++";
+constexpr int ROWS8 = 4, ROWS4 = 4, WIDE8 = 1;
+constexpr int BEGIN8 = OFFSET8;
+struct Bytes {
+    uint8_t at[STEP];
+};
+struct Sums {
+    int32_t at[LANES];
+};
+INLINE Sums sums_of(int32_t x) {
+    Sums sums;
+    for (int32_t& sum : sums.at) sum = x;
+    return sums;
+}
+INLINE Bytes bytes_at(const uint8_t* at) {
+    Bytes bytes;
+    memcpy(bytes.at, at, STEP);
+    return bytes;
+}
+INLINE Bytes low(Bytes x) {
+    for (uint8_t& byte : x.at) byte &= 15;
+    return x;
+}
+INLINE Bytes high(Bytes x) {
+    for (uint8_t& byte : x.at) byte >>= 4;
+    return x;
+}
+INLINE Sums dot8(Sums sums, Bytes stored, int32_t row) {
+    int8_t codes[4];
+    memcpy(codes, &row, 4);
+    for (int o = 0; o < LANES; o++)
+        for (int i = 0; i < 4; i++) sums.at[o] += int32_t(stored.at[4 * o + i]) * codes[i];
+    return sums;
+}
+INLINE Sums dot4(Sums sums, Bytes stored, int32_t row) { return dot8(sums, stored, row); }
+INLINE Sums add(Sums a, Sums b) {
+    for (int o = 0; o < LANES; o++) a.at[o] += b.at[o];
+    return a;
+}
+INLINE v16 wide(Sums sums) {
+    v16 x;
+    for (int o = 0; o < LANES; o++) x[o] = float(sums.at[o]);
+    return x;
+}
+#endif
+
+// How scales are stored: as they were given, in whichever type holds them exactly.
+enum Kind : index_t { FP32, BF16, FP16 };
+
+// A packed matrix. group: inputs that share a scale, 0 for int8.
+struct Matrix {
+    const uint8_t* codes;
+    const void* scales;
+    const float* bias;
+    index_t inputs, outputs, group, kind;
+
+    index_t steps() const { return (inputs + 3) / 4; }
+    index_t groups() const { return group ? inputs / group : 1; }
+    index_t panels() const { return (outputs + LANES - 1) / LANES; }
+    index_t panel_bytes() const { return group ? inputs / 8 * STEP : steps() * STEP; }
+};
+
+INLINE v16 half_precision(const uint16_t* from) {
+#if defined(__AVX512F__)
+    return (v16)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from));
+#else
+    halves16 half;
+    memcpy(&half, from, sizeof half);
+    bits16 bits = __builtin_convertvector(half, bits16);
+    // The exponent moves by 112 when the number is read as fp32; subnormals are counted in units of 2^-24.
+    v16 normal = (v16)(((bits & 0x7fff) << 13) + (112u << 23));
+    v16 small = __builtin_convertvector(int16v(bits & 0x3ff), v16) * 0x1p-24f;
+    v16 size = (bits & 0x7c00) == 0 ? small : normal;
+    return (v16)((bits16)size | ((bits & 0x8000) << 16));
+#endif
+}
+
+// Sixteen scales, the `at`th of so many vectors.
+INLINE v16 scales_at(const Matrix& matrix, index_t at) {
+    if (matrix.kind == BF16) return load(static_cast<const bf16*>(matrix.scales) + at * LANES);
+    if (matrix.kind == FP16) return half_precision(static_cast<const uint16_t*>(matrix.scales) + at * LANES);
+    return load(static_cast<const float*>(matrix.scales) + at * LANES);
+}
+
+// Rows that go through a tile together: codes (steps, count) of four each, where sums begin (groups, count), scales.
+struct Tile {
+    int32_t* codes;
+    int32_t* begins;
+    float* scales;
+    index_t first, count;
+};
+
+// sums[row * WIDE + panel], before the row's scale. Of 1 row or few, several sums run side by side.
+template <int R, int W>
+void tile8(const Matrix& matrix, index_t panel, const Tile& tile, v16* out) {
+    constexpr int SIDE = R * W >= 8 ? 1 : R * W >= 4 ? 2 : 4;
+    index_t bytes = matrix.panel_bytes(), steps = matrix.steps();
+    const uint8_t* at = matrix.codes + panel * bytes;
+    const int32_t* codes = tile.codes;
+    Sums sums[SIDE][R][W];
+    for (int s = 0; s < SIDE; s++)
+        for (int r = 0; r < R; r++)
+            for (int w = 0; w < W; w++) sums[s][r][w] = sums_of(s ? 0 : tile.begins[r]);
+    index_t step = 0;
+    for (; step + SIDE <= steps; step += SIDE, at += SIDE * STEP, codes += SIDE * R) {
+        if (R * W < 8) __builtin_prefetch(at + 2048);
+#pragma GCC unroll 4
+        for (int s = 0; s < SIDE; s++)
+#pragma GCC unroll 2
+            for (int w = 0; w < W; w++) {
+                Bytes stored = bytes_at(at + w * bytes + s * STEP);
+#pragma GCC unroll 12
+                for (int r = 0; r < R; r++) sums[s][r][w] = dot8(sums[s][r][w], stored, codes[s * R + r]);
+            }
+    }
+    for (; step < steps; step++, at += STEP, codes += R)
+        for (int w = 0; w < W; w++)
+            for (int r = 0; r < R; r++) sums[0][r][w] = dot8(sums[0][r][w], bytes_at(at + w * bytes), codes[r]);
+    for (int w = 0; w < W; w++) {
+        v16 scales = scales_at(matrix, panel + w);
+        for (int r = 0; r < R; r++) {
+            Sums whole = sums[0][r][w];
+            for (int s = 1; s < SIDE; s++) whole = add(whole, sums[s][r][w]);
+            out[r * W + w] = wide(whole) * scales;
+        }
+    }
+}
+
+template <int R>
+void tile4(const Matrix& matrix, index_t panel, const Tile& tile, v16* out) {
+    index_t groups = matrix.groups(), steps = matrix.group / 8;
+    const uint8_t* at = matrix.codes + panel * matrix.panel_bytes();
+    const int32_t *codes = tile.codes, *begins = tile.begins;
+    v16 totals[R];
+    for (int r = 0; r < R; r++) totals[r] = v16{};
+    for (index_t g = 0; g < groups; g++, begins += R) {
+        Sums sums[R];
+#pragma GCC unroll 12
+        for (int r = 0; r < R; r++) sums[r] = sums_of(begins[r]);
+        for (index_t step = 0; step < steps; step++, at += STEP, codes += 2 * R) {
+            if (R < 8) __builtin_prefetch(at + 2048);
+            Bytes both = bytes_at(at), left = low(both), right = high(both);
+#pragma GCC unroll 12
+            for (int r = 0; r < R; r++) sums[r] = dot4(dot4(sums[r], left, codes[r]), right, codes[R + r]);
+        }
+        v16 scales = scales_at(matrix, panel * groups + g);
+#pragma GCC unroll 12
+        for (int r = 0; r < R; r++) totals[r] += wide(sums[r]) * scales;
+    }
+    for (int r = 0; r < R; r++) out[r] = totals[r];
+}
+
+using Run = void (*)(const Matrix&, index_t, const Tile&, v16*);
+
+template <int W, int... R>
+constexpr std::array<Run, sizeof...(R)> runs8(std::integer_sequence<int, R...>) {
+    return {tile8<R + 1, W>...};
+}
+template <int... R>
+constexpr std::array<Run, sizeof...(R)> runs4(std::integer_sequence<int, R...>) {
+    return {tile4<R + 1>...};
+}
+constexpr auto WIDE_RUNS8 = runs8<WIDE8>(std::make_integer_sequence<int, ROWS8>{});
+constexpr auto RUNS8 = runs8<1>(std::make_integer_sequence<int, ROWS8>{});
+constexpr auto RUNS4 = runs4(std::make_integer_sequence<int, ROWS4>{});
+
+// max|x| as an integer, whose order is that of sizes, with infinities and what is no number above all others.
+template <typename T>
+INLINE float largest(const T* x, index_t size) {
+    int16v most = {};
+    over(size, [&](index_t i, auto part) {
+        int16v bits = (int16v)load(x + i, part) & 0x7fffffff;
+        most = bits > most ? bits : most;
+    });
+    int32_t top = 0;
+    for (int i = 0; i < LANES; i++) top = std::max(top, most[i]);
+    float size_of;
+    memcpy(&size_of, &top, sizeof top);
+    return size_of;
+}
+
+// One row's codes (steps of four, zeros beyond the end), where its sums begin, and its scale.
+template <typename T>
+void quantise(const T* x, index_t size, index_t group, const Tile& tile, index_t row) {
+    float scale = largest(x, size) / 127.0f;
+    if (!std::isfinite(scale)) scale = NAN;
+    tile.scales[row] = scale;
+    float by = scale > 0 ? scale : 1.0f;
+    bool none = std::isnan(scale);
+    index_t many = tile.count, groups = group ? size / group : 1, steps = (size + 3) / 4;
+    int32_t* to = tile.codes + row;
+    // Adding 1.5 * 2^23 rounds to the nearest whole number, ties to even, and leaves it in the lowest bits.
+    over(size, [&](index_t i, auto part) {
+        v16 whole = load(x + i, part) / splat(by);
+        whole = whole > splat(127.0f) ? splat(127.0f) : whole;
+        whole = whole < splat(-127.0f) ? splat(-127.0f) : whole;
+        int16v codes = (int16v)(whole + splat(12582912.0f)) & 0xff;
+        if (none) codes = int16v{};
+        for (index_t j = 0; j < LANES / 4 && i / 4 + j < steps; j++)
+            to[(i / 4 + j) * many] = int32_t(uint32_t(codes[4 * j]) | uint32_t(codes[4 * j + 1]) << 8 |
+                                             uint32_t(codes[4 * j + 2]) << 16 | uint32_t(codes[4 * j + 3]) << 24);
+    });
+    index_t begin = 0, offset = group ? OFFSET4 : BEGIN8;
+    for (index_t g = 0; g < groups; g++) {
+        index_t end = group ? begin + group / 4 : steps;
+        int32_t sum = 0;
+        for (index_t step = begin; step < end; step++) {
+            uint32_t four = uint32_t(to[step * many]);
+            for (int i = 0; i < 4; i++) sum += int8_t(four >> (8 * i));
+        }
+        tile.begins[g * many + row] = -int32_t(offset) * sum;
+        begin = end;
+    }
+}
+
+// So many bytes of rows' codes stay in a processor's second cache while panels pass by.
+constexpr index_t NEAR = 384 << 10;
+
+template <typename T>
+void finish(const v16* sums, index_t wide, index_t panel, const Matrix& matrix, const Tile& tile, T* out, index_t pitch) {
+    for (index_t r = 0; r < tile.count; r++)
+        for (index_t w = 0; w < wide; w++) {
+            index_t column = (panel + w) * LANES, left = matrix.outputs - column;
+            v16 x = rounded(sums[r * wide + w] * tile.scales[r], out);
+            if (matrix.bias) x += load_up_to(matrix.bias + column, left);
+            store_up_to(out + (tile.first + r) * pitch + column, x, left);
+        }
+}
+
+// Panels [left, right) of one matrix, for some tiles.
+template <typename T>
+void panels(const Matrix& matrix, index_t left, index_t right, const Tile* tiles, index_t count, T* out, index_t pitch) {
+    v16 sums[12 * 2];
+    for (index_t panel = left; panel < right;) {
+        bool is_wide = !matrix.group && panel + WIDE8 <= right && tiles[0].count > 2;
+        index_t some = is_wide ? WIDE8 : 1;
+        for (index_t t = 0; t < count; t++) {
+            const Tile& tile = tiles[t];
+            Run run = matrix.group ? RUNS4[tile.count - 1] : (is_wide ? WIDE_RUNS8 : RUNS8)[tile.count - 1];
+            run(matrix, panel, tile, sums);
+            finish(sums, some, panel, matrix, tile, out, pitch);
+        }
+        panel += some;
+    }
+}
+
+template <typename T>
+void multiply(const T* x, index_t x_pitch, index_t rows, const Matrix* matrices, index_t count, T* out, index_t pitch,
+              index_t threads) {
+    const Matrix& any = matrices[0];
+    index_t most = any.group ? ROWS4 : ROWS8, tall = (rows + most - 1) / most;
+    index_t steps = any.steps(), groups = any.groups(), total = 0;
+    for (index_t m = 0; m < count; m++) total += matrices[m].panels();
+    thread_local Scratch memory;
+    int32_t* codes = reinterpret_cast<int32_t*>(memory.of(rows * (steps + groups + 1)));
+    int32_t* begins = codes + rows * steps;
+    float* scales = reinterpret_cast<float*>(begins + rows * groups);
+    std::unique_ptr<Tile[]> tiles(new Tile[tall]);
+    for (index_t t = 0; t < tall; t++) {
+        index_t first = t * rows / tall, last = (t + 1) * rows / tall;
+        tiles[t] = {codes + first * steps, begins + first * groups, scales + first, first, last - first};
+    }
+    index_t together = std::max<index_t>(1, NEAR / (any.inputs * most));
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        index_t mine = omp_get_thread_num(), all = omp_get_num_threads();
+        for (index_t row = rows * mine / all; row < rows * (mine + 1) / all; row++) {
+            index_t t = row * tall / rows;
+            while (t + 1 < tall && tiles[t + 1].first <= row) t++;
+            while (tiles[t].first > row) t--;
+            quantise(x + row * x_pitch, any.inputs, any.group, tiles[t], row - tiles[t].first);
+        }
+#pragma omp barrier
+        index_t from = total * mine / all, until = total * (mine + 1) / all;
+        for (index_t t = 0; t < tall; t += together) {
+            index_t before = 0, column = 0;
+            for (index_t m = 0; m < count; m++) {
+                index_t own = matrices[m].panels();
+                index_t left = std::max<index_t>(from - before, 0), right = std::min(until - before, own);
+                panels(matrices[m], left, right, tiles.get() + t, std::min(together, tall - t), out + column, pitch);
+                before += own;
+                column += matrices[m].outputs;
+            }
+        }
+    }
+}
+
+}  // namespace
+
+// Which of the instructions above this was compiled for.
+EXPORT const char* denken_integers_path() { return PATH; }
+
+// Bytes of a packed matrix's codes; its scales are (panels, groups, 16).
+EXPORT index_t denken_integers_size(index_t inputs, index_t outputs, index_t group) {
+    Matrix matrix{nullptr, nullptr, nullptr, inputs, outputs, group, FP32};
+    return matrix.panels() * matrix.panel_bytes();
+}
+
+// codes (outputs, inputs) into their panels.
+EXPORT void denken_integers_pack(const int8_t* codes, uint8_t* to, index_t inputs, index_t outputs, index_t group,
+                                 index_t threads) {
+    Matrix matrix{nullptr, nullptr, nullptr, inputs, outputs, group, FP32};
+    index_t bytes = matrix.panel_bytes();
+    auto code = [&](index_t o, index_t i) { return o < outputs && i < inputs ? codes[o * inputs + i] : 0; };
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (index_t panel = 0; panel < matrix.panels(); panel++) {
+        uint8_t* at = to + panel * bytes;
+        for (index_t step = 0; step < bytes / STEP; step++)
+            for (index_t j = 0; j < STEP; j++, at++) {
+                index_t o = panel * LANES + j / 4, i = j % 4;
+                if (group)
+                    *at = uint8_t(code(o, 8 * step + i) + OFFSET4) | uint8_t(code(o, 8 * step + 4 + i) + OFFSET4) << 4;
+                else
+                    *at = uint8_t(code(o, 4 * step + i) + OFFSET8);
+            }
+    }
+}
+
+// The codes (outputs, inputs) again.
+EXPORT void denken_integers_unpack(const uint8_t* from, int8_t* codes, index_t inputs, index_t outputs, index_t group,
+                                   index_t threads) {
+    Matrix matrix{nullptr, nullptr, nullptr, inputs, outputs, group, FP32};
+    index_t bytes = matrix.panel_bytes();
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (index_t o = 0; o < outputs; o++)
+        for (index_t i = 0; i < inputs; i++) {
+            const uint8_t* at = from + o / LANES * bytes + o % LANES * 4 + i % 4;
+            if (group)
+                codes[o * inputs + i] = (at[i / 8 * STEP] >> (i % 8 / 4 * 4) & 15) - OFFSET4;
+            else
+                codes[o * inputs + i] = at[i / 4 * STEP] - OFFSET8;
+        }
+}
+
+// out (rows, outputs of all matrices side by side; rows `pitch` apart) = x (rows, inputs; rows x_pitch apart) times
+// `count` matrices, of one width and one group.
+#define MULTIPLY(T, NAME)                                                                                              \
+    EXPORT void denken_integers_##NAME(const T* x, index_t x_pitch, index_t rows, const void* matrices, index_t count, \
+                                       T* out, index_t pitch, index_t threads) {                                       \
+        multiply(x, x_pitch, rows, static_cast<const Matrix*>(matrices), count, out, pitch, threads);                  \
+    }
+MULTIPLY(float, fp32)
+MULTIPLY(bf16, bf16)
