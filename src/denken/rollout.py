@@ -19,6 +19,7 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from denken.chat.message import Message
 from denken.chat.parser import Parser
@@ -49,6 +50,42 @@ class Draw:
 
     problem: Problem
     index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A judged sample and what it says, whoever gave it; a server elsewhere gives no ids.
+
+    tokens: how many were generated, as whoever gave it counts. lost: why there is no answer; "" where there is one.
+    """
+
+    rollout: Rollout
+    reply: Reply
+    tokens: int
+    lost: str = ""
+
+
+class Answers(Protocol):
+    """Whoever answers problems: a model here (`Local`) or a server elsewhere. One judged answer a draw, in order."""
+
+    def __call__(self, task: Task, draws: Sequence[Draw]) -> list[Answered]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """The answers of a model that runs here."""
+
+    tokenizer: Tokenizer
+    generate: Generate
+    params: SamplingParams
+    thinking: bool = True
+
+    def __call__(self, task: Task, draws: Sequence[Draw]) -> list[Answered]:
+        made = sample(task, draws, self.tokenizer, self.generate, self.params, thinking=self.thinking)
+        return [
+            Answered(each, read(each.completion, self.tokenizer, thinking=self.thinking), each.completion.generated)
+            for each in made
+        ]
 
 
 def rollouts(
