@@ -11,29 +11,32 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from denken.about import FILE as ABOUT
 from denken.about import About, read_about
 from denken.chat import grammar
 from denken.chat.message import Message, Tool
 from denken.chat.parser import Event
 from denken.chat.template import EOS, FIM_HOLE, end_of_thinking, fill_in, open_thought, render, settled
-from denken.errors import CheckpointError, RequestError, UnknownNameError, quoted
+from denken.errors import CheckpointError, ConfigError, RequestError, UnknownNameError, quoted
 from denken.reply import Plan, Reply
 from denken.serve.speaker import Ask, ContextFull, Piece, TextAsk, Unsupported
 from denken.serve.speaker import Reply as Finished
 from denken.tokenizer import Tokenizer
-from denken.types import FinishReason, SamplingParams
+from denken.types import FinishReason, Generate, SamplingParams
 
 if TYPE_CHECKING:
     from denken.engine.engine import Engine
-    from denken.engine.stream import Stream
+    from denken.engine.stream import Stream, Under
 
 BUNDLED = Path(__file__).parent / "bundled"
 # Less room than this behind the prompt cannot hold an answer.
@@ -41,6 +44,10 @@ LEAST_ROOM = 8
 # What conversations share is found in whole blocks: small ones, so that little of a short turn is computed again.
 BLOCK_SIZE = 4
 SMALL_BYTES = 2**30
+# What `model/adapters.py` reads; named here, too, for that file brings PyTorch along.
+ADAPTER_CONFIG, ADAPTER = "adapter_config.json", "adapter"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +76,14 @@ class Assistant:
 
     name: what it is called. context: tokens that fit, prompt and reply together.
     defaults: the sampling that its makers recommend (generation_config.json). created: seconds since 1970.
-    about: what its makers say of it (about.json).
+    about: what its makers say of it (about.json). parent: the name of the model that this one is an adapter over.
     """
 
     def __init__(
         self,
         name: str,
         tokenizer: Tokenizer,
-        stream: Stream,
+        stream: Stream | Under,
         *,
         context: int,
         defaults: SamplingParams | None = None,
@@ -86,15 +93,51 @@ class Assistant:
         self.about = about or About()
         self.name, self.tokenizer, self.context, self.created = name, tokenizer, context, created
         self.defaults = defaults or SamplingParams()
+        self.parent: str | None = None
         self._stream = stream
         self._longest_token = max(len(tokenizer.token_bytes(id_)) for id_ in range(tokenizer.vocab_size))
-        self._started = False
-        self._lock = threading.Lock()
+        self._once = _Once(stream)
+        self._adapter = 0
+        self._folder: Path | None = None
 
     @property
     def engine(self) -> Engine:
         """The engine itself, for work in batches. It may be used directly until the first question is asked."""
         return self._stream.engine
+
+    @property
+    def generate(self) -> Generate:
+        """The engine as it computes for this model: with its adapter, where it has one."""
+        return partial(self.engine, adapter=self._adapter) if self._adapter else self.engine
+
+    def adapted(self, folder: str | Path, name: str | None = None) -> Assistant:
+        """A further model: this one with an adapter over it. Both share one engine and one copy of the weights.
+
+        folder: in PEFT's format, or of a run that has trained one. name: what it is to be called; its folder's name,
+        or its run's, if absent. What it says of itself is its own about.json, or what this model says.
+        Raises UnknownNameError where there is no adapter, CheckpointError where it is damaged or of another model.
+        """
+        from denken.engine.stream import Stream, Under
+        from denken.model.adapters import WEIGHTS, read_settings
+
+        folder = find_adapter(folder)
+        stream = self._stream
+        if not isinstance(stream, Stream):
+            raise ConfigError(f"{self.name} is an adapter over {self.parent}; put {folder} over {self.parent} itself.")
+        number = stream.engine.learn(folder, base=self.name)
+        if (named := read_settings(folder).base) and self._folder and not _is_base(named, self._folder):
+            log.warning("%s says that it was trained on %s; it is used over %s.", folder, quoted(named), self.name)
+        whole = Assistant(
+            name or _adapter_name(folder),
+            self.tokenizer,
+            Under(stream, number),
+            context=self.context,
+            defaults=self.defaults,
+            created=int((folder / WEIGHTS).stat().st_mtime),
+            about=read_about(folder) if (folder / ABOUT).is_file() else self.about,
+        )
+        whole.parent, whole._once, whole._adapter = self.name, self._once, number
+        return whole
 
     def ask(
         self,
@@ -166,10 +209,7 @@ class Assistant:
 
     def _open(self, plan: Plan) -> Reply:
         self._stream.check(plan.prompt, plan.params)
-        with self._lock:
-            if not self._started:
-                self._stream.start()
-                self._started = True
+        self._once.start()
         return Reply(self._stream, self.tokenizer, plan)
 
     def _ask(self, question: str | Sequence[Message] | Ask, params: SamplingParams | None, thinking: bool) -> Ask:
@@ -232,9 +272,8 @@ class Assistant:
         return replace(reply, content=begun + reply.content)
 
     def close(self) -> None:
-        """Stops the engine's thread; what is still being generated is aborted."""
-        if self._started:
-            self._stream.close()
+        """Stops the engine's thread, for all that share it; what is still being generated is aborted."""
+        self._once.close()
 
     def __enter__(self) -> Assistant:
         return self
@@ -299,6 +338,23 @@ class Assistant:
             )
 
 
+class _Once:
+    """Starts a stream with the first question to any of the models that share it."""
+
+    def __init__(self, stream: Stream | Under) -> None:
+        self._stream, self._started, self._lock = stream, False, threading.Lock()
+
+    def start(self) -> None:
+        with self._lock:
+            if not self._started:
+                self._stream.start()
+                self._started = True
+
+    def close(self) -> None:
+        if self._started:
+            self._stream.close()
+
+
 def answer_of(reply: Finished, pieces: Sequence[Piece], seconds: float) -> Answer:
     """All the pieces of a reply put together."""
     said = {kind: "".join(piece.text for piece in pieces if piece.kind == kind) for kind in ("think", "answer")}
@@ -319,15 +375,22 @@ def _offered(ask: Ask) -> tuple[Tool, ...]:
     return () if ask.tool_choice == "none" else ask.tools
 
 
-def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) -> Assistant:
+def load(
+    name_or_folder: str | Path = "bundled", *, threads: int | None = None, adapter: str | Path | None = None
+) -> Assistant:
     """Loads a model that can be asked.
 
     name_or_folder: "bundled" for the model that comes with denken, ORG/NAME for one that `denken pull` has fetched, or
         a folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json; generation_config.json where
-        there is one).
+        there is one). A folder of an adapter is loaded with its base, where it says which and that is here.
+    adapter: the folder of an adapter over it; see `Assistant.adapted` for several.
     threads: processor threads for the network; PyTorch's own choice where it is None.
     Raises UnknownNameError where there is no such model, CheckpointError or ConfigError where it cannot be used.
     """
+    if adapter is not None:
+        return load(name_or_folder, threads=threads).adapted(adapter)
+    if is_adapter(name_or_folder):
+        return load(base_of(name_or_folder), threads=threads).adapted(name_or_folder)
     folder = find_folder(name_or_folder)
     import torch
 
@@ -351,7 +414,7 @@ def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) 
         tokenizer=tokenizer,
         block_size=BLOCK_SIZE,
     )
-    return Assistant(
+    loaded = Assistant(
         _name(folder),
         tokenizer,
         Stream(engine),
@@ -360,6 +423,8 @@ def load(name_or_folder: str | Path = "bundled", *, threads: int | None = None) 
         created=int(weights[0].stat().st_mtime) if weights else 0,
         about=read_about(folder),
     )
+    loaded._folder = folder
+    return loaded
 
 
 def _name(folder: Path) -> str:
@@ -384,6 +449,10 @@ def find_folder(name_or_folder: str | Path) -> Path:
         return folder
     if (folder / "model" / "config.json").is_file():
         raise UnknownNameError(f"{str(folder)!r} is a training run; its model is {str(folder / 'model')!r}.")
+    if is_adapter(folder):
+        raise UnknownNameError(
+            f"{str(folder)!r} is an adapter, and no model by itself; name its base, and give it by --adapter {folder}."
+        )
     if folder.is_dir():
         raise UnknownNameError(
             f"{str(folder)!r} holds no model: there is no config.json in it. "
@@ -402,6 +471,49 @@ def find_folder(name_or_folder: str | Path) -> Path:
         f"There is no model {str(name_or_folder)!r}; {hint} 'bundled', the name of a model that was fetched "
         "(denken pull), or a folder with config.json, *.safetensors and tokenizer.json."
     )
+
+
+def is_adapter(name_or_folder: str | Path) -> bool:
+    """Whether it is the folder of an adapter, not of a model."""
+    return (Path(name_or_folder).expanduser() / ADAPTER_CONFIG).is_file()
+
+
+def find_adapter(folder: str | Path) -> Path:
+    """The folder of an adapter: this one, or a run's `adapter`. UnknownNameError where there is neither."""
+    folder = Path(folder).expanduser()
+    for place in (folder, folder / ADAPTER):
+        if is_adapter(place):
+            return place
+    raise UnknownNameError(
+        f"{str(folder)!r} holds no adapter: there is no {ADAPTER_CONFIG} in it, or in its folder {ADAPTER!r}. "
+        "Give a folder in PEFT's format, or a run that was trained with lora."
+    )
+
+
+def base_of(folder: str | Path) -> Path:
+    """The model that an adapter says it was trained on. UnknownNameError where it does not say, or that is not here."""
+    from denken.model.adapters import read_settings
+
+    folder = find_adapter(folder)
+    named = read_settings(folder).base
+    if named is None:
+        raise UnknownNameError(f"The adapter {str(folder)!r} does not say what its base is; name it beside --adapter.")
+    try:
+        return find_folder(named)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"The base of the adapter {str(folder)!r} is not here: {error}") from error
+
+
+def _is_base(named: str, folder: Path) -> bool:
+    """Whether what an adapter calls its base is this model's folder."""
+    if folder == BUNDLED:
+        return named == "bundled"
+    return named == "/".join(folder.resolve().parts[-2:]) or Path(named).expanduser().resolve() == folder.resolve()
+
+
+def _adapter_name(folder: Path) -> str:
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == ADAPTER else folder.name
 
 
 def _read_json(path: Path) -> dict[str, Any]:
