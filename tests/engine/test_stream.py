@@ -224,11 +224,11 @@ def test_requests_come_before_texts_that_are_computed_ahead(engine: Engine, stre
     begun, go = threading.Event(), threading.Event()
     warm, step = engine.warm, engine.step
 
-    def gated(ids: list[int]) -> bool:
+    def gated(ids: list[int], **under: int) -> bool:
         done.append("warm")
         begun.set()
         assert go.wait(PATIENCE)
-        return warm(ids)
+        return warm(ids, **under)
 
     def counted() -> object:
         done.append("step")

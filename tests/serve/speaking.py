@@ -55,7 +55,7 @@ class FakeSpeaker:
     refuses: what `begin` raises. pieces: what is said instead of the echo.
     """
 
-    name, created, context = "fake", 1_700_000_000, 1000
+    name, created, context, parent = "fake", 1_700_000_000, 1000, None
 
     def __init__(self) -> None:
         self.defaults = SamplingParams(temperature=0.3, seed=None)

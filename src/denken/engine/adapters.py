@@ -20,6 +20,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -63,8 +64,9 @@ class Adapters:
         self._numbers = itertools.count(1)
         self._stack: Stack | None = None
 
-    def learn(self, adapter: Adapter) -> int:
-        """Reads an adapter, which was opened against this model's layers, and returns its number."""
+    def learn(self, folder: Path, base: str) -> int:
+        """Reads an adapter and returns its number. base: what this model is called, for errors."""
+        adapter = Adapter.open(folder, self._shapes, base)
         for name in adapter.layers:
             _check_can_change(name, adapter)
         pairs = {name: tuple(part.to(self._device) for part in adapter.read(name)) for name in adapter.layers}
@@ -140,7 +142,6 @@ class Group:
 
     a_IX: Tensor
     parts: tuple[Part, ...]
-    outputs: int
 
 
 class Stack:
@@ -178,7 +179,7 @@ class Stack:
             columns = slice(begin, begin + self._shapes[name][0])
             parts.append(Part(columns, slice(place * ranks, (place + 1) * ranks), b_KO))
         a_XI = torch.cat([self._pair(number, name)[0] for name, _ in changed for number in self.order])
-        return Group(a_XI.t().contiguous(), tuple(parts), begins[-1])
+        return Group(a_XI.t().contiguous(), tuple(parts))
 
     def _pair(self, number: int, name: str) -> tuple[Tensor, Tensor]:
         """An adapter's A and B of a layer; zeros where it leaves that layer as it is."""
@@ -222,18 +223,14 @@ class Step:
         inner_RX = _product(x_RI.float(), group.a_IX)
         # Not multiplied with zero: what overflowed under another's adapter is not to become everybody's.
         inner_RX.masked_fill_(self._others_of(len(group.parts)), 0.0)
-        if self._rows_R is None and out_NO.dtype == torch.float32:
-            change = out_NO
-        else:
-            change = torch.zeros(len(inner_RX), group.outputs, device=out_NO.device)
+        # Onto the product itself, in one order, so that a row is the same to the bit in any company.
+        mine_RO = (out_NO if self._rows_R is None else out_NO.index_select(0, self._rows_R)).float()
         for part in group.parts:
-            _add_product(change[:, part.columns], inner_RX[:, part.ranks], part.b_KO)
-        if change is out_NO:
-            return
-        if self._rows_R is None:
-            out_NO.add_(change)
-        else:
-            out_NO[self._rows_R] = (out_NO[self._rows_R] + change).to(out_NO.dtype)
+            _add_product(mine_RO[:, part.columns], inner_RX[:, part.ranks], part.b_KO)
+        if self._rows_R is not None:
+            out_NO.index_copy_(0, self._rows_R, mine_RO.to(out_NO.dtype))
+        elif mine_RO is not out_NO:
+            out_NO.copy_(mine_RO)
 
     def _others_of(self, layers: int) -> Tensor:
         """For each of the group's X whether it is another's."""

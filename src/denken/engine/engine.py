@@ -26,7 +26,8 @@ from denken.model.transformer import Transformer
 from denken.types import Completion, SamplingParams
 
 if TYPE_CHECKING:
-    from denken.model.adapters import Adapter
+    from pathlib import Path
+
     from denken.tokenizer import Tokenizer
 
 CACHE_BYTES = 512 << 20
@@ -101,12 +102,13 @@ class Engine:
             self.reset()
             raise
 
-    def learn(self, adapter: Adapter) -> int:
-        """Takes in an adapter of this model, for requests that name its number. Any thread may call it, at any time.
+    def learn(self, folder: Path, *, base: str = "this model") -> int:
+        """Reads an adapter of this model, for requests that name its number. Any thread may call it, at any time.
 
-        Raises CheckpointError where it changes what cannot be changed for some rows of a step alone.
+        folder: in PEFT's format. base: what the model is called, for errors.
+        Raises CheckpointError where the adapter is damaged, another model's, or more than `adapters.py` can add.
         """
-        return self._runner.adapters.learn(adapter)
+        return self._runner.adapters.learn(folder, base)
 
     def add(
         self,

@@ -50,6 +50,7 @@ class _Listener:
     thinking: bool
     put: Callable[[Output | DenkenError], object]
     loop: asyncio.AbstractEventLoop | None = None
+    adapter: int = 0
     request: int | None = None
     begun: bool = False
     done: bool = False
@@ -68,6 +69,7 @@ class _Text:
     """A text to compute ahead; `ids` once it was made."""
 
     make: Callable[[], Sequence[int]]
+    adapter: int = 0
     ids: Sequence[int] | None = None
 
 
@@ -122,21 +124,22 @@ class Stream:
         """Raises RequestError for what can never be served (see `Engine.check`); in any thread, started or not."""
         self.engine.check(prompt_ids, params)
 
-    def warm(self, make: Callable[[], Sequence[int]]) -> None:
+    def warm(self, make: Callable[[], Sequence[int]], *, adapter: int = 0) -> None:
         """Has a text computed ahead when there is nothing else to do. make: its ids; called in the engine's thread."""
-        self._orders.put(_Text(make))
+        self._orders.put(_Text(make, adapter))
 
     async def generate(
-        self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True
+        self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True, adapter: int = 0
     ) -> AsyncGenerator[Output, None]:
         """The request's outputs as they come, several in one where many requests run; the last has a finish_reason.
 
+        thinking, adapter: as in `Engine.add`.
         Raises on the first iteration RequestError (see `Engine.check`) or OverloadedError, on any EngineError.
         To abort at a certain moment rather than when Python collects the iterator, use `contextlib.aclosing`.
         """
         outputs: asyncio.Queue[Output | DenkenError] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        listener = self._submit(_Listener(list(prompt_ids), params, thinking, outputs.put_nowait, loop))
+        listener = self._submit(_Listener(list(prompt_ids), params, thinking, outputs.put_nowait, loop, adapter))
         try:
             while True:
                 items = [await outputs.get()]
@@ -154,11 +157,11 @@ class Stream:
             self._leave(listener)
 
     def generate_sync(
-        self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True
+        self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True, adapter: int = 0
     ) -> Generator[Output, None, None]:
         """As `generate`, for threads without an event loop."""
         outputs: queue.SimpleQueue[Output | DenkenError] = queue.SimpleQueue()
-        listener = self._submit(_Listener(list(prompt_ids), params, thinking, outputs.put))
+        listener = self._submit(_Listener(list(prompt_ids), params, thinking, outputs.put, adapter=adapter))
         try:
             while True:
                 output = _checked(outputs.get())
@@ -223,7 +226,9 @@ class Stream:
 
     def _add(self, listener: _Listener) -> None:
         try:
-            listener.request = self.engine.add(listener.prompt_ids, listener.params, thinking=listener.thinking)
+            listener.request = self.engine.add(
+                listener.prompt_ids, listener.params, thinking=listener.thinking, adapter=listener.adapter
+            )
         except DenkenError as error:
             self._end(listener, error)
         else:
@@ -270,7 +275,7 @@ class Stream:
             if text.ids is None:
                 text.ids, more = text.make(), True
             else:
-                more = self.engine.warm(text.ids)
+                more = self.engine.warm(text.ids, adapter=text.adapter)
         except Exception:
             log.exception("A text could not be computed ahead")
         if not more:
@@ -304,6 +309,39 @@ class Stream:
             if listener.request is not None:
                 self.engine.abort(listener.request)
             self._end(listener, EngineError(reason))
+
+
+class Under:
+    """A stream whose requests are all computed with one adapter. Others may go on asking the stream itself.
+
+    adapter: a number that `Engine.learn` gave.
+    """
+
+    def __init__(self, stream: Stream, adapter: int) -> None:
+        self.stream, self.adapter = stream, adapter
+        self.engine = stream.engine
+
+    def start(self) -> None:
+        self.stream.start()
+
+    def close(self) -> None:
+        self.stream.close()
+
+    def check(self, prompt_ids: Sequence[int], params: SamplingParams) -> None:
+        self.stream.check(prompt_ids, params)
+
+    def warm(self, make: Callable[[], Sequence[int]]) -> None:
+        self.stream.warm(make, adapter=self.adapter)
+
+    def generate(
+        self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True
+    ) -> AsyncGenerator[Output, None]:
+        return self.stream.generate(prompt_ids, params, thinking=thinking, adapter=self.adapter)
+
+    def generate_sync(
+        self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True
+    ) -> Generator[Output, None, None]:
+        return self.stream.generate_sync(prompt_ids, params, thinking=thinking, adapter=self.adapter)
 
 
 def _checked(item: Output | DenkenError) -> Output:

@@ -42,6 +42,10 @@ def add_routes(api: APIRouter, counter: Counter) -> None:
 
 
 def record(speaker: Speaker) -> Record:
-    """context_length is OpenRouter's word: how many tokens fit, prompt and reply together."""
+    """context_length is OpenRouter's word: how many tokens fit, prompt and reply together.
+
+    root and parent are OpenAI's of old, and vLLM's: an adapter names the model that it stands over.
+    """
     about = {"id": speaker.name, "object": "model", "created": speaker.created, "owned_by": "denken"}
-    return about | {"context_length": speaker.context}
+    whose = {"root": speaker.parent or speaker.name, "parent": speaker.parent}
+    return about | whose | {"context_length": speaker.context}

@@ -139,6 +139,7 @@ class Speaker(Protocol):
 
     name: what clients call the model. created: seconds since 1970. context: tokens, prompt and reply together.
     defaults: how it is sampled unless the request says otherwise. about: what it says of itself.
+    parent: the model that this one is an adapter over; None where it is a whole one.
     """
 
     @property
@@ -146,6 +147,9 @@ class Speaker(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def parent(self) -> str | None: ...
 
     @property
     def created(self) -> int: ...

@@ -44,6 +44,8 @@ _STOPPED = ("stop", "tool_calls", "function_call", "eos", "eos_token")
 class Upstream:
     """One model of the pool; safe to use from several threads, as every `Speaker`."""
 
+    parent: str | None = None
+
     def __init__(self, name: str, pool: Pool):
         self.name, self.pool = name, pool
         self.defaults: SamplingParams = asking.DEFAULTS

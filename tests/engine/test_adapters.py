@@ -1,0 +1,168 @@
+"""Adapters beside one another over one base: each row as if its adapter were merged and it ran alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from small_adapters import merged, write
+from small_models import tiny_model
+
+from denken.engine.engine import Engine
+from denken.engine.fused import Fused
+from denken.engine.native import Native
+from denken.model.adapters import Adapter
+from denken.model.transformer import Transformer
+from denken.types import Completion, SamplingParams
+
+GREEDY = SamplingParams(temperature=0, max_tokens=12)
+
+
+@pytest.fixture(scope="module")
+def base() -> Transformer:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def three(base: Transformer, tmp_path_factory: pytest.TempPathFactory) -> list[Adapter]:
+    """Of another rank each; the second changes attention's queries and values alone, the third all but those."""
+    folder = tmp_path_factory.mktemp("adapters")
+    few = ("q_proj", "v_proj")
+    return [
+        write(base, folder / "all", seed=1, rank=4),
+        write(base, folder / "few", seed=2, rank=7, only=lambda name: name.endswith(few)),
+        write(base, folder / "others", seed=3, rank=1, alpha=3, only=lambda name: not name.endswith(few)),
+    ]
+
+
+def engine(model: Transformer, **options: int | bool) -> Engine:
+    return Engine(model, eos_ids=[1], **{"cache_tokens": 2048, "block_size": 4, **options})
+
+
+def prompts(count: int, longest: int = 40, seed: int = 0) -> list[list[int]]:
+    draw = random.Random(seed)
+    return [[draw.randrange(3, 101) for _ in range(draw.randint(1, longest))] for _ in range(count)]
+
+
+def folders(adapters: list[Adapter]) -> list[Path]:
+    return [adapter.folder for adapter in adapters]
+
+
+def together(subject: Engine, asked: list[tuple[list[int], SamplingParams, int]]) -> list[Completion]:
+    """All at once; (prompt, params, adapter) each."""
+    found: dict[int, Completion] = {}
+    order = [subject.add(prompt, params, adapter=adapter, at_once=True) for prompt, params, adapter in asked]
+    while subject.has_work:
+        for out in subject.step():
+            assert out.finish_reason is not None
+            found[out.request] = Completion(out.ids, out.logprobs, out.finish_reason, 0, out.cached_tokens)
+    return [found[request] for request in order]
+
+
+def close(one: Completion, other: Completion, atol: float = 1e-4) -> None:
+    assert one.ids == other.ids
+    torch.testing.assert_close(torch.tensor(one.logprobs), torch.tensor(other.logprobs), atol=atol, rtol=0)
+
+
+def runs_through(subject: Engine, way: str) -> None:
+    """The engine's network in native kernels, with larger operations, or as it is."""
+    runner = subject._runner
+    base = runner.adapters._model
+    assert isinstance(base, Transformer)
+    runner.model = {"native": Native, "fused": Fused, "plain": lambda model: model}[way](base)
+
+
+WAYS = [
+    pytest.param("native", marks=pytest.mark.skipif(not Native.covers(tiny_model()), reason="there is no compiler")),
+    "fused",
+    "plain",
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_adapter_over_its_base_is_the_merged_model(base: Transformer, three: list[Adapter], way: str) -> None:
+    questions = prompts(8)
+    for adapter in three:
+        subject = engine(base)
+        runs_through(subject, way)
+        number = subject.learn(adapter.folder)
+        expected = engine(merged(base, adapter))(questions, GREEDY)
+        for ours, theirs in zip(subject(questions, GREEDY, adapter=number), expected, strict=True):
+            close(ours, theirs)
+        bare = subject(questions, GREEDY)
+        assert sum(a.ids != b.ids for a, b in zip(bare, expected, strict=True)) > 2, "this adapter changes too little"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_three_adapters_and_the_base_in_one_batch_are_as_each_alone(
+    base: Transformer, three: list[Adapter], way: str
+) -> None:
+    subject, lone = engine(base), engine(base, prefix_reuse=False)
+    for each in (subject, lone):
+        runs_through(each, way)
+    numbers = [0, *map(subject.learn, folders(three))]
+    assert numbers == [0, *map(lone.learn, folders(three))]
+    draw = random.Random(5)
+    asked = [
+        (prompt, dataclasses.replace(GREEDY, max_tokens=draw.randint(1, 20)), draw.choice(numbers))
+        for prompt in prompts(40, seed=3)
+    ]
+    for ours, question in zip(together(subject, asked), asked, strict=True):
+        close(ours, together(lone, [question])[0], atol=1e-5)
+
+
+def test_a_row_comes_out_to_the_bit_whoever_is_beside_it(base: Transformer, three: list[Adapter]) -> None:
+    """With kernels: not even the last digit says who else is served."""
+    if not Native.covers(base):
+        pytest.skip("there is no compiler")
+    subject = engine(base, prefix_reuse=False)
+    numbers = [0, *map(subject.learn, folders(three))]
+    asked = [(prompt, GREEDY, numbers[i % 4]) for i, prompt in enumerate(prompts(16, seed=4))]
+    for ours, question in zip(together(subject, asked), asked, strict=True):
+        assert ours.logprobs == together(subject, [question])[0].logprobs
+
+
+def test_prompts_that_adapters_share_are_never_taken_over(base: Transformer, three: list[Adapter]) -> None:
+    """Hostile interleaving: the same prompts and beginnings under every adapter, over and over, in one small cache."""
+    subject = engine(base, cache_tokens=256)
+    numbers = [0, *map(subject.learn, folders(three))]
+    models = [engine(model, prefix_reuse=False) for model in (base, *(merged(base, each) for each in three))]
+    shared = prompts(1, seed=9)[0] * 2
+    tails = prompts(6, longest=9, seed=10)
+    draw = random.Random(11)
+    reused = 0
+    for _ in range(6):
+        asked = [(shared + draw.choice(tails), GREEDY, draw.choice(numbers)) for _ in range(8)]
+        for ours, (prompt, params, number) in zip(together(subject, asked), asked, strict=True):
+            close(ours, models[number]([prompt], params)[0])
+            reused += ours.cached_tokens
+    assert reused > 0, "nothing was taken over at all: this test shows nothing"
+
+
+def test_the_first_under_an_adapter_takes_nothing_from_the_others(base: Transformer, three: list[Adapter]) -> None:
+    subject = engine(base)
+    numbers = [0, *map(subject.learn, folders(three))]
+    prompt = prompts(1, seed=2)[0] * 3
+    whole = (len(prompt) - 1) // 4 * 4
+    assert [together(subject, [(prompt, GREEDY, n)])[0].cached_tokens for n in numbers] == [0] * 4
+    assert [together(subject, [(prompt, GREEDY, n)])[0].cached_tokens for n in numbers] == [whole] * 4
+    again = subject.learn(three[0].folder)
+    assert together(subject, [(prompt, GREEDY, again)])[0].cached_tokens == 0
+
+
+def test_preempted_and_warmed_texts_stay_their_adapters(base: Transformer, three: list[Adapter]) -> None:
+    subject = engine(base, cache_tokens=96)
+    numbers = [0, *map(subject.learn, folders(three))]
+    prompt = prompts(1, seed=6)[0][:20]
+    while subject.warm(prompt, adapter=numbers[1]):
+        pass
+    assert together(subject, [(prompt, GREEDY, numbers[2])])[0].cached_tokens == 0
+    assert together(subject, [(prompt, GREEDY, numbers[1])])[0].cached_tokens > 0
+    models = [engine(model) for model in (base, *(merged(base, each) for each in three))]
+    params = dataclasses.replace(GREEDY, max_tokens=24)
+    asked = [(prompt, params, numbers[i % 4]) for i in range(8)]
+    for ours, (_, _, number) in zip(together(subject, asked), asked, strict=True):
+        close(ours, models[number]([prompt], params)[0])
