@@ -213,7 +213,8 @@ def quantise_rows(x_NI: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sums(codes_NI: Tensor, codes_OI: Tensor) -> Tensor:
     """Products of codes, added up exactly."""
-    if codes_NI.device.type == "cpu" and torch.cpu._is_vnni_supported():
+    # PyTorch's own mistakes the strides of a matrix that is one number wide, and reads beyond it.
+    if codes_NI.device.type == "cpu" and min(codes_OI.shape) > 1 and torch.cpu._is_vnni_supported():
         return torch._int_mm(codes_NI.contiguous(), codes_OI.contiguous().t())
     sums_NO = torch.zeros(len(codes_NI), len(codes_OI), dtype=torch.int32, device=codes_NI.device)
     # Without such instructions PyTorch's own may saturate: fp32, a few inputs at a time.
