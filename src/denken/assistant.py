@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from denken.about import FILE as ABOUT
 from denken.about import About, read_about
-from denken.chat import grammar
+from denken.chat import formats, grammar
 from denken.chat.message import Message, Tool
 from denken.chat.parser import Event
-from denken.chat.template import EOS, FIM_HOLE, end_of_thinking, fill_in, open_thought, render, settled
+from denken.chat.template import EOS, FIM_HOLE, end_of_thinking, fill_in, open_thought
 from denken.errors import CheckpointError, ConfigError, RequestError, UnknownNameError, quoted
 from denken.reply import Plan, Reply
 from denken.serve.speaker import Ask, ContextFull, Piece, TextAsk, Unsupported
@@ -77,6 +77,7 @@ class Assistant:
     name: what it is called. context: tokens that fit, prompt and reply together.
     defaults: the sampling that its makers recommend (generation_config.json). created: seconds since 1970.
     about: what its makers say of it (about.json). parent: the name of the model that this one is an adapter over.
+    format: how its conversations are written; DeepSeek-R1's where nobody says.
     """
 
     def __init__(
@@ -89,8 +90,10 @@ class Assistant:
         defaults: SamplingParams | None = None,
         created: int = 0,
         about: About | None = None,
+        format: formats.Format | None = None,
     ):
         self.about = about or About()
+        self.format = format or formats.deepseek(tokenizer)
         self.name, self.tokenizer, self.context, self.created = name, tokenizer, context, created
         self.defaults = defaults or SamplingParams()
         self.parent: str | None = None
@@ -135,6 +138,7 @@ class Assistant:
             defaults=self.defaults,
             created=int((folder / WEIGHTS).stat().st_mtime),
             about=read_about(folder) if (folder / ABOUT).is_file() else self.about,
+            format=self.format,
         )
         whole.parent, whole._once, whole._adapter = self.name, self._once, number
         return whole
@@ -181,11 +185,14 @@ class Assistant:
             self._room(prompt, ask.params),
             # After a tool's output the turn goes on where no thought is open, whatever was asked for.
             thinking=open_thought(prompt, self.tokenizer),
+            dialect=self.format.dialect,
             tools=frozenset(tool.name for tool in tools),
             one_call=not ask.parallel_tools,
             look=ask.look,
             context=self.context,
-            then=lambda reply: self._stream.warm(lambda: settled(prompt, self._whole(ask, reply), self.tokenizer)),
+            then=lambda reply: self._stream.warm(
+                lambda: self.format.settled(ask.messages, prompt, self._whole(ask, reply))
+            ),
         )
         return self._open(plan)
 
@@ -220,33 +227,34 @@ class Assistant:
 
     def _prompt(self, ask: Ask) -> tuple[int, ...]:
         self._check(ask)
-        prompt = render(
+        prompt = self.format.render(
             ask.messages,
-            self.tokenizer,
             thinking=ask.thinking,
             tools=_offered(ask),
             continues=ask.continues,
             searching=ask.look is not None,
+            # What holds the answer to a form would hold a thought to it that is not open yet.
+            opens_thought=ask.schema is not None or ask.tool_choice not in ("auto", "none"),
         ).ids
         self._check_length(prompt, "conversation")
         return prompt
 
     def _grammar(self, ask: Ask, tools: Sequence[Tool], most: int) -> str | None:
         """What the answer must follow, or None where it is free."""
-        choice = ask.tool_choice
+        choice, form = ask.tool_choice, self.format.dialect.form
         if not isinstance(choice, str):
             named = [tool for tool in tools if tool.name == choice[1]]
             if not named:
                 raise RequestError(f"tool_choice names {choice[1][:80]!r}, which is not among the tools; offer it.")
-            return grammar.of_calls(named, self.tokenizer, most=most)
+            return grammar.of_calls(named, self.tokenizer, most=most, form=form)
         if choice == "required":
             if not tools:
                 raise RequestError("tool_choice is 'required', and there are no tools; offer one.")
-            return grammar.of_calls(tools, self.tokenizer, most=most)
+            return grammar.of_calls(tools, self.tokenizer, most=most, form=form)
         if ask.schema is None:
             return ask.params.grammar
         if tools:
-            return grammar.of_calls(tools, self.tokenizer, most=most, schema=ask.schema)
+            return grammar.of_calls(tools, self.tokenizer, most=most, schema=ask.schema, form=form)
         return grammar.of_answer(ask.schema)
 
     def _room(self, prompt: Sequence[int], params: SamplingParams) -> int:
@@ -274,6 +282,7 @@ class Assistant:
     def close(self) -> None:
         """Stops the engine's thread, for all that share it; what is still being generated is aborted."""
         self._once.close()
+        self.format.close()
 
     def __enter__(self) -> Assistant:
         return self
@@ -401,6 +410,7 @@ def load(
     if threads is not None:
         torch.set_num_threads(threads)
     tokenizer = Tokenizer.load(folder)
+    format = formats.format_of(folder, tokenizer)
     weights = sorted(folder.glob("*.safetensors"))
     # One token at a time, a processor is faster in float32 than in bfloat16, where memory is no concern.
     small = sum(path.stat().st_size for path in weights) < SMALL_BYTES
@@ -409,7 +419,7 @@ def load(
     generation = _read_json(folder / "generation_config.json")
     engine = Engine(
         model,
-        eos_ids=_eos_ids(generation, _read_json(folder / "config.json"), tokenizer),
+        eos_ids=_eos_ids(generation, _read_json(folder / "config.json"), tokenizer, format.ends),
         end_of_thinking=end_of_thinking(tokenizer),
         tokenizer=tokenizer,
         block_size=BLOCK_SIZE,
@@ -422,6 +432,7 @@ def load(
         defaults=_defaults(generation, folder),
         created=int(weights[0].stat().st_mtime) if weights else 0,
         about=read_about(folder),
+        format=format,
     )
     loaded._folder = folder
     return loaded
@@ -528,8 +539,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _eos_ids(generation: Mapping[str, Any], config: Mapping[str, Any], tokenizer: Tokenizer) -> frozenset[int]:
-    found = {tokenizer.control(EOS)} if tokenizer.has_control(EOS) else set()
+def _eos_ids(
+    generation: Mapping[str, Any], config: Mapping[str, Any], tokenizer: Tokenizer, ends: Sequence[str] = ()
+) -> frozenset[int]:
+    """What the files name, and what ends a turn in the model's format."""
+    found = {tokenizer.control(name) for name in (EOS, *ends) if tokenizer.has_control(name)}
     for source in (generation, config):
         given = source.get("eos_token_id")
         ids = given if isinstance(given, list) else [] if given is None else [given]

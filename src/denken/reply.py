@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from denken.chat.message import Message, ToolCall
-from denken.chat.parser import Bare, Event, Parser
+from denken.chat.parser import DEEPSEEK, Bare, Dialect, Event, Parser
 from denken.chat.searching import Searches, most_found, query_of
 from denken.chat.template import END_SEARCH, END_THINK, SEARCH, THINK, end_of_thinking
 from denken.engine.sequence import thought_limit
@@ -56,8 +56,8 @@ class Plan:
     """What is to be generated, and what may come of it.
 
     most_tokens: how many ids at the most. thinking: whether the prompt ends inside a thought.
-    bare: there are no thoughts and no calls, only text. tools: the names that may be called. one_call: the reply ends
-    with its first call. then: told the whole reply once it was read to its end.
+    bare: there are no thoughts and no calls, only text. dialect: the tags of thoughts and calls. tools: the names that
+    may be called. one_call: the reply ends with its first call. then: told the whole reply once it was read to its end.
     look: how searches within the thought are looked up; None where they are only text. context: the ids that fit,
     prompt and reply together; asked for with `look` alone.
     """
@@ -67,6 +67,7 @@ class Plan:
     most_tokens: int
     thinking: bool = False
     bare: bool = False
+    dialect: Dialect = DEEPSEEK
     tools: Collection[str] = ()
     one_call: bool = False
     then: Callable[[Message], object] = field(default=lambda message: None)
@@ -91,7 +92,7 @@ class Reply:
         self.finish_reason: FinishReason = "abort"
         self.stop_string: str | None = None
         self._stream, self._tokenizer, self._plan = stream, tokenizer, plan
-        self._parser = Bare(tokenizer) if plan.bare else Parser(tokenizer, thinking=plan.thinking)
+        self._parser = Bare(tokenizer) if plan.bare else self._parsing(plan.thinking)
         self._opener, self._closer = (
             tokenizer.control(name) if tokenizer.has_control(name) and not plan.bare else None
             for name in (THINK, END_THINK)
@@ -188,7 +189,11 @@ class Reply:
         limit = thought_limit(generated + left, closing_ids, plan.params.thinking_budget) or 0
         budget = max(0, limit - usage.thought_tokens) if found else 0
         self._params = replace(self._params, max_tokens=left, thinking_budget=budget)
-        self._parser = Parser(self._tokenizer, thinking=True)
+        self._parser = self._parsing(thinking=True)
+
+    def _parsing(self, thinking: bool) -> Parser:
+        plan = self._plan
+        return Parser(self._tokenizer, thinking=thinking, dialect=plan.dialect, calls=bool(plan.tools))
 
     def _end(self) -> None:
         if self.finish_reason != "abort":
@@ -255,7 +260,7 @@ class Reply:
         if event.name in self._plan.tools and _is_object(event.text):
             self._calls.append(ToolCall(event.name, event.text))
             return Piece("tool", event.text, name=event.name)
-        return Piece("answer", f"{event.name}\n{event.text}".strip())
+        return Piece("answer", event.written or f"{event.name}\n{event.text}".strip())
 
     def _logprob(self, chunk: Chunk, index: int) -> TokenLogprob:
         top = chunk.top_logprobs[index] if chunk.top_logprobs else ()

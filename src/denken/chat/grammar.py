@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from denken.chat.message import Tool
 from denken.chat.template import CALL_BEGIN, CALL_END, CALL_SEP, CALLS_BEGIN, CALLS_END
@@ -30,18 +31,44 @@ def of_answer(schema: Mapping[str, Any]) -> str:
     return f"start: {_json(schema or {'type': 'object'})}\n"
 
 
-def of_calls(tools: Sequence[Tool], tokenizer: Tokenizer, *, most: int, schema: Mapping[str, Any] | None = None) -> str:
-    """Between one and `most` calls of any of the tools, as R1 writes them; or else, with a schema, an answer.
+def of_calls(
+    tools: Sequence[Tool],
+    tokenizer: Tokenizer,
+    *,
+    most: int,
+    schema: Mapping[str, Any] | None = None,
+    form: Literal["deepseek", "qwen", "llama", ""] = "deepseek",
+) -> str:
+    """Between one and `most` calls of any of the tools, as the family writes them; or else, with a schema, an answer.
 
-    Raises RequestError for a name that cannot be called, or parameters that are not an object's.
+    form: whose form a call has (`parser.Dialect.form`). Raises RequestError for a name that cannot be called, for
+    parameters that are not an object's, and where nobody knows the form.
     """
+    if not form:
+        raise RequestError(
+            "Nobody knows how this model calls tools, so it cannot be held to it; leave the choice to it."
+        )
     rules = ["start: calls" if schema is None else f"start: calls | {_json(schema or {'type': 'object'})}"]
-    more = f' ("\\n" call){{0,{most - 1}}}' if most > 1 else ""
-    rules.append(f"calls: {_tag(CALLS_BEGIN, tokenizer)} call{more} {_tag(CALLS_END, tokenizer)}")
-    head, end = f'{_tag(CALL_BEGIN, tokenizer)} "function" {_tag(CALL_SEP, tokenizer)}', _tag(CALL_END, tokenizer)
-    rules.append(f"call: {head} ({' | '.join(f'tool_{number}' for number in range(len(tools)))}) {end}")
+    tag = partial(_tag, tokenizer=tokenizer)
+    named = f"({' | '.join(f'tool_{number}' for number in range(len(tools)))})"
+    most = 1 if form == "llama" else most
+    calls = f'call ("\\n" call){{0,{most - 1}}}' if most > 1 else "call"
+    if form == "deepseek":
+        rules.append(f"calls: {tag(CALLS_BEGIN)} {calls} {tag(CALLS_END)}")
+        rules.append(f'call: {tag(CALL_BEGIN)} "function" {tag(CALL_SEP)} {named} {tag(CALL_END)}')
+    elif form == "qwen":
+        rules.append(f"calls: {calls}")
+        rules.append(f'call: {tag("<tool_call>")} "\\n" {named} "\\n" {tag("</tool_call>")}')
+    else:
+        rules += [f"calls: {calls}", f"call: {named}"]
     for number, tool in enumerate(tools):
-        rules.append(f'tool_{number}: "{checked_name(tool)}\\n```json\\n" {_json(_parameters(tool))} "\\n```"')
+        name, given = checked_name(tool), _json(_parameters(tool))
+        if form == "deepseek":
+            rules.append(f'tool_{number}: "{name}\\n```json\\n" {given} "\\n```"')
+        else:
+            key = "arguments" if form == "qwen" else "parameters"
+            head = json.dumps(f'{{"name": "{name}", "{key}": ')
+            rules.append(f'tool_{number}: {head} {given} "}}"')
     return "\n".join(rules) + "\n"
 
 

@@ -16,6 +16,8 @@ The rules, the same for both and for any chunking:
 5. In an answer, every call of a `<｜tool▁calls▁begin｜>` block is a tool event, as soon as it is complete. Blanks
    between calls are dropped. A call or search that is never completed is text again, without its tags.
 6. When all ends inside a thought, the thought stays a thought and the answer is empty: see `unclosed`.
+7. What the tags are is the family's (`Dialect`): DeepSeek's above; Qwen's `<tool_call>` around JSON; Llama's JSON
+   behind `<|python_tag|>`, up to the end, or bare at the beginning of an answer where tools are on offer.
 
 Nothing is judged here: whether a tool exists and its arguments are JSON is for those who call it. Nothing raises.
 """
@@ -23,9 +25,10 @@ Nothing is judged here: whether a tool exists and its arguments are JSON is for 
 from __future__ import annotations
 
 import codecs
+import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -63,29 +66,52 @@ class Event:
     """A piece of thought or answer, or one whole call of a tool.
 
     Of a tool event `name` is the tool ("search" for a search in a thought) and `text` its arguments: JSON as the
-    model wrote it, or the words to search for. A call that is not in DeepSeek's form has its text and no name.
+    model wrote it, or the words to search for. A call that is not in its family's form has its text and no name.
+    written: the call as the model wrote it, where that is not its name and text.
     """
 
     kind: _Kind
     text: str
     name: str = ""
+    written: str = field(default="", compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The tags of a family's replies.
+
+    tags: each of its tags, and DeepSeek's tag of the same meaning. read_call: a call's text before and behind its
+    separator (None: there was none) to name and arguments. form: whose form a call has, "" where nobody knows.
+    bare_calls: JSON at the beginning of an answer may be a call. open_ended: a call that is not closed ends with the
+    reply.
+    """
+
+    tags: Mapping[str, str]
+    read_call: Callable[[str, str | None], tuple[str, str]]
+    form: Literal["deepseek", "qwen", "llama", ""] = ""
+    bare_calls: bool = False
+    open_ended: bool = False
 
 
 class Parser:
     """Ids of a model's turn to events.
 
-    thinking: whether the prompt already opened the thought (R1's does); see `template.open_thought`.
+    thinking: whether the prompt already opened the thought (R1's does); see `template.open_thought`. dialect: the
+    family's tags. calls: whether tools are on offer, where that decides what a call is.
 
     >>> parser = Parser(tokenizer, thinking=True)  # doctest: +SKIP
     >>> parser.push(ids) + parser.finish()  # doctest: +SKIP
     [Event('think', '3 * 4 = 12'), Event('answer', '12')]
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, thinking: bool) -> None:
-        self._tokenizer = tokenizer
+    def __init__(
+        self, tokenizer: Tokenizer, *, thinking: bool, dialect: Dialect | None = None, calls: bool = False
+    ) -> None:
+        dialect = dialect or DEEPSEEK
         self._decoder = tokenizer.decoder()
         self._names = {id_: name for name, id_ in tokenizer.control_ids.items()}
-        self._sorter = _Sorter(_ALL_TAGS - tokenizer.control_ids.keys(), thinking)
+        self._sorter = _Sorter(dialect, dialect.tags.keys() - tokenizer.control_ids.keys(), thinking)
+        self._bare = _BareCalls() if dialect.bare_calls and calls and not thinking else None
 
     @property
     def unclosed(self) -> bool:
@@ -96,17 +122,24 @@ class Parser:
         """The events that became certain. Control ids that are no tags (end of sentence, padding) are dropped."""
         for id_ in ids:
             if id_ in self._names:
-                self._sorter.text(self._decoder.finish())
+                self._text(self._decoder.finish(), last=True)
                 self._sorter.control(self._names[id_])
             else:
-                self._sorter.text(self._decoder.push(id_))
+                self._text(self._decoder.push(id_))
         return self._sorter.take()
 
     def finish(self) -> list[Event]:
         """The last events: whatever was held back is text."""
-        self._sorter.text(self._decoder.finish())
+        self._text(self._decoder.finish(), last=True)
         self._sorter.finish()
         return self._sorter.take()
+
+    def _text(self, piece: str, *, last: bool = False) -> None:
+        if self._bare is not None:
+            calls, piece = self._bare.push(piece, last=last)
+            for call in calls:
+                self._sorter.called(call)
+        self._sorter.text(piece)
 
 
 class Bare:
@@ -139,7 +172,7 @@ class TextParser:
 
     def __init__(self, *, thinking: bool) -> None:
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._sorter = _Sorter(_ALL_TAGS, thinking, skip=1 if thinking else 0)
+        self._sorter = _Sorter(DEEPSEEK, frozenset(_ALL_TAGS), thinking, skip=1 if thinking else 0)
 
     @property
     def unclosed(self) -> bool:
@@ -167,10 +200,11 @@ class TextParser:
 class _Sorter:
     """The rules. Text comes in by `text`, control tokens by `control`; events go out by `take`."""
 
-    def __init__(self, text_tags: frozenset[str], thinking: bool, skip: int = 0) -> None:
+    def __init__(self, dialect: Dialect, text_tags: Set[str], thinking: bool, skip: int = 0) -> None:
+        self._dialect = dialect
         self._text_tags = text_tags
         self._mode: _Mode = "think" if thinking else "answer"
-        self._waiting: list[tuple[_Kind, str, list[str]]] = []  # kind, name, pieces of text
+        self._waiting: list[tuple[Event, list[str]]] = []  # an event, and more pieces of its text
         self._held = ""  # the beginning of a tag, perhaps
         self._start: str | None = ""  # line breaks at the very start, which an opener would take with it
         self._skip = skip  # line breaks still to be dropped after a tag
@@ -186,7 +220,7 @@ class _Sorter:
 
     def take(self) -> list[Event]:
         waiting, self._waiting = self._waiting, []
-        return [Event(kind, "".join(pieces), name) for kind, name, pieces in waiting]
+        return [replace(event, text="".join([event.text, *pieces])) if pieces else event for event, pieces in waiting]
 
     def text(self, piece: str) -> None:
         """Read text on, and the tags in it that have no control token."""
@@ -200,7 +234,7 @@ class _Sorter:
             self._say(rest[:start])
             if match is None:
                 return
-            if match.group() not in _ALL_TAGS:
+            if match.group() not in self._dialect.tags:
                 self._held = match.group()
                 return
             self._tag(match.group())
@@ -209,11 +243,18 @@ class _Sorter:
     def control(self, name: str) -> None:
         """A control token, which also ends whatever seemed to be the beginning of a tag."""
         self._release_held()
-        if name in _ALL_TAGS:
+        if name in self._dialect.tags:
             self._tag(name)
+
+    def called(self, call: Event) -> None:
+        """A whole call that was found elsewhere."""
+        self._release_start()
+        self._waiting.append((call, []))
 
     def finish(self) -> None:
         self._release_held()
+        if self._mode == "call" and self._dialect.open_ended:
+            self._end_call()
         self._abandon()
         self._release_start()
         if self._line_break:
@@ -245,9 +286,11 @@ class _Sorter:
         return None
 
     def _pattern(self, tags: tuple[str, ...]) -> re.Pattern[str]:
-        return _tag_pattern(tuple(tag for tag in tags if tag in self._text_tags))
+        own = self._dialect.tags
+        return _tag_pattern(tuple(tag for tag in own if own[tag] in tags and tag in self._text_tags))
 
-    def _tag(self, tag: str) -> None:
+    def _tag(self, name: str) -> None:
+        tag = self._dialect.tags[name]
         if tag == THINK and self._mode in ("think", "answer", "calls"):
             self._open_thought()
         elif tag == END_THINK and self._mode != "call":
@@ -259,7 +302,7 @@ class _Sorter:
             self._spoke = True
         elif tag == END_SEARCH and self._mode == "search":
             self._mode = "think"
-            self._waiting.append(("tool", "search", ["".join(self._head).strip()]))
+            self._waiting.append((Event("tool", "".join(self._head).strip(), "search"), []))
         elif tag == CALLS_BEGIN and self._mode == "answer":
             self._release_start()
             self._mode = "calls"
@@ -270,12 +313,16 @@ class _Sorter:
         elif tag == CALL_SEP and self._mode == "call" and self._body is None:
             self._body = []
         elif tag == CALL_END and self._mode == "call":
-            self._mode = "calls"
-            name, arguments = _call("".join(self._head), None if self._body is None else "".join(self._body))
-            self._waiting.append(("tool", name, [arguments]))
+            self._end_call()
         elif tag == CALLS_END and self._mode in ("call", "calls"):
             self._abandon()
             self._enter_answer()
+
+    def _end_call(self) -> None:
+        self._mode = "calls"
+        head, body = "".join(self._head), None if self._body is None else "".join(self._body)
+        name, arguments = self._dialect.read_call(head, body)
+        self._waiting.append((Event("tool", arguments, name, head.strip() if body is None else ""), []))
 
     def _open_thought(self) -> None:
         if self._mode == "think" and self._spoke:
@@ -356,10 +403,44 @@ class _Sorter:
     def _emit(self, kind: Literal["think", "answer"], text: str) -> None:
         if not text:
             return
-        if self._waiting and self._waiting[-1][0] == kind:
-            self._waiting[-1][2].append(text)
+        if self._waiting and self._waiting[-1][0].kind == kind:
+            self._waiting[-1][1].append(text)
         else:
-            self._waiting.append((kind, "", [text]))
+            self._waiting.append((Event(kind, text), []))
+
+
+class _BareCalls:
+    """Calls that are nothing but JSON at the beginning of an answer, as Llama writes them: held back until they end."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._over = False
+
+    def push(self, piece: str, *, last: bool = False) -> tuple[list[Event], str]:
+        """The calls that are complete, and the text that is certain to be no call."""
+        if self._over:
+            return [], piece
+        calls = []
+        self._held += piece
+        while call := self._first() if "}" in piece else None:
+            calls.append(call)
+            self._held = self._held.lstrip(_BETWEEN_CALLS)[len(call.written) :]
+        rest = self._held.lstrip(_BETWEEN_CALLS)
+        begun = _CALL_IN_JSON.startswith("".join(rest[:40].split())[: len(_CALL_IN_JSON)])
+        if last or not begun or len(rest) > _LONGEST_BARE_CALL:
+            self._over = True
+            held, self._held = self._held, ""
+            return calls, held if rest else ""
+        return calls, ""
+
+    def _first(self) -> Event | None:
+        rest = self._held.lstrip(_BETWEEN_CALLS)
+        try:
+            end = json.JSONDecoder().raw_decode(rest)[1]
+        except (ValueError, RecursionError):
+            return None
+        name, arguments = _json_call(rest[:end], None)
+        return Event("tool", arguments, name, rest[:end]) if name else None
 
 
 @lru_cache(maxsize=256)
@@ -389,3 +470,39 @@ def _call(head: str, body: str | None) -> tuple[str, str]:
     if head.strip() == "function":
         return name.strip(), rest.strip()
     return head.strip(), body.strip()
+
+
+def _json_call(head: str, body: str | None) -> tuple[str, str]:
+    """The name and arguments of a call that is one JSON object (Qwen, Llama)."""
+    try:
+        call = json.loads(head)
+    except (ValueError, RecursionError):
+        return "", head.strip()
+    given = call.get("arguments", call.get("parameters", {})) if isinstance(call, dict) else None
+    if given is None or not isinstance(call.get("name"), str):
+        return "", head.strip()
+    return call["name"], given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+
+
+def _thinking(dialect: Dialect) -> Dialect:
+    """The dialect of a model that thinks."""
+    return replace(dialect, tags={**dialect.tags, THINK: THINK, END_THINK: END_THINK})
+
+
+_BETWEEN_CALLS = " \t\r\n;"
+_CALL_IN_JSON = '{"name":"'
+_LONGEST_BARE_CALL = 20_000
+
+DEEPSEEK = Dialect({tag: tag for tag in sorted(_ALL_TAGS)}, _call, "deepseek")
+QWEN_2_5 = Dialect({"<tool_call>": CALL_BEGIN, "</tool_call>": CALL_END}, _json_call, "qwen")
+QWEN = _thinking(QWEN_2_5)
+LLAMA = Dialect({"<|python_tag|>": CALL_BEGIN}, _json_call, "llama", bare_calls=True, open_ended=True)
+# Replies of models of which nothing more is known.
+PLAIN = Dialect({}, _json_call)
+
+
+def dialect_of(template: str, *, thinks: bool) -> Dialect:
+    """The tags of a model's replies, as far as its chat template gives them away. thinks: `<think>` is a tag, too."""
+    known = {"<tool_call>": QWEN_2_5, "<|python_tag|>": LLAMA, CALLS_BEGIN: DEEPSEEK}
+    found = next((dialect for tag, dialect in known.items() if tag in template), PLAIN)
+    return _thinking(found) if thinks else found

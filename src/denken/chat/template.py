@@ -25,7 +25,8 @@ Content is never trimmed, as in the published template (February 2025). Where we
    vocabulary has them (the bundled one) and text elsewhere (R1's); what was found cannot spell them in either. One line
    of the system text tells the model that it may search; Search-R1 has a longer one in the question.
 
-Not covered: the templates of other families.
+The first release of R1 and its distills (January 2025) left it to the model to open its thought; `opens_thought=False`
+is that. The formats of other families are in files of their own; `formats.py` says which is whose.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from denken.chat.message import Message, Tool, ToolCall
+from denken.chat.page import Page
+from denken.chat.page import Rendered as Rendered
 from denken.errors import RequestError
 from denken.tokenizer import Tokenizer
 
@@ -62,17 +64,10 @@ FIM_BEGIN = "<｜fim▁begin｜>"
 FIM_HOLE = "<｜fim▁hole｜>"
 FIM_END = "<｜fim▁end｜>"
 
+_WITHIN_THOUGHTS = (SEARCH, END_SEARCH, INFORMATION, END_INFORMATION)
 # A search in a thought as text, with what was found; the line break behind it may have been trimmed from a thought.
 _SEARCHED = re.compile(r"<search>(.*?)</search>(?:\n<information>\n(.*?)\n</information>\n?)?", re.DOTALL)
 _TAGS_OF_THOUGHT = re.compile(r"<(?=\s*/?\s*(?:search|information|think)\s*>)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A conversation as ids, and for each id whether it is the model's own and carries loss."""
-
-    ids: tuple[int, ...]
-    loss_mask: tuple[bool, ...]
 
 
 def render(
@@ -84,6 +79,7 @@ def render(
     tools: Sequence[Tool] = (),
     continues: bool = False,
     searching: bool = False,
+    opens_thought: bool = True,
 ) -> Rendered:
     """The ids of a conversation.
 
@@ -95,6 +91,7 @@ def render(
         or an empty one.
     searching: the model is told that it may search in its thought; searches in the last message's thought, and what was
         found, are what they read.
+    opens_thought: whether the turn that is opened begins with a thought; if not, the model is to begin it.
 
     Loss: when the last message is the assistant's, on its thought, `\\n</think>\\n\\n`, answer, tool calls and EOS;
     never on what the template forces: `<think>\\n`, or the whole empty thought when `thinking` is off (a thought
@@ -107,7 +104,7 @@ def render(
     """
     if not messages:
         raise RequestError("There are no messages; give at least one of a user.")
-    page = _Page(tokenizer)
+    page = Page(tokenizer)
     page.control(BOS)
     page.text("\n\n".join(message.content for message in messages if message.role == "system"))
     if tools:
@@ -134,20 +131,23 @@ def render(
             _old_turn(page, message, in_turn)
         in_turn = message.role == "tool"
     if generate and not ends_whole and not in_turn:
-        _open_turn(page, thinking)
+        if thinking and not opens_thought:
+            page.control(ASSISTANT)
+        else:
+            _open_turn(page, thinking)
     return page.rendered()
 
 
 def open_thought(ids: Sequence[int], tokenizer: Tokenizer) -> bool:
-    """Whether a prompt ends inside a thought: its last turn has a `<think>` that is not closed."""
+    """Whether a prompt ends inside a thought: no control token follows its last `<think>`, but those of a search."""
     if not tokenizer.has_control(THINK):
         return False
     opener = tokenizer.control(THINK)
-    enders = {tokenizer.control(name) for name in (END_THINK, EOS, USER, ASSISTANT) if tokenizer.has_control(name)}
+    inside = {tokenizer.control(name) for name in _WITHIN_THOUGHTS if tokenizer.has_control(name)}
     for id_ in reversed(ids):
         if id_ == opener:
             return True
-        if id_ in enders:
+        if tokenizer.is_control(id_) and id_ not in inside:
             return False
     return False
 
@@ -160,7 +160,7 @@ def settled(prompt: Sequence[int], reply: Message, tokenizer: Tokenizer) -> tupl
     """
     openers = {tokenizer.control(name) for name in (ASSISTANT, OUTPUTS_END) if tokenizer.has_control(name)}
     turn = max((index for index, id_ in enumerate(prompt) if id_ in openers), default=-1) + 1
-    page = _Page(tokenizer)
+    page = Page(tokenizer)
     _old_turn(page, reply, in_turn=True)
     return (*prompt[:turn], *page.rendered().ids)
 
@@ -170,9 +170,10 @@ def fill_in(prompt: str, suffix: str | None, tokenizer: Tokenizer) -> tuple[int,
 
     Raises ConfigError where there is a suffix and the vocabulary has no control tokens for a gap.
     """
-    page = _Page(tokenizer)
-    if tokenizer.has_control(BOS):
-        page.control(BOS)
+    page = Page(tokenizer)
+    begins = next(filter(tokenizer.has_control, (BOS, "<|begin_of_text|>")), None)  # DeepSeek's, Llama's; Qwen has none
+    if begins is not None:
+        page.control(begins)
     if suffix is None:
         page.text(prompt)
     else:
@@ -185,7 +186,12 @@ def fill_in(prompt: str, suffix: str | None, tokenizer: Tokenizer) -> tuple[int,
 
 
 def end_of_thinking(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """The ids that end a thought when its budget is spent: a line break, `</think>`, an empty line."""
+    """The ids that end a thought when its budget is spent: a line break, `</think>`, an empty line.
+
+    None where the vocabulary has no `</think>`: its model does not think.
+    """
+    if not tokenizer.has_control(END_THINK):
+        return ()
     return (*tokenizer.encode("\n"), tokenizer.control(END_THINK), *tokenizer.encode("\n\n"))
 
 
@@ -200,57 +206,12 @@ def own_words(thought: str) -> str:
 
 def information_ids(body: str, tokenizer: Tokenizer) -> tuple[int, ...]:
     """What the house writes behind a search in a thought, as ids: `body` between `<information>` and its end."""
-    page = _Page(tokenizer)
+    page = Page(tokenizer)
     _information(page, body)
     return page.rendered().ids
 
 
-class _Page:
-    """Ids and mask as they are written; text waits until a control token or another loss ends its piece."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._ids: list[int] = []
-        self._mask: list[bool] = []
-        self._waiting = ""
-        self._waiting_loss = False
-
-    @property
-    def begins(self) -> bool:
-        """Whether nothing but the mark that begins every text was written."""
-        return len(self._ids) <= 1 and not self._waiting
-
-    def text(self, text: str, *, loss: bool = False) -> None:
-        if loss != self._waiting_loss:
-            self.cut()
-            self._waiting_loss = loss
-        self._waiting += text
-
-    def control(self, name: str, *, loss: bool = False) -> None:
-        self.cut()
-        self._ids.append(self._tokenizer.control(name))
-        self._mask.append(loss)
-
-    def tag(self, name: str, *, loss: bool = False) -> None:
-        """A control token, or its name as text where the vocabulary has none."""
-        if self._tokenizer.has_control(name):
-            self.control(name, loss=loss)
-        else:
-            self.text(name, loss=loss)
-
-    def cut(self) -> None:
-        """End the piece of text here."""
-        piece = self._tokenizer.encode(self._waiting) if self._waiting else []
-        self._ids.extend(piece)
-        self._mask.extend([self._waiting_loss] * len(piece))
-        self._waiting = ""
-
-    def rendered(self) -> Rendered:
-        self.cut()
-        return Rendered(tuple(self._ids), tuple(self._mask))
-
-
-def _open_turn(page: _Page, thinking: bool) -> None:
+def _open_turn(page: Page, thinking: bool) -> None:
     """What is forced before the model speaks."""
     page.control(ASSISTANT)
     page.control(THINK)
@@ -261,7 +222,7 @@ def _open_turn(page: _Page, thinking: bool) -> None:
     page.cut()
 
 
-def _old_turn(page: _Page, message: Message, in_turn: bool) -> None:
+def _old_turn(page: Page, message: Message, in_turn: bool) -> None:
     """An assistant's message in the history: the answer without its thought."""
     if not in_turn:
         page.control(ASSISTANT)
@@ -271,7 +232,7 @@ def _old_turn(page: _Page, message: Message, in_turn: bool) -> None:
     page.control(EOS)
 
 
-def _final_turn(page: _Page, message: Message, thinking: bool, in_turn: bool, searching: bool) -> None:
+def _final_turn(page: Page, message: Message, thinking: bool, in_turn: bool, searching: bool) -> None:
     """The assistant's message that closes the conversation: what training learns from."""
     thought, answer = _thought_and_answer(message)
     if not in_turn:
@@ -292,7 +253,7 @@ def _final_turn(page: _Page, message: Message, thinking: bool, in_turn: bool, se
     page.control(EOS, loss=True)
 
 
-def _searching_thought(page: _Page, thought: str) -> None:
+def _searching_thought(page: Page, thought: str) -> None:
     """A thought in which searches are tags, and what was found stands as the house wrote it."""
     done = 0
     for match in _SEARCHED.finditer(thought):
@@ -306,7 +267,7 @@ def _searching_thought(page: _Page, thought: str) -> None:
     page.text(thought[done:], loss=True)
 
 
-def _information(page: _Page, body: str) -> None:
+def _information(page: Page, body: str) -> None:
     """What a search found, as a piece of its own whose tags nothing in it can spell."""
     page.text("\n")
     page.tag(INFORMATION)
@@ -316,7 +277,7 @@ def _information(page: _Page, body: str) -> None:
     page.cut()
 
 
-def _begun_turn(page: _Page, message: Message, in_turn: bool) -> None:
+def _begun_turn(page: Page, message: Message, in_turn: bool) -> None:
     """The assistant's message that the model is to go on with: its thought is over, or there is none."""
     thought, answer = _thought_and_answer(message)
     if not in_turn:
@@ -343,7 +304,7 @@ def _thought_and_answer(message: Message) -> tuple[str, str]:
     return message.reasoning_content or "", message.content
 
 
-def _offer(page: _Page, tools: Sequence[Tool]) -> None:
+def _offer(page: Page, tools: Sequence[Tool]) -> None:
     """Which tools there are, and how they are called. Nothing of a tool's own words becomes a control token."""
     page.text("" if page.begins else "\n\n")
     page.text("## Tools\nYou have access to the following tools:\n\n")
@@ -367,7 +328,7 @@ def _offer(page: _Page, tools: Sequence[Tool]) -> None:
     )
 
 
-def _offer_search(page: _Page) -> None:
+def _offer_search(page: Page) -> None:
     """That there is a search: in few words, for a small model's context is small."""
     page.text("" if page.begins else "\n\n")
     page.text("Search in your thought: ")
@@ -376,7 +337,7 @@ def _offer_search(page: _Page) -> None:
     page.tag(END_SEARCH)
 
 
-def _tool_calls(page: _Page, calls: Sequence[ToolCall], *, loss: bool) -> None:
+def _tool_calls(page: Page, calls: Sequence[ToolCall], *, loss: bool) -> None:
     if not calls:
         return
     page.tag(CALLS_BEGIN, loss=loss)
@@ -391,7 +352,7 @@ def _tool_calls(page: _Page, calls: Sequence[ToolCall], *, loss: bool) -> None:
     page.tag(CALLS_END, loss=loss)
 
 
-def _tool_output(page: _Page, message: Message, *, first: bool) -> None:
+def _tool_output(page: Page, message: Message, *, first: bool) -> None:
     if first:
         page.tag(OUTPUTS_BEGIN)
     else:
