@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -499,6 +500,19 @@ def find_adapter(folder: str | Path) -> Path:
         f"{str(folder)!r} holds no adapter: there is no {ADAPTER_CONFIG} in it, or in its folder {ADAPTER!r}. "
         "Give a folder in PEFT's format, or a run that was trained with lora."
     )
+
+
+def named_adapter(given: str) -> tuple[str | None, Path]:
+    """NAME=FOLDER or FOLDER, as it is typed: what the adapter is to be called, if that is said, and its folder.
+
+    Raises ConfigError for a name that no request could give, UnknownNameError where there is no adapter.
+    """
+    name, equals, folder = given.partition("=")
+    if not equals or Path(given).expanduser().is_dir():
+        return None, find_adapter(given)
+    if not re.fullmatch(r"[\w.:@/-]{1,128}", name):
+        raise ConfigError(f"{quoted(name)} is no name for a model; give up to 128 letters, digits and any of ._-:@/")
+    return name, find_adapter(folder)
 
 
 def base_of(folder: str | Path) -> Path:

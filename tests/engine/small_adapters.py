@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
-from denken.engine.adapters import layers_of
 from denken.model import adapters
-from denken.model.adapters import Adapter
+from denken.model.adapters import Adapter, layers_of
 from denken.model.transformer import Transformer
 
 

@@ -28,10 +28,9 @@ from torch import Tensor, nn
 
 from denken.engine.native import Native
 from denken.errors import CheckpointError, RequestError, quoted
-from denken.model.adapters import Adapter
+from denken.model.adapters import Adapter, layers_of
 from denken.model.kernels.call import covers
 from denken.model.kernels.products import multiply
-from denken.model.quantized import QuantizedLinear
 
 if TYPE_CHECKING:
     from denken.engine.runner import Model
@@ -45,12 +44,6 @@ TOGETHER = {
     "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
     "down": ("mlp.down_proj",),
 }
-
-
-def layers_of(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """The shape (O, I) of every layer's weight, by the layer's name."""
-    kinds = nn.Linear | QuantizedLinear
-    return {name: (m.out_features, m.in_features) for name, m in model.named_modules() if isinstance(m, kinds)}
 
 
 class Adapters:

@@ -8,7 +8,9 @@ vocabulary. Whether the result is any good is for `denken eval` to say.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from denken.export import adapters, hf
 from denken.export.blend import OF_CHANGES, Method, Plan, merged
 from denken.export.source import Source, licence, replacing
 from denken.model import checkpoint
+from denken.model.adapters import is_adapter
 from denken.model.config import ModelConfig
 from denken.tokenizer import Tokenizer
 
@@ -74,6 +77,19 @@ def merge(
     return Path(out)
 
 
+@contextmanager
+def with_adapter(base: Path, adapter: Path, beside: Path) -> Iterator[Path]:
+    """The model with an adapter in its weights, as a folder that is there while this is open, next to `beside`.
+
+    For what leaves in other forms; it takes as much room on the disk as the base. Raises what `merge` raises.
+    """
+    beside = Path(beside).absolute()
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{beside.name}.", dir=beside.parent) as room:
+        name = adapter.resolve().parent.name if adapter.resolve().name == "adapter" else adapter.resolve().name
+        yield merge([adapter], Path(room) / name, "task", base=base)
+
+
 @dataclass(frozen=True)
 class _Parent:
     """A model that is merged: whole, or as adapters above the base."""
@@ -83,7 +99,7 @@ class _Parent:
 
 
 def _parent(folder: Path, base: Source | None) -> _Parent:
-    if adapters.holds_adapters(folder):
+    if is_adapter(folder):
         if base is None:
             raise ConfigError(f"{folder} holds adapters; name the model that they were trained on with --base.")
         return _Parent(base, adapters.reader(folder, base))

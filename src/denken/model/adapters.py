@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from denken.errors import CheckpointError, quoted
 from denken.model import tensorfile
+from denken.model.quantized import QuantizedLinear
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
@@ -101,6 +102,12 @@ class Adapter:
         """What it is called where nobody says: its folder's name, or its run's where training put it into `adapter`."""
         folder = self.folder.resolve()
         return folder.parent.name if folder.name == "adapter" else folder.name
+
+
+def layers_of(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """The shape (O, I) of every layer's weight, by the layer's name."""
+    kinds = nn.Linear | QuantizedLinear
+    return {name: (m.out_features, m.in_features) for name, m in model.named_modules() if isinstance(m, kinds)}
 
 
 def is_adapter(folder: Path) -> bool:

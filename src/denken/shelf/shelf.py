@@ -21,6 +21,7 @@ from rich.table import Table
 from denken.errors import DenkenError, UnknownNameError
 from denken.export.source import licence
 from denken.model import checkpoint, tensorfile
+from denken.model.adapters import Adapter, layers_of, read_settings
 from denken.model.checkpoint import Weights
 
 PULLED = "pulled.json"
@@ -123,6 +124,26 @@ def details(name: str, folder: Path) -> Iterator[tuple[str, str]]:
         came: dict[str, Any] = tensorfile.read_json(folder / PULLED)
         yield "from", f"{came.get('from')} at {came.get('revision')}"
         yield "fetched", str(came.get("fetched"))
+
+
+def adapter_details(folder: Path, base: Path | None) -> Iterator[tuple[str, str]]:
+    """What there is to know of an adapter, line by line. base: the model that it names, where that is here.
+
+    Raises CheckpointError where it is damaged, or does not fit that model.
+    """
+    layers = layers_of(checkpoint.blank(checkpoint.read_config(base))) if base is not None else None
+    adapter = Adapter.open(folder, layers, base or "its base") if layers is not None else None
+    settings = read_settings(folder)
+    yield "kind", f"an adapter of rank {settings.rank}, scale {settings.scale:g}, and no model by itself"
+    yield "folder", str(folder)
+    yield "base", settings.base or "not said"
+    if adapter is not None:
+        size = sum(settings.rank * (rows + columns) for rows, columns in adapter.layers.values())
+        yield "changes", f"{len(adapter.layers)} layers, by {size:,} parameters"
+    yield "size", shown(_size(folder))
+    there = "here, and it fits" if base is not None else "not here" if settings.base else "to be named"
+    yield "its base", there
+    yield "ask it", f"denken ask --model {settings.base or 'BASE'} --adapter {folder} ..."
 
 
 def shown(size: int) -> str:
