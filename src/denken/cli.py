@@ -42,6 +42,9 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Option("--model", "-m", help="'bundled', or a folder in the Hugging Face layout.")]
+Adapter = Annotated[
+    str | None, typer.Option(help="An adapter over the model: a folder in PEFT's format, or of a run with lora.")
+]
 NoThinking = Annotated[bool, typer.Option("--no-thinking", help="Answer at once, without a thought.")]
 Temperature = Annotated[
     float | None, typer.Option(help="0 always takes the likeliest token; the model's own if absent.")
@@ -89,6 +92,7 @@ def main() -> None:
 def ask(
     question: Annotated[str | None, typer.Argument(help="What to ask; standard input if absent or '-'.")] = None,
     model: Model = "bundled",
+    adapter: Adapter = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object with thought, answer and costs.")] = False,
     no_thinking: NoThinking = False,
     temperature: Temperature = None,
@@ -114,7 +118,7 @@ def ask(
     from denken.terminal import gather, write
 
     searcher = _searcher(web, searxng, store) if search else None
-    with load(model, threads=threads) as assistant:
+    with load(model, threads=threads, adapter=adapter) as assistant:
         put = _asking(assistant, _sampling(assistant, temperature, seed, budget, max_tokens), searcher)
         reply = put([Message("user", question or "")], not no_thinking)
         if as_json:
@@ -131,6 +135,7 @@ def ask(
 @app.command()
 def chat(
     model: Model = "bundled",
+    adapter: Adapter = None,
     no_thinking: NoThinking = False,
     temperature: Temperature = None,
     seed: Seed = None,
@@ -149,7 +154,7 @@ def chat(
     from denken.assistant import load
 
     searcher = _searcher(web, searxng, store) if search else None
-    with load(model, threads=threads) as assistant:
+    with load(model, threads=threads, adapter=adapter) as assistant:
         note(f"{assistant.name} listens. /new begins again, /think switches thinking, /quit or Ctrl-D leaves.")
         put = _asking(assistant, _sampling(assistant, temperature, seed, budget, max_tokens), searcher)
         _converse(put, thinking=not no_thinking)
@@ -160,6 +165,10 @@ def serve(
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="As elsewhere; 'bundled' if absent, or none here with --upstream."),
+    ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(help="FOLDER or NAME=FOLDER: an adapter, served beside the model as another; may be repeated."),
     ] = None,
     upstream: Annotated[
         list[str] | None, typer.Option(help="The address of a server whose models to serve; may be repeated.")
@@ -233,7 +242,7 @@ def serve(
         with (
             closing(KeyDesk(opened, keys_on, per_hour)) as desk,
             closing(Chats(opened, searcher, sharing=sharing)) as chats,
-            _speakers(model, threads, there) as speakers,
+            _speakers(model, adapter or (), threads, there) as speakers,
         ):
             if for_lan:
                 # A certificate is made out to a name, which is then one that the server is called by.
@@ -271,14 +280,20 @@ def _upstreams(
 
 
 @contextmanager
-def _speakers(model: str | None, threads: int | None, upstreams: Pool | None) -> Iterator[list[Speaker]]:
-    """The model here, if it is wanted, and then those of the servers upstream."""
+def _speakers(
+    model: str | None, adapters: Sequence[str], threads: int | None, upstreams: Pool | None
+) -> Iterator[list[Speaker]]:
+    """The model here, if it is wanted, its adapters, and then those of the servers upstream."""
     with ExitStack() as held:
         found: list[Speaker] = []
-        if model is not None or upstreams is None:
-            from denken.assistant import load
+        if model is not None or upstreams is None or adapters:
+            from denken.assistant import load, named_adapter
 
-            found.append(held.enter_context(load(model or "bundled", threads=threads)))
+            base = held.enter_context(load(model or "bundled", threads=threads))
+            found.append(base)
+            for given in adapters:
+                name, folder = named_adapter(given)
+                found.append(base.adapted(folder, name))
         if upstreams is not None:
             from denken.serve.upstream.speaker import speakers
 
@@ -291,6 +306,7 @@ def evaluate_model(
     model: Annotated[str, typer.Argument(help="'bundled', or a folder in the Hugging Face layout.")],
     names: Annotated[list[str], typer.Argument(metavar="TASKS...", help="Names of tasks; see `denken tasks`.")],
     problems: Annotated[int, typer.Option(min=1, help="Fresh problems a task.")] = 100,
+    adapter: Adapter = None,
     samples: Annotated[int, typer.Option(min=1, help="Answers a problem.")] = 1,
     no_thinking: NoThinking = False,
     temperature: Temperature = None,
@@ -309,10 +325,10 @@ def evaluate_model(
     if greedy and temperature:
         raise RequestError("--greedy and --temperature contradict each other; give one of them.")
     _check_writable(json_file, out / "answers.jsonl" if out else None)
-    with load(model, threads=threads) as assistant:
+    with load(model, threads=threads, adapter=adapter) as assistant:
         made = datetime.fromtimestamp(assistant.created, UTC)
         results = evaluate(
-            assistant.engine,
+            assistant.generate,
             assistant.tokenizer,
             names,
             problems=problems,
@@ -447,8 +463,18 @@ def export_model(
     kind: Annotated[
         Literal["f16", "q8_0", "q4_0"] | None, typer.Option("--type", help="Of a gguf's weights; f16 if absent.")
     ] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="Merge this adapter into the model on the way: a folder in PEFT's format.")
+    ] = None,
 ) -> None:
     """Write a model as other programs read it."""
+    if adapter is not None:
+        from denken.assistant import find_adapter, find_folder
+        from denken.export.merge import with_adapter
+
+        with with_adapter(find_folder(model), find_adapter(adapter), out) as whole:
+            export_model(str(whole), out, form=form, kind=kind)
+        return
     if kind is not None and form != "gguf":
         raise ConfigError(f"--type is for --format gguf; leave it out for {form}.")
     from denken.assistant import find_folder
@@ -659,12 +685,19 @@ def list_models() -> None:
 
 
 @models_app.command("show")
-def show_model(model: Annotated[str, typer.Argument(help="A model's name or folder.")]) -> None:
-    """Show what there is to know of a model, its files checked."""
-    from denken.assistant import find_folder
-    from denken.shelf.shelf import details
+def show_model(model: Annotated[str, typer.Argument(help="A model's name or folder, or an adapter's.")]) -> None:
+    """Show what there is to know of a model or an adapter, its files checked."""
+    from denken.assistant import base_of, find_adapter, find_folder, is_adapter
+    from denken.shelf.shelf import adapter_details, details
 
-    for what, value in details(model, find_folder(model)):
+    if is_adapter(model):
+        base = None
+        with suppress(UnknownNameError):
+            base = base_of(model)
+        found = adapter_details(find_adapter(model), base)
+    else:
+        found = details(model, find_folder(model))
+    for what, value in found:
         print(f"{what:<10} {value}")
 
 
