@@ -29,7 +29,7 @@ constexpr index_t STEP = 4 * LANES;  // bytes of a panel for four inputs
 // Sixteen sums in 32 bits, and `dot`: += four products each, of stored bytes and four codes of a row.
 #if defined(__AVX512VNNI__)
 constexpr const char* PATH = "AVX-512 VNNI";
-constexpr int ROWS8 = 12, ROWS4 = 12, WIDE8 = 2;
+constexpr int ROWS8 = 16, ROWS4 = 12;
 constexpr int BEGIN8 = OFFSET8;
 typedef __m512i Bytes;
 typedef __m512i Sums;
@@ -44,7 +44,7 @@ INLINE Sums dot4(Sums sums, Bytes stored, int32_t row) { return dot8(sums, store
 INLINE Sums add(Sums a, Sums b) { return _mm512_add_epi32(a, b); }
 INLINE v16 wide(Sums sums) { return (v16)_mm512_cvtepi32_ps(sums); }
 #elif defined(__AVX2__)
-constexpr int ROWS8 = 4, ROWS4 = 4, WIDE8 = 1;
+constexpr int ROWS8 = 4, ROWS4 = 4;
 struct Bytes {
     __m256i at[2];
 };
@@ -95,7 +95,7 @@ INLINE Sums dot4(Sums sums, Bytes stored, int32_t row) {
 }
 #else
 constexpr const char* PATH = "plain C++";
-constexpr int ROWS8 = 4, ROWS4 = 4, WIDE8 = 1;
+constexpr int ROWS8 = 4, ROWS4 = 4;
 constexpr int BEGIN8 = OFFSET8;
 struct Bytes {
     uint8_t at[STEP];
@@ -186,39 +186,40 @@ struct Tile {
     index_t first, count;
 };
 
-// sums[row * WIDE + panel], before the row's scale. Of 1 row or few, several sums run side by side.
-template <int R, int W>
+// out[row], before the row's scale. Of one row or few, several sums run side by side.
+template <int R>
 void tile8(const Matrix& matrix, index_t panel, const Tile& tile, v16* out) {
-    constexpr int SIDE = R * W >= 8 ? 1 : R * W >= 4 ? 2 : 4;
-    index_t bytes = matrix.panel_bytes(), steps = matrix.steps();
-    const uint8_t* at = matrix.codes + panel * bytes;
+    constexpr int SIDE = R >= 8 ? 1 : R >= 4 ? 2 : 4;
+    index_t steps = matrix.steps();
+    const uint8_t* at = matrix.codes + panel * matrix.panel_bytes();
     const int32_t* codes = tile.codes;
-    Sums sums[SIDE][R][W];
+    // Every loop over these is unrolled: only then do they live in registers.
+    Sums sums[SIDE][R];
+#pragma GCC unroll 4
     for (int s = 0; s < SIDE; s++)
-        for (int r = 0; r < R; r++)
-            for (int w = 0; w < W; w++) sums[s][r][w] = sums_of(s ? 0 : tile.begins[r]);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++) sums[s][r] = sums_of(s ? 0 : tile.begins[r]);
     index_t step = 0;
     for (; step + SIDE <= steps; step += SIDE, at += SIDE * STEP, codes += SIDE * R) {
-        if (R * W < 8) __builtin_prefetch(at + 2048);
+        if (R < 8) __builtin_prefetch(at + 2048);
 #pragma GCC unroll 4
-        for (int s = 0; s < SIDE; s++)
-#pragma GCC unroll 2
-            for (int w = 0; w < W; w++) {
-                Bytes stored = bytes_at(at + w * bytes + s * STEP);
-#pragma GCC unroll 12
-                for (int r = 0; r < R; r++) sums[s][r][w] = dot8(sums[s][r][w], stored, codes[s * R + r]);
-            }
-    }
-    for (; step < steps; step++, at += STEP, codes += R)
-        for (int w = 0; w < W; w++)
-            for (int r = 0; r < R; r++) sums[0][r][w] = dot8(sums[0][r][w], bytes_at(at + w * bytes), codes[r]);
-    for (int w = 0; w < W; w++) {
-        v16 scales = scales_at(matrix, panel + w);
-        for (int r = 0; r < R; r++) {
-            Sums whole = sums[0][r][w];
-            for (int s = 1; s < SIDE; s++) whole = add(whole, sums[s][r][w]);
-            out[r * W + w] = wide(whole) * scales;
+        for (int s = 0; s < SIDE; s++) {
+            Bytes stored = bytes_at(at + s * STEP);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++) sums[s][r] = dot8(sums[s][r], stored, codes[s * R + r]);
         }
+    }
+    if (SIDE > 1)
+        for (; step < steps; step++, at += STEP, codes += R)
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++) sums[0][r] = dot8(sums[0][r], bytes_at(at), codes[r]);
+    v16 scales = scales_at(matrix, panel);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+        Sums whole = sums[0][r];
+#pragma GCC unroll 3
+        for (int s = 1; s < SIDE; s++) whole = add(whole, sums[s][r]);
+        out[r] = wide(whole) * scales;
     }
 }
 
@@ -248,16 +249,15 @@ void tile4(const Matrix& matrix, index_t panel, const Tile& tile, v16* out) {
 
 using Run = void (*)(const Matrix&, index_t, const Tile&, v16*);
 
-template <int W, int... R>
+template <int... R>
 constexpr std::array<Run, sizeof...(R)> runs8(std::integer_sequence<int, R...>) {
-    return {tile8<R + 1, W>...};
+    return {tile8<R + 1>...};
 }
 template <int... R>
 constexpr std::array<Run, sizeof...(R)> runs4(std::integer_sequence<int, R...>) {
     return {tile4<R + 1>...};
 }
-constexpr auto WIDE_RUNS8 = runs8<WIDE8>(std::make_integer_sequence<int, ROWS8>{});
-constexpr auto RUNS8 = runs8<1>(std::make_integer_sequence<int, ROWS8>{});
+constexpr auto RUNS8 = runs8(std::make_integer_sequence<int, ROWS8>{});
 constexpr auto RUNS4 = runs4(std::make_integer_sequence<int, ROWS4>{});
 
 // max|x| as an integer, whose order is that of sizes, with infinities and what is no number above all others.
@@ -275,6 +275,18 @@ INLINE float largest(const T* x, index_t size) {
     return size_of;
 }
 
+typedef int8_t bytes16 __attribute__((vector_size(16)));
+
+INLINE int32_t total_of(int16v x) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_epi32((__m512i)x);
+#else
+    int32_t total = 0;
+    for (int i = 0; i < LANES; i++) total += x[i];
+    return total;
+#endif
+}
+
 // One row's codes (steps of four, zeros beyond the end), where its sums begin, and its scale.
 template <typename T>
 void quantise(const T* x, index_t size, index_t group, const Tile& tile, index_t row) {
@@ -283,61 +295,57 @@ void quantise(const T* x, index_t size, index_t group, const Tile& tile, index_t
     tile.scales[row] = scale;
     float by = scale > 0 ? scale : 1.0f;
     bool none = std::isnan(scale);
-    index_t many = tile.count, groups = group ? size / group : 1, steps = (size + 3) / 4;
-    int32_t* to = tile.codes + row;
+    index_t many = tile.count, steps = (size + 3) / 4, offset = group ? OFFSET4 : BEGIN8;
+    int32_t *to = tile.codes + row, *begins = tile.begins + row;
+    int16v sums = {};
     // Adding 1.5 * 2^23 rounds to the nearest whole number, ties to even, and leaves it in the lowest bits.
+    v16 magic = splat(12582912.0f);
     over(size, [&](index_t i, auto part) {
         v16 whole = load(x + i, part) / splat(by);
         whole = whole > splat(127.0f) ? splat(127.0f) : whole;
         whole = whole < splat(-127.0f) ? splat(-127.0f) : whole;
-        int16v codes = (int16v)(whole + splat(12582912.0f)) & 0xff;
+        int16v codes = (int16v)(whole + magic) - (int16v)magic;
         if (none) codes = int16v{};
-        for (index_t j = 0; j < LANES / 4 && i / 4 + j < steps; j++)
-            to[(i / 4 + j) * many] = int32_t(uint32_t(codes[4 * j]) | uint32_t(codes[4 * j + 1]) << 8 |
-                                             uint32_t(codes[4 * j + 2]) << 16 | uint32_t(codes[4 * j + 3]) << 24);
-    });
-    index_t begin = 0, offset = group ? OFFSET4 : BEGIN8;
-    for (index_t g = 0; g < groups; g++) {
-        index_t end = group ? begin + group / 4 : steps;
-        int32_t sum = 0;
-        for (index_t step = begin; step < end; step++) {
-            uint32_t four = uint32_t(to[step * many]);
-            for (int i = 0; i < 4; i++) sum += int8_t(four >> (8 * i));
+        sums += codes;
+        bytes16 bytes = __builtin_convertvector(codes, bytes16);
+        int32_t fours[LANES / 4];
+        memcpy(fours, &bytes, sizeof fours);
+        index_t left = std::min<index_t>(LANES / 4, steps - i / 4);
+        for (index_t j = 0; j < left; j++) to[(i / 4 + j) * many] = fours[j];
+        if (group % LANES == 0 && group && (i + LANES) % group == 0) {
+            begins[((i + LANES) / group - 1) * many] = -int32_t(offset) * total_of(sums);
+            sums = int16v{};
         }
-        tile.begins[g * many + row] = -int32_t(offset) * sum;
-        begin = end;
-    }
+    });
+    if (!group) begins[0] = -int32_t(offset) * total_of(sums);
+    if (group % LANES)
+        for (index_t g = 0; g < size / group; g++) {
+            int32_t sum = 0;
+            for (index_t step = g * group / 4; step < (g + 1) * group / 4; step++)
+                for (int i = 0; i < 4; i++) sum += int8_t(uint32_t(to[step * many]) >> (8 * i));
+            begins[g * many] = -int32_t(offset) * sum;
+        }
 }
 
 // So many bytes of rows' codes stay in a processor's second cache while panels pass by.
 constexpr index_t NEAR = 384 << 10;
 
-template <typename T>
-void finish(const v16* sums, index_t wide, index_t panel, const Matrix& matrix, const Tile& tile, T* out, index_t pitch) {
-    for (index_t r = 0; r < tile.count; r++)
-        for (index_t w = 0; w < wide; w++) {
-            index_t column = (panel + w) * LANES, left = matrix.outputs - column;
-            v16 x = rounded(sums[r * wide + w] * tile.scales[r], out);
-            if (matrix.bias) x += load_up_to(matrix.bias + column, left);
-            store_up_to(out + (tile.first + r) * pitch + column, x, left);
-        }
-}
-
 // Panels [left, right) of one matrix, for some tiles.
 template <typename T>
 void panels(const Matrix& matrix, index_t left, index_t right, const Tile* tiles, index_t count, T* out, index_t pitch) {
-    v16 sums[12 * 2];
-    for (index_t panel = left; panel < right;) {
-        bool is_wide = !matrix.group && panel + WIDE8 <= right && tiles[0].count > 2;
-        index_t some = is_wide ? WIDE8 : 1;
+    v16 sums[std::max(ROWS8, ROWS4)];
+    for (index_t panel = left; panel < right; panel++)
         for (index_t t = 0; t < count; t++) {
             const Tile& tile = tiles[t];
-            Run run = matrix.group ? RUNS4[tile.count - 1] : (is_wide ? WIDE_RUNS8 : RUNS8)[tile.count - 1];
+            Run run = matrix.group ? RUNS4[tile.count - 1] : RUNS8[tile.count - 1];
             run(matrix, panel, tile, sums);
-            finish(sums, some, panel, matrix, tile, out, pitch);
+            index_t column = panel * LANES, some = matrix.outputs - column;
+            for (index_t r = 0; r < tile.count; r++) {
+                v16 x = rounded(sums[r] * tile.scales[r], out);
+                if (matrix.bias) x += load_up_to(matrix.bias + column, some);
+                store_up_to(out + (tile.first + r) * pitch + column, x, some);
+            }
         }
-        panel += some;
-    }
 }
 
 template <typename T>
