@@ -304,8 +304,13 @@ def _speakers(
 @app.command("eval")
 def evaluate_model(
     model: Annotated[str, typer.Argument(help="'bundled', or a folder in the Hugging Face layout.")],
-    names: Annotated[list[str], typer.Argument(metavar="TASKS...", help="Names of tasks; see `denken tasks`.")],
-    problems: Annotated[int, typer.Option(min=1, help="Fresh problems a task.")] = 100,
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="TASKS...", help="Names of tasks (see `denken tasks`), or of a suite: gym-easy."),
+    ],
+    problems: Annotated[
+        int | None, typer.Option(min=1, help="Problems a task; a suite's own number, else 100, if absent.")
+    ] = None,
     adapter: Adapter = None,
     samples: Annotated[int, typer.Option(min=1, help="Answers a problem.")] = 1,
     no_thinking: NoThinking = False,
@@ -320,26 +325,38 @@ def evaluate_model(
 ) -> None:
     """Measure accuracy on fresh problems, beside the published scores of DeepSeek-R1 and o3-mini."""
     from denken.assistant import load
-    from denken.evaluate import evaluate, report
+    from denken.evaluate import evaluate, report, suites
 
     if greedy and temperature:
         raise RequestError("--greedy and --temperature contradict each other; give one of them.")
+    parts = suites.parts(names, problems)
     _check_writable(json_file, out / "answers.jsonl" if out else None)
     with load(model, threads=threads, adapter=adapter) as assistant:
         made = datetime.fromtimestamp(assistant.created, UTC)
-        results = evaluate(
-            assistant.generate,
-            assistant.tokenizer,
-            names,
-            problems=problems,
-            samples=samples,
-            params=_sampling(assistant, 0.0 if greedy else temperature, seed, budget, max_tokens),
-            thinking=not no_thinking,
-            transcripts=out / "answers.jsonl" if out else None,
-            # A run that trains on keeps its name, but what its older weights answered is not the newer ones' answer.
-            label=f"{assistant.name}, weights of {made:%Y-%m-%d %H:%M:%S} UTC",
-        )
+        results = [
+            result
+            for part in parts
+            for result in evaluate(
+                assistant.generate,
+                assistant.tokenizer,
+                part.tasks(),
+                problems=part.problems,
+                samples=samples,
+                seed_from=part.seed_from,
+                params=_sampling(assistant, 0.0 if greedy else temperature, seed, budget, max_tokens),
+                thinking=not no_thinking,
+                transcripts=out / "answers.jsonl" if out else None,
+                # A run that trains on keeps its name, but what its older weights answered is not the newer ones'.
+                label=f"{assistant.name}, weights of {made:%Y-%m-%d %H:%M:%S} UTC",
+                level=part.level,
+                leave_out=note if part.level else None,
+            )
+        ]
+    for said in filter(None, map(suites.remade, parts)):
+        note(said)
     _print(report.table(results, title=assistant.name))
+    for line in report.summary(results):
+        print(line)
     if json_file:
         json_file.write_text(report.to_json(results), encoding="utf-8")
     if out:
@@ -521,6 +538,43 @@ def merge_models(
     below = None if base is None else find_folder(base)
     done = merge(folders, out, method, base=below, weights=weight, scale=scale, density=density, seed=seed)
     print(f"{done} is the model: denken ask --model {done} ...")
+
+
+@app.command("quantize")
+def quantize_model(
+    model: Annotated[str, typer.Argument(help="'bundled', or a folder in the Hugging Face layout.")],
+    out: Annotated[Path, typer.Argument(help="The new folder.")],
+    kind: Annotated[Literal["int8", "int4"], typer.Option("--type", help="Of the linear layers' weights.")] = "int4",
+    group: Annotated[int | None, typer.Option(help="Of int4: columns that share a scale, 32, 64 or 128.")] = None,
+    method: Annotated[
+        Literal["round", "gptq"], typer.Option(help="gptq makes up for rounding errors; see docs/quantize.md.")
+    ] = "gptq",
+    calibration: Annotated[
+        Path | None, typer.Option(help="Texts for gptq, .jsonl or plain; what the model itself says if absent.")
+    ] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--tasks", help="A task to calibrate and check with; may be repeated.")
+    ] = None,
+    problems: Annotated[int, typer.Option(min=1, help="Problems a task, before and after.")] = 100,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Whether to measure what was lost.")] = True,
+    threads: Threads = None,
+) -> None:
+    """Make a model smaller, and measure what that cost: size, perplexity, right answers."""
+    from denken.assistant import find_folder, load
+    from denken.quantize import check as checking
+    from denken.quantize import folder as quantizing
+
+    plan = quantizing.Plan(
+        quantizing.scheme(8 if kind == "int8" else 4, group),
+        method,
+        calibration,
+        tuple(names) if names else quantizing.TASKS,
+        problems,
+        check,
+    )
+    report = quantizing.quantize(find_folder(model), out, plan, lambda folder: load(folder, threads=threads))
+    _print(checking.table(report, f"{model} as {kind}"))
+    print(f"{out} is the model: denken ask --model {out} ...")
 
 
 @app.command("pull")

@@ -28,7 +28,7 @@ from denken.chat.template import END_THINK, THINK, open_thought, render
 from denken.errors import ConfigError
 from denken.tasks.base import Lookup, Retrieves, Task
 from denken.tokenizer import Tokenizer
-from denken.types import Completion, FinishReason, Generate, Problem, Rollout, SamplingParams
+from denken.types import Completion, FinishReason, Generate, Problem, Rollout, SamplingParams, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Answers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """The answers of a model that runs here."""
+    """The answers of a model that runs here. A question that its context cannot hold is one without an answer."""
 
     tokenizer: Tokenizer
     generate: Generate
@@ -81,11 +81,25 @@ class Local:
     thinking: bool = True
 
     def __call__(self, task: Task, draws: Sequence[Draw]) -> list[Answered]:
-        made = sample(task, draws, self.tokenizer, self.generate, self.params, thinking=self.thinking)
-        return [
-            Answered(each, read(each.completion, self.tokenizer, thinking=self.thinking), each.completion.generated)
-            for each in made
-        ]
+        asked = [draw for draw in draws if self._fits(draw.problem)]
+        made = iter(sample(task, asked, self.tokenizer, self.generate, self.params, thinking=self.thinking))
+        fitting = set(map(id, asked))
+        return [self._judged(next(made)) if id(draw) in fitting else _too_long(draw.problem) for draw in draws]
+
+    def _judged(self, rollout: Rollout) -> Answered:
+        reply = read(rollout.completion, self.tokenizer, thinking=self.thinking)
+        return Answered(rollout, reply, rollout.completion.generated)
+
+    def _fits(self, problem: Problem) -> bool:
+        context = int(getattr(self.generate, "context", sys.maxsize))
+        # A token is a byte at the least; what the template puts around a question is no more than half a context.
+        short = len(problem.prompt.encode()) < context // 2
+        return short or len(prompt_ids(problem, self.tokenizer, thinking=self.thinking)) < context
+
+
+def _too_long(problem: Problem) -> Answered:
+    rollout = Rollout(problem, Completion((), (), "length"), Score(0.0, {"correct": 0.0}))
+    return Answered(rollout, Reply("", "", cut=True), 0, lost="the question is longer than the context")
 
 
 def rollouts(

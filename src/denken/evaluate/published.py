@@ -39,6 +39,13 @@ def published(task: str, model: str, level: Level = "easy") -> Published | None:
     return Published(*pair) if pair else None
 
 
+def counting(task: str, model: str, level: Level) -> float | None:
+    """The published score that ours is held against: the mean of three completions on easy; on hard, where one was
+    drawn, that one. None where it was not published."""
+    pair = published(task, model, level)
+    return None if pair is None else pair.mean if level == "easy" else pair.best
+
+
 def models(level: Level = "easy") -> list[str]:
     """The models whose scores are here, in alphabetical order."""
     return sorted(_file()[level])

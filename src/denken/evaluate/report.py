@@ -1,8 +1,9 @@
 """Results as a table in the terminal, as Markdown, as JSON and as a plot, beside what others published.
 
-Solved is the share of answers with full marks; score includes partial marks, and only score may be compared with the
-published columns. Even that comparison is loose: theirs are 50 problems a data set at the published "easy"
-configurations with seed 45, ours are at the configuration and seeds stated. `NOTE` says so above every table.
+Solved is the share of answers with full marks; score includes partial marks, as the published columns do. At other
+configurations than the published ones the comparison is loose, and `NOTE` says so above the table. At those (the suites
+of `suites.py`) it is of like with like but for the items where seeds are fresh, and `keeps_up` says who is ahead; there
+our full marks alone are held against their scores with partial marks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from rich.table import Table
 
-from denken.evaluate.published import published
+from denken.evaluate.published import counting, published
 from denken.evaluate.runner import Result
 
 BESIDE = (("deepseek-r1", "DeepSeek-R1"), ("o3-mini", "o3-mini"))
@@ -25,12 +26,46 @@ NOTE = (
     "Published scores: reasoning-gym's zero-shot runs at its easy configurations, 50 problems of seed 45 each; "
     "ours: {setting}."
 )
+NOTE_SUITE = (
+    "Solved: share of answers with full marks, 95 % interval. Score: partial marks included. Published scores: "
+    "Reasoning Gym's zero-shot runs (arXiv 2505.24760) at these configurations, 50 items of seed 45 each: on easy the "
+    "mean of three completions, on hard the one that was drawn; ours: {setting}. Keeps up: solved at least as often as "
+    "both of them, or {enough:.0%} of the time where one is above that."
+)
+# Where a published score is higher than this, this is enough: 50 items say no more.
+ENOUGH = 0.98
+
+
+def keeps_up(result: Result) -> bool | None:
+    """Whether a data set of a suite is solved at least as well as by all of `BESIDE`; None where nobody can say.
+
+    Never solving what they never solve either is no keeping up.
+    """
+    if result.level is None:
+        return None
+    theirs = [counting(result.task, model, result.level) for model, _ in BESIDE]
+    known = [score for score in theirs if score is not None]
+    if len(known) < len(BESIDE):
+        return None
+    return result.solved.value > 0 and result.solved.value >= min(ENOUGH, max(known))
+
+
+def summary(results: Sequence[Result]) -> list[str]:
+    """A line a level of a suite: on how many data sets the model keeps up."""
+    lines = []
+    for level in ("easy", "hard"):
+        said = [kept for kept in (keeps_up(result) for result in results if result.level == level) if kept is not None]
+        if said:
+            names = " and ".join(name for _, name in BESIDE)
+            lines.append(f"{level}: at least as good as {names} on {sum(said)} of {len(said)} data sets.")
+    return lines
 
 
 def note(results: Sequence[Result]) -> str:
     """What the figures are, in one paragraph."""
     settings = sorted({_setting(result) for result in results})
-    return NOTE.format(setting="; ".join(settings))
+    chosen = NOTE_SUITE if _is_suite(results) else NOTE
+    return chosen.format(setting="; ".join(settings), enough=ENOUGH)
 
 
 def table(results: Sequence[Result], title: str = "") -> Table:
@@ -47,7 +82,10 @@ def markdown(results: Sequence[Result]) -> str:
     """For a model card: the note, then the table."""
     header = _header(results)
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *_rows(results)]
-    return note(results) + "\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    said = "".join(f"- {line}\n" for line in summary(results))
+    return "\n\n".join(
+        part for part in (note(results), said, "".join(f"| {' | '.join(line)} |\n" for line in lines)) if part
+    )
 
 
 def to_json(results: Sequence[Result]) -> str:
@@ -55,8 +93,13 @@ def to_json(results: Sequence[Result]) -> str:
     records: list[dict[str, Any]] = []
     for result in results:
         theirs = {model: published(result.task, model) for model, _ in BESIDE}
-        beside = {model: score.mean for model, score in theirs.items() if score}
-        records.append({**asdict(result), "published_easy_mean": beside})
+        beside: dict[str, Any] = {
+            "published_easy_mean": {model: score.mean for model, score in theirs.items() if score}
+        }
+        if result.level is not None:
+            found = {model: counting(result.task, model, result.level) for model, _ in BESIDE}
+            beside = {"published": found, "keeps_up": keeps_up(result)}
+        records.append({**asdict(result), **beside})
     return json.dumps({"note": note(results), "results": records}, indent=2) + "\n"
 
 
@@ -74,14 +117,15 @@ def plot(results: Sequence[Result], path: Path, title: str = "") -> None:
     axes.barh(places, [estimate.value for estimate in solved], color="#4c78a8", label="ours, solved (95 % interval)")
     axes.errorbar([e.value for e in solved], places, xerr=[below, above], fmt="none", ecolor="#222222", capsize=3)
     for (model, name), mark, colour in zip(BESIDE, ("D", "o"), ("#b2182b", "#f4a582"), strict=True):
-        scores = [(place, published(result.task, model)) for place, result in zip(places, results, strict=True)]
-        known = [(place, score.mean) for place, score in scores if score]
+        scores = [(place, counting(r.task, model, r.level or "easy")) for place, r in zip(places, results, strict=True)]
+        known = [(place, score) for place, score in scores if score is not None]
         means, rows = [mean for _, mean in known], [place for place, _ in known]
         axes.scatter(means, rows, marker=mark, color=colour, edgecolors="white", s=34, zorder=3, label=name)
-    axes.set_yticks(list(places), [result.task for result in results])
+    axes.set_yticks(list(places), [_name(result) for result in results])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.02)
-    axes.set_xlabel("published marks: score at reasoning-gym's easy configurations; bars: share solved at ours")
+    where = "the same configurations" if _is_suite(results) else "reasoning-gym's easy configurations"
+    axes.set_xlabel(f"published marks: score at {where}; bars: share solved at ours")
     axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     FigureCanvasAgg(figure)
@@ -94,6 +138,8 @@ def plot(results: Sequence[Result], path: Path, title: str = "") -> None:
 def _header(results: Sequence[Result]) -> list[str]:
     several = any(result.samples > 1 for result in results)
     ours = ["task", "solved", "95 %", *(["cons@k"] if several else []), "score", "cut off", "ids"]
+    if _is_suite(results):
+        return [*ours, *(name for _, name in BESIDE), "keeps up"]
     return [*ours, *(f"{name} easy" for _, name in BESIDE)]
 
 
@@ -101,14 +147,24 @@ def _rows(results: Sequence[Result]) -> list[list[str]]:
     several = any(result.samples > 1 for result in results)
     rows = []
     for result in results:
-        theirs = [published(result.task, model) for model, _ in BESIDE]
+        theirs = [counting(result.task, model, result.level or "easy") for model, _ in BESIDE]
         vote = ["-" if result.consensus is None else _percent(result.consensus)] if several else []
         interval = f"{_percent(result.solved.low)} to {_percent(result.solved.high)}"
-        ours = [result.task, _percent(result.solved.value), interval, *vote, _percent(result.score)]
-        rows.append(
-            [*ours, _percent(result.cut), f"{result.tokens:.0f}", *(_percent(t.mean) if t else "-" for t in theirs)]
-        )
+        ours = [_name(result), _percent(result.solved.value), interval, *vote, _percent(result.score)]
+        ours += [_percent(result.cut), f"{result.tokens:.0f}"]
+        beside = ["-" if score is None else _percent(score) for score in theirs]
+        kept = keeps_up(result)
+        verdict = ["-" if kept is None else "yes" if kept else "no"] if _is_suite(results) else []
+        rows.append([*ours, *beside, *verdict])
     return rows
+
+
+def _is_suite(results: Sequence[Result]) -> bool:
+    return any(result.level is not None for result in results)
+
+
+def _name(result: Result) -> str:
+    return result.task if result.level is None else f"{result.task}, {result.level}"
 
 
 def _percent(share: float) -> str:
@@ -118,5 +174,7 @@ def _percent(share: float) -> str:
 def _setting(result: Result) -> str:
     config = ", ".join(f"{name} {value}" for name, value in sorted(result.config.items()))
     where = f"{result.task} at {config}" if config else "the default configuration"
+    if result.level is not None:
+        where = f"the {result.level} configurations"
     each = f", {result.samples} samples each" if result.samples > 1 else ""
     return f"{where}, {result.problems} problems from seed {result.seed_from}{each}"

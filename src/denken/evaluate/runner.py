@@ -24,10 +24,11 @@ from denken import tasks as task_names
 from denken.errors import ConfigError
 from denken.evaluate import metrics
 from denken.evaluate.metrics import Estimate
-from denken.rollout import Draw, read, sample
+from denken.evaluate.published import Level
+from denken.rollout import Answered, Answers, Draw, Local
 from denken.tasks.base import EVALUATION_SEEDS_FROM, Task
 from denken.tokenizer import Tokenizer
-from denken.types import Generate, Rollout, SamplingParams
+from denken.types import Generate, SamplingParams
 
 _Key = tuple[str, str, int, int]  # task, configuration, problem's seed, sample
 
@@ -41,6 +42,7 @@ class Result:
     pass_at: k to pass@k, for powers of two up to `samples`. consensus: cons@samples, None for one sample.
     cut: the share of samples that ended inside their thought. tokens: the mean of ids generated.
     seconds: time spent generating and judging, earlier parts of a resumed run included.
+    level: which of Reasoning Gym's published configurations this is; None for any other.
     """
 
     task: str
@@ -55,6 +57,7 @@ class Result:
     cut: float
     tokens: float
     seconds: float
+    level: Level | None = None
 
 
 def evaluate(
@@ -69,45 +72,82 @@ def evaluate(
     thinking: bool = True,
     transcripts: Path | None = None,
     label: str = "",
+    level: Level | None = None,
     batch: int = 64,
     progress: bool = True,
+    leave_out: Callable[[str], None] | None = None,
 ) -> list[Result]:
     """One result a task, in order.
 
     problems: seeds `seed_from`, `seed_from + 1`, ... of each task (of your own questions at most as many as there are).
     samples: answers a problem. params: `SamplingParams()`, R1's, where none are given; a seed of 0 where it has none.
     transcripts: a JSONL file to append to; samples that stand in it already are not generated again.
-    label: which model this is, for the transcript: it refuses to go on with another.
+    label: which model this is, for the transcript: it refuses to go on with another. level: as in `Result`.
+    leave_out: told of a task whose problems cannot be made, which then has no result; without it that is an error.
 
     Raises ConfigError for counts below 1, a task named twice, or a transcript of other settings.
     """
-    if min(problems, samples, batch) < 1:
-        raise ConfigError(f"{problems} problems, {samples} samples, batches of {batch}: give at least 1 of each.")
     params = params or SamplingParams()
     params = params if params.seed is not None else replace(params, seed=0)
+    return measure(
+        Local(tokenizer, generate, params, thinking),
+        tasks,
+        problems=problems,
+        samples=samples,
+        seed_from=seed_from,
+        transcripts=transcripts,
+        settings={"label": label, "thinking": thinking, "params": asdict(params)},
+        level=level,
+        batch=batch,
+        progress=progress,
+        leave_out=leave_out,
+    )
+
+
+def measure(
+    answers: Answers,
+    tasks: Sequence[Task | str],
+    *,
+    problems: int = 100,
+    samples: int = 1,
+    seed_from: int = EVALUATION_SEEDS_FROM,
+    transcripts: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    level: Level | None = None,
+    batch: int = 64,
+    progress: bool = True,
+    leave_out: Callable[[str], None] | None = None,
+) -> list[Result]:
+    """`evaluate` for whoever answers. settings: what the transcript must have been begun with to go on."""
+    if min(problems, samples, batch) < 1:
+        raise ConfigError(f"{problems} problems, {samples} samples, batches of {batch}: give at least 1 of each.")
     chosen = [task_names.get(task) if isinstance(task, str) else task for task in tasks]
     if len({(task.name, _config(task)) for task in chosen}) < len(chosen):
         raise ConfigError("A task stands in the list twice; name each task once.")
-    transcript = _Transcript(transcripts, {"label": label, "thinking": thinking, "params": asdict(params)})
+    transcript = _Transcript(transcripts, settings or {})
 
     results: list[Result] = []
     with _bar(progress) as show:
         for task in chosen:
             wanted = _draws(task, problems, samples, seed_from)
             missing = [key for key in wanted if key not in transcript.records]
+            try:
+                made = {seed: task.problem(seed) for seed in sorted({key[2] for key in missing})}
+            except ConfigError as error:
+                if leave_out is None:
+                    raise
+                leave_out(f"{task.name} is left out: {error}")
+                continue
             advance = show(task.name, len(wanted), len(wanted) - len(missing))
             for start in range(0, len(missing), batch):
                 keys = missing[start : start + batch]
                 started = time.perf_counter()
-                draws = [Draw(task.problem(seed), index) for _, _, seed, index in keys]
-                rollouts = sample(task, draws, tokenizer, generate, params, thinking=thinking)
+                draws = [Draw(made[seed], index) for _, _, seed, index in keys]
+                answered = answers(task, draws)
                 seconds = (time.perf_counter() - started) / len(keys)
-                transcript.add(
-                    (key, _record(key, rollout, tokenizer, thinking, seconds))
-                    for key, rollout in zip(keys, rollouts, strict=True)
-                )
+                transcript.add((key, _record(key, each, seconds)) for key, each in zip(keys, answered, strict=True))
                 advance(len(keys))
-            results.append(_result(task, wanted, transcript.records, samples, seed_from))
+            results.append(_result(task, wanted, transcript.records, samples, seed_from, level))
     return results
 
 
@@ -123,8 +163,8 @@ def _config(task: Task) -> str:
     return json.dumps(getattr(task, "config", {}), sort_keys=True)
 
 
-def _record(key: _Key, rollout: Rollout, tokenizer: Tokenizer, thinking: bool, seconds: float) -> dict[str, Any]:
-    reply = read(rollout.completion, tokenizer, thinking=thinking)
+def _record(key: _Key, answered: Answered, seconds: float) -> dict[str, Any]:
+    rollout, reply = answered.rollout, answered.reply
     return {
         "task": key[0],
         "config": json.loads(key[1]),
@@ -138,13 +178,18 @@ def _record(key: _Key, rollout: Rollout, tokenizer: Tokenizer, thinking: bool, s
         "parts": dict(rollout.score.parts),
         "cut": reply.cut,
         "finish_reason": rollout.completion.finish_reason,
-        "tokens": rollout.completion.generated,
+        "tokens": answered.tokens,
         "seconds": round(seconds, 6),
     }
 
 
 def _result(
-    task: Task, wanted: Sequence[_Key], records: Mapping[_Key, dict[str, Any]], samples: int, seed_from: int
+    task: Task,
+    wanted: Sequence[_Key],
+    records: Mapping[_Key, dict[str, Any]],
+    samples: int,
+    seed_from: int,
+    level: Level | None,
 ) -> Result:
     rows = [[records[key] for key in wanted[at : at + samples]] for at in range(0, len(wanted), samples)]
     flat = [record for row in rows for record in row]
@@ -163,6 +208,7 @@ def _result(
         cut=_mean(flat, "cut"),
         tokens=_mean(flat, "tokens"),
         seconds=sum(record["seconds"] for record in flat),
+        level=level,
     )
 
 
@@ -173,7 +219,7 @@ def _mean(records: Sequence[Mapping[str, Any]], name: str) -> float:
 class _Transcript:
     """The samples so far, in memory and, where there is a file, on disk: a line of settings, then a line a sample."""
 
-    def __init__(self, path: Path | None, settings: dict[str, Any]) -> None:
+    def __init__(self, path: Path | None, settings: Mapping[str, Any]) -> None:
         self.records: dict[_Key, dict[str, Any]] = {}
         self._path = path
         if path is None:

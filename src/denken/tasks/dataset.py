@@ -1,4 +1,4 @@
-"""Your own questions as a task: a JSONL file with one question and its answer a line.
+"""Questions from a file as a task: your own, one question and its answer a line, or a published benchmark's.
 
     {"prompt": "What is half of 7?", "answer": "3.5"}
     {"prompt": "Write a function double(x).", "tests": "assert double(2) == 4"}
@@ -9,6 +9,9 @@ How answers are compared is the task's `check`:
 - "numeric": the same number; "exact": the same text
 - "tests" (the default where the first question has tests): the answer's last block of Python code passes the
   question's unit tests (`denken.tasks.verify.code`), program and tests each locked in a process of its own
+
+Files of published benchmarks (GSM8K, AIME, MMLU, ...) are read as they come: `denken.tasks.benchmark` lists them, with
+the checks "choice", "words" and "expression" that some of them need. A .json file with a list of records works too.
 
 Under the other checks nothing in an answer is ever run. A question may have a "thought", which works its answer out,
 and a "language" ("de" or "en") that the thought should be in; the other keys of a line are not looked at. Where every
@@ -29,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from denken.errors import ConfigError, VerifierTimeout
+from denken.tasks import benchmark
 from denken.tasks.base import EVALUATION_SEEDS_FROM, Demonstration
 from denken.tasks.verify import code, math
 from denken.tasks.verify.process import MAX_ANSWER_CHARACTERS, Worker
@@ -40,6 +44,9 @@ CHECKS: Mapping[str, Callable[[str, str], bool]] = {
     ),
     "exact": lambda answer, expected: answer == expected,
     "math": math.equal,
+    "choice": benchmark.same_letter,
+    "words": benchmark.same_words,
+    "expression": benchmark.comes_out_right,
 }
 TESTS = "tests"
 TEST_SECONDS = 5.0
@@ -82,6 +89,11 @@ class JsonlTask:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def divided(self) -> bool:
+        """Whether questions to learn from and to be examined with are different ones (`held_out`)."""
+        return self._divided
 
     def __len__(self) -> int:
         """How many questions an examination can ask: those held out, or all where none are."""
@@ -153,16 +165,45 @@ def _tested(tests: str, answer: str) -> Score:
 def _read(path: Path, check: str | None) -> tuple[list[_Row], str]:
     """The questions, and how they are judged: as asked, or by what they have."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The questions in {path} cannot be read ({error}); give a JSONL file in UTF-8.") from error
-    records = [
-        (f"{path}, line {at}", _record(line, f"{path}, line {at}")) for at, line in enumerate(lines, 1) if line.strip()
-    ]
+    records = _listed(path, text) if path.suffix == ".json" else _lines(path, text)
     if not records:
         raise ConfigError(f'{path} holds no questions; write one {{"prompt": ..., "answer": ...}} a line.')
-    chosen = check or (TESTS if TESTS in records[0][1] else "math")
+    first = records[0][1]
+    if "prompt" not in first and (known := benchmark.question(first)) is not None:
+        usual = check or known[2]
+        # A few published questions have no answer, so that nobody could judge one.
+        records = [(where, record) for where, record in records if record.get("answer", 0) not in (None, "")]
+        return [_question(_translated(record, where), where, usual) for where, record in records], usual
+    chosen = check or (TESTS if TESTS in first else "math")
     return [_question(record, where, chosen) for where, record in records], chosen
+
+
+def _lines(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
+    """The records of a file with one a line, each with where it stands."""
+    at = ((f"{path}, line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    return [(where, _record(line, where)) for where, line in at]
+
+
+def _listed(path: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
+    """The records of a file that is one list."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not JSON ({error}).") from error
+    if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
+        raise ConfigError(f"{path} is no list of questions; give such a list, or a JSONL file with one a line.")
+    return [(f"{path}, question {number}", record) for number, record in enumerate(found, 1)]
+
+
+def _translated(record: dict[str, Any], where: str) -> dict[str, Any]:
+    """A record of a published benchmark, as one of ours."""
+    known = benchmark.question(record)
+    if known is None:
+        raise ConfigError(f"{where}: this is no question of the kind that the file begins with; correct or remove it.")
+    return {"prompt": known[0], "answer": known[1]}
 
 
 def _record(line: str, where: str) -> dict[str, Any]:

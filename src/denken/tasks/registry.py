@@ -5,7 +5,8 @@
     game:countdown              games with numbers (`denken.tasks.games`)
     search_qa                   questions that only pages answer, which must be searched (`denken.tasks.search_qa`)
     smalltalk:talk              greetings, and what lies outside (`denken.tasks.smalltalk`)
-    jsonl:questions.jsonl       your own questions (`denken.tasks.dataset`); a path that ends in .jsonl works too
+    jsonl:questions.jsonl       questions from a file, your own or a published benchmark's (`denken.tasks.dataset`); a
+                                path that ends in .jsonl or .json works too
     clock.py, clock.py:Clock    a task of your own in Python (`denken.tasks.ownfile`)
 
 A data set that `denken.tasks.traces` knows how to solve in writing comes back as a `Traced` task.
@@ -30,7 +31,7 @@ def get(name: str, config: Mapping[str, Any] | None = None) -> Task:
     Raises UnknownNameError with the nearest name, ConfigError for a setting that the task does not have.
     """
     kind, colon, rest = name.partition(":")
-    if (kind == "jsonl" and colon) or name.endswith(".jsonl"):
+    if (kind == "jsonl" and colon) or name.endswith((".jsonl", ".json")):
         from denken.tasks.dataset import load
 
         _check_settings(name, config, ("check", "name", "held_out"))
