@@ -230,7 +230,7 @@ class GRPO:
             start_from(self.model, start, settings.init_layers)
         self.price = Price.of(self.model.named_parameters(), recipe.model)
         stats = len(SUMS) + len(MAXIMA) * mesh.world
-        self.optimizer = session.optimizer(self.model, recipe, mesh, stats=stats)
+        self.optimizer = session.optimizer(self.model, recipe, mesh, stats=stats, start=start)
         self.reference: Transformer | None = None
         if self.rl.kl:
             self.reference = Transformer(self.config).requires_grad_(False)

@@ -14,24 +14,22 @@ Embeddings, norms, biases, head and a router of experts stay as they are. Adapte
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from denken.config import LoraSection, OptimSection
+from denken.errors import CheckpointError
+from denken.model import adapters
+from denken.model.adapters import A, B
+from denken.shelf.shelf import PULLED
+from denken.train.folder import BUNDLED, model_folder
 from denken.train.optim import Optimizer
 
 # R = rows of a weight (features out), C = columns (features in), K = rank of an adapter
-
-A, B = ".lora_A.weight", ".lora_B.weight"
-PEFT_PREFIX = "base_model.model."
 
 
 class LoraOptimizer(Optimizer):
@@ -44,6 +42,7 @@ class LoraOptimizer(Optimizer):
         *,
         lora: LoraSection,
         seed: int,
+        base: str | None = None,
         dtype: torch.dtype = torch.float32,
         stats: int = 0,
         rank: int = 0,
@@ -51,9 +50,9 @@ class LoraOptimizer(Optimizer):
     ) -> None:
         """`model` comes in fp32 with the weights to start from; its parameters are turned into `dtype` here.
 
-        seed: of the adapters' first values, the same in every process.
+        seed: of the adapters' first values, the same in every process. base: what these weights are called.
         """
-        self.lora = lora
+        self.lora, self.base_name = lora, base
         self.scale = lora.alpha / lora.rank
         self._seed = seed
         self.adapted = {name: module for name, module in model.named_modules() if is_adapted(name, module)}
@@ -114,7 +113,9 @@ class LoraOptimizer(Optimizer):
             module.weight.copy_(torch.add(self.base[name].float(), change_RC, alpha=self.scale))
 
     def leave(self, folder: Path) -> None:
-        save_adapters(self.masters, self.lora, folder / "adapter")
+        pairs = {name: (self.masters[name + A], self.masters[name + B]) for name in self.adapted}
+        rank, alpha = self.lora.rank, self.lora.alpha
+        adapters.write(folder / "adapter", pairs, rank=rank, alpha=alpha, base=self.base_name)
 
 
 def is_adapted(name: str, module: nn.Module) -> bool:
@@ -127,25 +128,18 @@ def holds_adapters(tensors: Mapping[str, Tensor]) -> bool:
     return any(name.endswith(A) for name in tensors)
 
 
-def save_adapters(masters: Mapping[str, Tensor], lora: LoraSection, folder: Path) -> None:
-    """Write adapter_model.safetensors and adapter_config.json as the library PEFT reads them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {PEFT_PREFIX + name: tensor.detach().contiguous() for name, tensor in masters.items()}
-    settings: dict[str, Any] = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "lora_dropout": 0.0,
-        "target_modules": sorted({name.removesuffix(A).rpartition(".")[2] for name in masters if name.endswith(A)}),
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "use_rslora": False,
-        "modules_to_save": None,
-        "base_model_name_or_path": None,
-        "inference_mode": True,
-    }
-    new = folder / ".adapter_model.safetensors"
-    save_file(tensors, new, metadata={"format": "pt"})
-    os.replace(new, folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+def base_name(start: Path | None) -> str | None:
+    """What the weights that a run starts from are called, as an adapter names its base; None where nobody could load
+    them by a name.
+
+    "bundled" for the model in the box, ORG/NAME for one that was fetched, else its folder.
+    """
+    if start is None or (start / "manifest.json").is_file():
+        return None
+    if start == BUNDLED:
+        return "bundled"
+    try:
+        folder = model_folder(start).absolute()
+    except CheckpointError:
+        return None
+    return "/".join(folder.parts[-2:]) if (folder / PULLED).is_file() else str(folder)

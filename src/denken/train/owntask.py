@@ -40,6 +40,7 @@ from denken.errors import ConfigError, DenkenError
 from denken.evaluate import evaluate
 from denken.evaluate.runner import Result
 from denken.model import checkpoint as exported
+from denken.model.adapters import Adapter, joined, layers_of
 from denken.model.transformer import Transformer
 from denken.rollout import lookup_of, prompt_ids
 from denken.tasks.base import EVALUATION_SEEDS_FROM, Task, Traced, training_seed_allowed
@@ -49,6 +50,7 @@ from denken.train import defaults, jsonl, run
 from denken.train.data import Drawer, Mixture, to_document
 from denken.train.folder import complete, load_tokenizer, model_folder, only_one, resolve_weights
 from denken.train.grpo import GRPO, _eos_ids
+from denken.train.lora import base_name
 from denken.train.parallel import Mesh
 from denken.train.pipeline import Stage
 from denken.train.pipeline import finished as steps_are_done
@@ -166,6 +168,8 @@ class _Flow:
             at = self.learn_rewards(now, at, alone=source is None)
             self.measure("after", at)
         _put(at, self.folder / "model")
+        if self.own.lora is not None:
+            self.put_adapter()
         self.report()
 
     def measure(self, label: str, weights: Path) -> Measured:
@@ -371,6 +375,15 @@ class _Flow:
             if not _finished(folder):
                 raise Stopped
         return folder / "model"
+
+    def put_adapter(self) -> None:
+        """What the stages have changed, one after the other, as one adapter over the model that was given."""
+        start = Path(self.setting.start)
+        layers = layers_of(exported.blank(exported.read_config(start)))
+        stages = (self.folder / name / "adapter" for name in ("01_worked", "02_rewards"))
+        learnt = [Adapter.open(stage, layers, start) for stage in stages if stage.is_dir()]
+        if learnt:
+            joined(learnt, self.folder / "adapter", base_name(start))
 
     def report(self) -> None:
         """The table, on the terminal and in report.md and results.json."""

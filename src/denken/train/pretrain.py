@@ -103,7 +103,7 @@ class Trainer:
         if start is not None:
             start_from(self.model, start, settings.init_layers)
         self.price = Price.of(self.model.named_parameters(), recipe.model)
-        self.optimizer = session.optimizer(self.model, recipe, mesh, stats=len(STATS))
+        self.optimizer = session.optimizer(self.model, recipe, mesh, stats=len(STATS), start=start)
         self.hidden: Callable[..., Tensor] = self.model.hidden
         if settings.compile:
             # One program a width; beyond this limit the compiler would quietly give up.
@@ -202,7 +202,8 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self) -> tuple[float, dict[str, float]]:
-        """Mean loss, and per source, on documents of a seed that training never sees, as difficult as today's."""
+        """Mean loss, and per source, on what training never sees: the first of the set that is held out, or else
+        documents of another seed, as difficult as today's."""
         kept, self.per_source = self.per_source, {}
         share = max(1, self.recipe.train.eval_documents // self.mesh.world)
         furthest = max((lane.cursor for lane in self.lanes.values()), default=0)

@@ -107,19 +107,20 @@ def run(
                 loop(learner, ledger, folder, lambda: stopping() or ledger.seconds >= seconds, log)
 
 
-def optimizer(model: nn.Module, recipe: Recipe, mesh: Mesh, *, stats: int) -> Optimizer:
+def optimizer(model: nn.Module, recipe: Recipe, mesh: Mesh, *, stats: int, start: Path | None = None) -> Optimizer:
     """What moves the weights of this run. With shard, and others to share with, `model` holds its share from now on.
 
-    model: in fp32; it will compute in the recipe's dtype. stats: as in `Optimizer`.
+    model: in fp32; it will compute in the recipe's dtype. stats: as in `Optimizer`. start: where its weights come from.
     """
     dtype, lora = DTYPES[recipe.train.dtype], recipe.train.lora
     if lora is not None:
         if recipe.train.shard:
             raise ConfigError("Adapters are small and are not shared out; give lora or shard, one of the two.")
-        from denken.train.lora import LoraOptimizer
+        from denken.train.lora import LoraOptimizer, base_name
 
+        base = None if recipe.train.init_layers is not None else base_name(start)
         place = {"stats": stats, "rank": mesh.rank, "world": mesh.world}
-        return LoraOptimizer(model, recipe.optim, lora=lora, seed=recipe.seed, dtype=dtype, **place)
+        return LoraOptimizer(model, recipe.optim, lora=lora, seed=recipe.seed, base=base, dtype=dtype, **place)
     kind: type[Optimizer] = Optimizer
     if recipe.train.shard and mesh.world > 1:
         # PyTorch's part of it takes a second to import.
