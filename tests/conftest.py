@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer as Whole
 
 from denken.tokenizer import Tokenizer
 from small_vocabulary import FAMILY, write_tokenizer
@@ -36,3 +37,9 @@ def published_tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     if not (folder / "tokenizer.json").is_file():
         pytest.skip(f"{folder} is not at hand")
     return Tokenizer.load(folder)
+
+
+@pytest.fixture(scope="session")
+def published_whole(published_tokenizer: Tokenizer) -> Whole:
+    """The same vocabulary as its makers' library reads it, control tokens in texts and all."""
+    return Whole.from_file(str(published_tokenizer.folder / "tokenizer.json"))

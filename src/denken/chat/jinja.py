@@ -10,13 +10,12 @@ What is said must not become a control id, whatever the template does with it. T
    template sees and may trim, split or quote the content; behind it, a control token's name without a mark is the
    template's own. The mark is then taken out, and such text is encoded as text.
 2. A template may still make a name out of content that held none (`lower`, `replace`, or a "<|" before it). So the
-   conversation is rendered once more with the punctuation of all content replaced. The control tokens must come out as
-   before; where they do not, the conversation is refused.
+   conversation is rendered once more with content in which no punctuation is left, and no word of a control token's
+   name. The control tokens must come out as before; where they do not, the conversation is refused.
 
 So a template that cuts the content at a tag finds no tag in it, wherever it was typed. Thoughts are told apart before:
-in `reasoning_content` where the template knows it, else in the content between tags of our own where it looks for
-`</think>` there, else not at all. A call's arguments are handed over as an object, or as text where the template
-cannot use one.
+they are in `reasoning_content`, as for `transformers`, and a template that does not know it leaves them out. A call's
+arguments are handed over as an object, or as text where the template cannot use one.
 
 Departs from `transformers`: whitespace around added tokens that swallow it (`lstrip`, `rstrip`) is kept, and an added
 token whose name has no punctuation is text.
@@ -53,6 +52,7 @@ SECONDS = 5.0
 _MOST_BYTES = 64 << 20
 _MOST_PASSES = 20
 _PUNCTUATION = re.compile(r"[^\w\s/-]")
+_WORD = re.compile(r"[^\W_]+")
 
 
 class Unrendered(RequestError):
@@ -185,15 +185,15 @@ def render(
     controls = sorted(filter(_PUNCTUATION.search, tokenizer.control_ids), key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, controls)) or "(?!)")
     mark = secrets.token_hex(12)
-    marked = _Marked(pattern, mark)
     known = {**template.names, "add_generation_prompt": generate, "enable_thinking": thinking and begun is None}
 
     def values(change: Callable[[str], str], as_text: bool) -> dict[str, Any]:
-        told = [_changed(described(tool), change) for tool in tools] or None
-        said = [_as_dict(message, template.text, change, as_text) for message in shown]
+        told = [described(_changed_tool(tool, change)) for tool in tools] or None
+        said = [_as_dict(message, change, as_text) for message in shown]
         return {**known, "thinking": known["enable_thinking"], "messages": said, "tools": told}
 
-    text, plain = _rendered(template, values, marked, any(message.tool_calls for message in shown))
+    calls = any(message.tool_calls for message in shown)
+    text, plain = _rendered(template, values, _Marked(pattern, mark), _Bare(controls), calls)
     if pattern.findall(text) != pattern.findall(plain):
         raise RequestError(
             "The model's chat template would make control tokens out of what this conversation says. "
@@ -229,15 +229,19 @@ def _gone_on(page: Page, tokenizer: Tokenizer, begun: Message | None) -> Rendere
 
 
 def _rendered(
-    template: Template, values: Callable[[Callable[[str], str], bool], dict[str, Any]], marked: _Marked, calls: bool
+    template: Template,
+    values: Callable[[Callable[[str], str], bool], dict[str, Any]],
+    marked: Callable[[str], str],
+    bare: Callable[[str], str],
+    calls: bool,
 ) -> tuple[str, str]:
-    """The text with marks, and the text without the content's punctuation."""
+    """The text with marks, and the text of which no control token can come from content."""
     try:
-        text, plain = template.render([values(marked, False), values(_without_punctuation, False)])
+        text, plain = template.render([values(marked, False), values(bare, False)])
     except Unrendered:
         if not calls:
             raise
-        text, plain = template.render([values(marked, True), values(_without_punctuation, True)])
+        text, plain = template.render([values(marked, True), values(bare, True)])
     return text, plain
 
 
@@ -255,8 +259,22 @@ class _Marked:
         raise RequestError("A message spells control tokens within control tokens, too deep to tell apart; shorten it.")
 
 
-def _without_punctuation(text: str) -> str:
-    return _PUNCTUATION.sub("_", text)
+class _Bare:
+    """Takes out what control tokens' names are made of: punctuation, and the words of the names."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = "\n".join(names).casefold()
+
+    def __call__(self, text: str) -> str:
+        return _WORD.sub(self._word, _PUNCTUATION.sub("_", text))
+
+    def _word(self, match: re.Match[str]) -> str:
+        word = match.group()
+        return "x" * len(word) if word.casefold() in self._names else word
+
+
+def _changed_tool(tool: Tool, change: Callable[[str], str]) -> Tool:
+    return Tool(change(tool.name), change(tool.description), _changed(tool.parameters, change))
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:
@@ -270,21 +288,17 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
     return value
 
 
-def _as_dict(message: Message, template: str, change: Callable[[str], str], as_text: bool) -> dict[str, Any]:
+def _as_dict(message: Message, change: Callable[[str], str], as_text: bool) -> dict[str, Any]:
     """A message as templates take it."""
-    entry: dict[str, Any] = {"role": message.role, "content": change(message.content)}
-    if message.role == "assistant":
-        thought, answer = separated(message)
-        entry["content"] = change(answer)
-        if "reasoning_content" in template:
-            entry["reasoning_content"] = change(thought)
-        elif thought and END_THINK in template:
-            entry["content"] = f"{THINK}\n{change(thought)}\n{END_THINK}\n\n{change(answer)}"
+    thought, answer = separated(message) if message.role == "assistant" else ("", message.content)
+    entry: dict[str, Any] = {"role": message.role, "content": change(answer)}
+    if thought or message.reasoning_content is not None:
+        entry["reasoning_content"] = change(thought)
     if message.name:
         entry["name"] = change(message.name)
     if message.tool_calls:
-        if not message.content:
-            entry["content"] = None if as_text else ""
+        if as_text and not answer:
+            entry["content"] = None  # as R1's first template tells a call from an answer
         entry["tool_calls"] = [
             {
                 "id": call.id or "",
