@@ -325,7 +325,7 @@ def evaluate_model(
 ) -> None:
     """Measure accuracy on fresh problems, beside the published scores of DeepSeek-R1 and o3-mini."""
     from denken.assistant import load
-    from denken.evaluate import evaluate, report, suites
+    from denken.evaluate import evaluate, page, report, suites
 
     if greedy and temperature:
         raise RequestError("--greedy and --temperature contradict each other; give one of them.")
@@ -363,6 +363,10 @@ def evaluate_model(
         (out / "results.json").write_text(report.to_json(results), encoding="utf-8")
         (out / "results.md").write_text(report.markdown(results), encoding="utf-8")
         report.plot(results, out / "results.png", assistant.name)
+        if parts[0].level:
+            report.radar(results, out / "radar.png", assistant.name)
+        plots = [out / "radar.png", out / "results.png"]
+        page.write(results, out / "answers.jsonl", plots, out / "index.html", assistant.name)
 
 
 @app.command()

@@ -25,6 +25,15 @@ class Estimate:
     standard_error: float
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A difference, after minus before, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 def wilson(successes: float, trials: float, z: float = Z_95) -> tuple[float, float]:
     """Wilson's score interval (1927, JASA 22:209) of a proportion; unlike ±1.96 SE it is right near 0 and 1.
 
@@ -64,6 +73,56 @@ def pass_at_1(correct: Sequence[Sequence[bool]]) -> Estimate:
         independent = value * (1 - value) / variance if variance > 0 else float(total)
         trials = min(float(total), max(float(problems), independent))
     return Estimate(value, *wilson(value * trials, trials), math.sqrt(variance))
+
+
+def paired_change(before: Sequence[bool], after: Sequence[bool]) -> Change:
+    """How the share of right answers changed where both times the same problems were asked.
+
+    Newcombe's interval for paired proportions (1998, Statistics in Medicine 17:2635, method 10): Wilson's two intervals
+    put together, the narrower the more the answers agree. Without problems nothing is known: (-1, 1).
+
+    >>> change = paired_change([True] * 38 + [False] * 12, [True] * 36 + [False] * 2 + [True] * 12)
+    >>> round(change.value, 3), round(change.low, 4), round(change.high, 4)
+    (0.2, 0.0569, 0.3404)
+    """
+    count = len(before)
+    if not count:
+        return Change(0.0, -1.0, 1.0)
+    pairs = [(bool(was), bool(is_)) for was, is_ in zip(before, after, strict=True)]
+    both, lost, won, neither = (
+        pairs.count(pair) for pair in ((True, True), (True, False), (False, True), (False,) * 2)
+    )
+    old, new = (both + lost) / count, (both + won) / count
+    (old_low, old_high), (new_low, new_high) = wilson(both + lost, count), wilson(both + won, count)
+    margins = math.sqrt((both + lost) * (won + neither) * (both + won) * (lost + neither))
+    agreement = float(both * neither - lost * won)
+    agreement = max(agreement - count / 2, 0.0) if agreement > 0 else agreement
+    phi = agreement / margins if margins else 0.0
+
+    def reach(one: float, other: float) -> float:
+        return math.sqrt(max(0.0, one * one - 2 * phi * one * other + other * other))
+
+    change = new - old
+    return Change(change, change - reach(new - new_low, old_high - old), change + reach(new_high - new, old - old_low))
+
+
+def mean_change(before: Sequence[float], after: Sequence[float], counts: Sequence[int]) -> Change:
+    """How the mean of something changed over all that was counted, such as -log p over the tokens of all texts.
+
+    before, after: a text's sum each. counts: how many there are in it. The texts are what is independent, so the
+    interval is that of a ratio of their sums (Cochran 1977, "Sampling techniques", section 6.4).
+
+    >>> mean_change([4.0, 1.0], [6.0, 2.0], [2, 1]).value
+    1.0
+    """
+    differences = [new - old for old, new in zip(before, after, strict=True)]
+    total, texts = sum(counts), len(counts)
+    value = sum(differences) / total
+    if texts < 2:
+        return Change(value, -math.inf, math.inf)
+    spread = sum((each - value * count) ** 2 for each, count in zip(differences, counts, strict=True))
+    half = Z_95 * math.sqrt(spread * texts / (texts - 1)) / total
+    return Change(value, value - half, value + half)
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:

@@ -9,6 +9,7 @@ our full marks alone are held against their scores with partial marks.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,8 +20,10 @@ from rich.table import Table
 
 from denken.evaluate.published import counting, published
 from denken.evaluate.runner import Result
+from denken.evaluate.suites import category
 
 BESIDE = (("deepseek-r1", "DeepSeek-R1"), ("o3-mini", "o3-mini"))
+OURS, MARKS = "#4c78a8", ("#b2182b", "#f4a582")
 NOTE = (
     "Solved: share of answers with full marks, 95 % interval. Score: partial marks included. "
     "Published scores: reasoning-gym's zero-shot runs at its easy configurations, 50 problems of seed 45 each; "
@@ -71,17 +74,17 @@ def note(results: Sequence[Result]) -> str:
 def table(results: Sequence[Result], title: str = "") -> Table:
     """For a terminal, by rich."""
     drawn = Table(title=title or None, caption=note(results))
-    for at, name in enumerate(_header(results)):
+    for at, name in enumerate(header(results)):
         drawn.add_column(name, justify="left" if at == 0 else "right")
-    for row in _rows(results):
+    for row in rows(results):
         drawn.add_row(*row)
     return drawn
 
 
 def markdown(results: Sequence[Result]) -> str:
     """For a model card: the note, then the table."""
-    header = _header(results)
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *_rows(results)]
+    names = header(results)
+    lines = [names, ["---", *["---:"] * (len(names) - 1)], *rows(results)]
     said = "".join(f"- {line}\n" for line in summary(results))
     return "\n\n".join(
         part for part in (note(results), said, "".join(f"| {' | '.join(line)} |\n" for line in lines)) if part
@@ -105,7 +108,6 @@ def to_json(results: Sequence[Result]) -> str:
 
 def plot(results: Sequence[Result], path: Path, title: str = "") -> None:
     """A PNG with a bar a task and its interval, and the published scores as marks beside it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 1.4 + 0.38 * len(results)), layout="constrained")
@@ -114,20 +116,63 @@ def plot(results: Sequence[Result], path: Path, title: str = "") -> None:
     solved = [result.solved for result in results]
     below = [estimate.value - estimate.low for estimate in solved]
     above = [estimate.high - estimate.value for estimate in solved]
-    axes.barh(places, [estimate.value for estimate in solved], color="#4c78a8", label="ours, solved (95 % interval)")
+    axes.barh(places, [estimate.value for estimate in solved], color=OURS, label="ours, solved (95 % interval)")
     axes.errorbar([e.value for e in solved], places, xerr=[below, above], fmt="none", ecolor="#222222", capsize=3)
-    for (model, name), mark, colour in zip(BESIDE, ("D", "o"), ("#b2182b", "#f4a582"), strict=True):
+    for (model, name), mark, colour in zip(BESIDE, ("D", "o"), MARKS, strict=True):
         scores = [(place, counting(r.task, model, r.level or "easy")) for place, r in zip(places, results, strict=True)]
         known = [(place, score) for place, score in scores if score is not None]
-        means, rows = [mean for _, mean in known], [place for place, _ in known]
-        axes.scatter(means, rows, marker=mark, color=colour, edgecolors="white", s=34, zorder=3, label=name)
+        means, where_known = [mean for _, mean in known], [place for place, _ in known]
+        axes.scatter(means, where_known, marker=mark, color=colour, edgecolors="white", s=34, zorder=3, label=name)
     axes.set_yticks(list(places), [_name(result) for result in results])
-    axes.invert_yaxis()
+    axes.set_ylim(len(results) - 0.4, -0.6)
     axes.set_xlim(0, 1.02)
     where = "the same configurations" if _is_suite(results) else "reasoning-gym's easy configurations"
     axes.set_xlabel(f"published marks: score at {where}; bars: share solved at ours")
     axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    _save(figure, path)
+
+
+def radar(results: Sequence[Result], path: Path, title: str = "") -> None:
+    """A PNG for a suite: by kind of data set the mean share that is solved, and the others' mean scores on the same."""
+    from matplotlib.figure import Figure
+
+    levels = [level for level in ("easy", "hard") if any(result.level == level for result in results)]
+    figure = Figure(figsize=(6.5 * len(levels), 6), layout="constrained")
+    for place, level in enumerate(levels):
+        axes: Any = figure.add_subplot(1, len(levels), place + 1, projection="polar")
+        means = by_category([result for result in results if result.level == level])
+        angles = [2 * math.pi * at / len(means) for at in range(len(means))]
+        for line, (name, colour) in enumerate([("ours", OURS), *zip((name for _, name in BESIDE), MARKS, strict=True)]):
+            spoke = [values[line] for values in means.values()]
+            axes.plot([*angles, *angles[:1]], [*spoke, *spoke[:1]], color=colour, label=name)
+            axes.fill(angles, spoke, color=colour, alpha=0.12)
+        axes.set_xticks(angles, list(means))
+        axes.set_ylim(0, 1)
+        axes.set_title(f"{title} {level}".strip())
+    figure.axes[0].legend(loc="lower left", bbox_to_anchor=(-0.15, -0.12), frameon=False)
+    _save(figure, path)
+
+
+def by_category(results: Sequence[Result]) -> dict[str, list[float]]:
+    """For each kind of data set of a suite: the mean share solved, then the mean of each of `BESIDE`'s scores.
+
+    Data sets for which one of them has no published score are left out of all.
+    """
+    found: dict[str, list[list[float]]] = {}
+    for result in results:
+        if result.level is None:
+            continue
+        theirs = [counting(result.task, model, result.level) for model, _ in BESIDE]
+        known = [score for score in theirs if score is not None]
+        if len(known) == len(BESIDE):
+            found.setdefault(category(result.task, result.level), []).append([result.solved.value, *known])
+    return {kind: [sum(column) / len(column) for column in zip(*lines, strict=True)] for kind, lines in found.items()}
+
+
+def _save(figure: Any, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     FigureCanvasAgg(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".part")
@@ -135,7 +180,8 @@ def plot(results: Sequence[Result], path: Path, title: str = "") -> None:
     os.replace(unfinished, path)
 
 
-def _header(results: Sequence[Result]) -> list[str]:
+def header(results: Sequence[Result]) -> list[str]:
+    """The columns of every table."""
     several = any(result.samples > 1 for result in results)
     ours = ["task", "solved", "95 %", *(["cons@k"] if several else []), "score", "cut off", "ids"]
     if _is_suite(results):
@@ -143,9 +189,10 @@ def _header(results: Sequence[Result]) -> list[str]:
     return [*ours, *(f"{name} easy" for _, name in BESIDE)]
 
 
-def _rows(results: Sequence[Result]) -> list[list[str]]:
+def rows(results: Sequence[Result]) -> list[list[str]]:
+    """A line a result, as text."""
     several = any(result.samples > 1 for result in results)
-    rows = []
+    made = []
     for result in results:
         theirs = [counting(result.task, model, result.level or "easy") for model, _ in BESIDE]
         vote = ["-" if result.consensus is None else _percent(result.consensus)] if several else []
@@ -155,8 +202,8 @@ def _rows(results: Sequence[Result]) -> list[list[str]]:
         beside = ["-" if score is None else _percent(score) for score in theirs]
         kept = keeps_up(result)
         verdict = ["-" if kept is None else "yes" if kept else "no"] if _is_suite(results) else []
-        rows.append([*ours, *beside, *verdict])
-    return rows
+        made.append([*ours, *beside, *verdict])
+    return made
 
 
 def _is_suite(results: Sequence[Result]) -> bool:
