@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,10 @@ from small_models import tiny_model
 from denken.engine.engine import Engine
 from denken.engine.fused import Fused
 from denken.engine.native import Native
+from denken.errors import CheckpointError, RequestError
+from denken.model import adapters
 from denken.model.adapters import Adapter
+from denken.model.quantized import INT8, QuantizedLinear, Scheme
 from denken.model.transformer import Transformer
 from denken.types import Completion, SamplingParams
 
@@ -166,3 +171,107 @@ def test_preempted_and_warmed_texts_stay_their_adapters(base: Transformer, three
     asked = [(prompt, params, numbers[i % 4]) for i in range(8)]
     for ours, (_, _, number) in zip(together(subject, asked), asked, strict=True):
         close(ours, models[number]([prompt], params)[0])
+
+
+def test_in_bf16_an_adapter_is_as_near_to_the_merged_model_as_roundings_are(base: Transformer, tmp_path: Path) -> None:
+    """Logits against fp32, of the change beside the weights and of the change rounded into them: neither is worse."""
+    half = tiny_model().to(torch.bfloat16)
+    adapter = write(half, tmp_path, seed=1)
+    exact = merged(half.float(), adapter)
+    half = half.to(torch.bfloat16)
+    rounded = merged(half, adapter)
+    subject = engine(half)
+    number = subject.learn(tmp_path)
+    beside = inside = 0.0
+    params = dataclasses.replace(GREEDY, temperature=1.0, top_p=1.0, seed=1)
+    for prompt in prompts(10):
+        ours = subject([prompt], params, adapter=number)[0]
+        expected, theirs = (logprobs_of(model, prompt, ours.ids) for model in (exact, rounded))
+        beside += float((torch.tensor(ours.logprobs) - expected).abs().mean())
+        inside += float((theirs - expected).abs().mean())
+    assert 0 < beside < 1.5 * inside
+
+
+@pytest.mark.parametrize("scheme", [INT8, Scheme(4, 32)], ids=["int8", "int4"])
+def test_over_a_quantised_base_the_change_is_added_in_full(scheme: Scheme, tmp_path: Path) -> None:
+    """Beside whole numbers the adapter keeps its own: each row is the quantised layer's product and what it adds."""
+    model = tiny_model()
+    quantised = 0
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, torch.nn.Linear) and name != "lm_head" and scheme.fits(layer.in_features):
+            model.set_submodule(name, _rounded(layer, scheme))
+            quantised += 1
+    assert quantised > 8
+    adapter = write(model, tmp_path, seed=1)
+    subject, lone = engine(model), engine(model, prefix_reuse=False)
+    number = subject.learn(tmp_path)
+    assert lone.learn(tmp_path) == number
+    asked = [(prompt, GREEDY, number * (i % 2)) for i, prompt in enumerate(prompts(8, seed=7))]
+    for ours, question in zip(together(subject, asked), asked, strict=True):
+        close(ours, together(lone, [question])[0], atol=1e-3)
+    prompt = prompts(1)[0]
+    ours = together(lone, [(prompt, GREEDY, number)])[0]
+    with written_out(model, adapter):
+        theirs = logprobs_of(model, prompt, ours.ids)
+    torch.testing.assert_close(torch.tensor(ours.logprobs), theirs, atol=1e-2, rtol=0)
+    assert ours.ids != together(lone, [(prompt, GREEDY, 0)])[0].ids
+
+
+@torch.no_grad()
+def logprobs_of(model: Transformer, prompt: list[int], answer: tuple[int, ...]) -> torch.Tensor:
+    """Of an answer's ids, from one pass without any cache."""
+    logits = model(torch.tensor([[*prompt, *answer]]))[0, len(prompt) - 1 : -1].float()
+    return logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0]
+
+
+def _rounded(layer: torch.nn.Linear, scheme: Scheme) -> QuantizedLinear:
+    """The layer in whole numbers, each group rounded to its own largest."""
+    low, high = scheme.levels
+    groups = layer.weight.detach().unflatten(1, (scheme.groups(layer.in_features), -1))
+    scale_OG = groups.abs().amax(-1) / high
+    codes = (groups / scale_OG[..., None]).round().clamp(low, high).to(torch.int8).flatten(1)
+    out = QuantizedLinear(layer.in_features, layer.out_features, scheme, bias=layer.bias is not None)
+    out.load_state_dict(scheme.tensors(codes, scale_OG) | ({} if layer.bias is None else {"bias": layer.bias}))
+    return out
+
+
+@contextmanager
+def written_out(model: Transformer, adapter: Adapter) -> Iterator[None]:
+    """The model with y + x A^T B^T in every layer that the adapter changes."""
+    with ExitStack() as held:
+        for name in adapter.layers:
+            a_KI, b_OK = adapter.read(name)
+
+            def add(_: torch.nn.Module, inputs: tuple[torch.Tensor], out: torch.Tensor, a=a_KI, b=b_OK) -> torch.Tensor:
+                return out + inputs[0] @ a.T @ b.T
+
+            held.callback(model.get_submodule(name).register_forward_hook(add).remove)
+        yield
+
+
+def test_one_adapters_overflow_is_nobody_elses(base: Transformer, three: list[Adapter], tmp_path: Path) -> None:
+    """An adapter of finite but enormous numbers drowns its own rows alone."""
+    write(base, tmp_path, seed=5, spread=1e18, only=lambda name: name.endswith("down_proj"))
+    subject = engine(base)
+    numbers = [0, subject.learn(three[0].folder), subject.learn(tmp_path)]
+    sound = [engine(base), engine(merged(base, three[0]))]
+    asked = [(prompt, GREEDY, numbers[i % 3]) for i, prompt in enumerate(prompts(9, seed=8))]
+    params = dataclasses.replace(GREEDY, max_tokens=4)
+    found = together(subject, [(prompt, params, number) for prompt, _, number in asked])
+    for ours, (prompt, _, number) in zip(found, asked, strict=True):
+        if number != numbers[2]:
+            close(ours, sound[number]([prompt], params)[0])
+
+
+def test_what_cannot_be_added_beside_others_is_refused(base: Transformer, tmp_path: Path) -> None:
+    subject = engine(base)
+    head = base.lm_head
+    assert head is not None
+    pair = torch.ones(1, head.in_features), torch.ones(head.out_features, 1)
+    adapters.write(tmp_path, {"lm_head": pair}, rank=1, alpha=1, base=None)
+    with pytest.raises(CheckpointError, match="'lm_head', which cannot be changed for some rows"):
+        subject.learn(tmp_path)
+    with pytest.raises(RequestError, match="no adapter 7"):
+        subject.add([5, 6], GREEDY, adapter=7)
+    wider = write(tiny_model("qwen3", spread=0.1), tmp_path / "fits", seed=1)
+    assert subject.learn(wider.folder) == 1

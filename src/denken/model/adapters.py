@@ -88,7 +88,8 @@ class Adapter:
         """A (K, I) and scale * B (O, K) of a layer, in fp32. Raises CheckpointError where one is no finite number."""
         names = (PREFIX + layer + A, PREFIX + layer + B)
         found = dict(tensorfile.read_tensors(self.folder / WEIGHTS, names))
-        a_KI, b_OK = found[names[0]].float(), found[names[1]].float() * self.settings.scale
+        # Both in memory of their own: the file may be replaced while they are in use.
+        a_KI, b_OK = found[names[0]].to(torch.float32, copy=True), found[names[1]].float() * self.settings.scale
         # One that is not would reach others: nothing times infinity is no number.
         if not (a_KI.isfinite().all() and b_OK.isfinite().all()):
             raise CheckpointError(
