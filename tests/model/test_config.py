@@ -20,6 +20,11 @@ PARAMETERS = {
     "DeepSeek-R1-Distill-Qwen-32B": 32.76e9,
     "Qwen3-30B-A3B": 30.53e9,
     "Qwen3-8B": 8.19e9,
+    # DeepSeek-V2-Lite, V2, V3 and V3.1 in the words of DeepSeek's own code.
+    "DeepSeek-V3/config_16B.json": 15.706e9,
+    "DeepSeek-V3/config_236B.json": 235.74e9,
+    "DeepSeek-V3/config_671B.json": 671.03e9,
+    "DeepSeek-V3/config_v3.1.json": 671.03e9,
 }
 SMALL = {
     "model_type": "llama",
@@ -50,7 +55,7 @@ def count(config: ModelConfig) -> int:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_published_configurations_count_right(name: str) -> None:
-    path = PUBLISHED / name / "config.json"
+    path = PUBLISHED / name if name.endswith(".json") else PUBLISHED / name / "config.json"
     if not path.exists():
         pytest.skip(f"{path} is not here")
     config = ModelConfig.from_hf(json.loads(path.read_text("utf-8")))
@@ -60,6 +65,27 @@ def test_published_configurations_count_right(name: str) -> None:
     total = one + (two - one) * (config.num_hidden_layers - least)
     assert total == pytest.approx(PARAMETERS[name], rel=1e-3)
     assert ModelConfig.from_hf(config.to_hf()) == config
+
+
+def test_deepseeks_two_spellings_are_one_model() -> None:
+    """R1's configuration is Hugging Face's; V3's, of the same shape, is that of DeepSeek's own code."""
+    files = (PUBLISHED / "DeepSeek-R1" / "config.json", PUBLISHED / "DeepSeek-V3" / "config_671B.json")
+    if not files[0].exists():
+        pytest.skip(f"{files[0]} is not here")
+    r1, v3 = (ModelConfig.from_hf(json.loads(file.read_text("utf-8"))) for file in files)
+    differ = {field.name for field in dataclasses.fields(r1) if getattr(r1, field.name) != getattr(v3, field.name)}
+    assert differ == {"num_nextn_predict_layers", "bos_token_id", "eos_token_id"}, "what that file does not say"
+
+
+def test_v2_lite_reads_as_published() -> None:
+    path = PUBLISHED / "DeepSeek-V3" / "config_16B.json"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    config = ModelConfig.from_hf(json.loads(path.read_text("utf-8")))
+    assert (config.family, config.q_lora_rank, config.norm_topk_prob) == ("deepseek_v2", None, False)
+    assert (config.n_group, config.num_experts_per_tok, config.routed_scaling_factor) == (1, 6, 1.0)
+    assert config.rope_scaling is not None
+    assert (config.rope_scaling.mscale, config.max_position_embeddings) == (0.707, 163840)
 
 
 def test_r1_reads_as_published() -> None:
@@ -114,6 +140,9 @@ def test_yarn_without_a_factor_takes_it_from_the_lengths() -> None:
         ({"model_type": "qwen"}, "Did you mean 'qwen"),
         ({"model_type": "mamba"}, "'deepseek_v3'"),
         ({"model_type": None}, "supports 'llama'"),
+        (DEEPSEEK | {"model_type": "deepseek_v2", "topk_method": "noaux_tc"}, "topk_method"),
+        (DEEPSEEK | {"model_type": "deepseek_v2", "norm_topk_prob": True}, "norm_topk_prob"),
+        (DEEPSEEK | {"model_type": "deepseek_v2", "rope_interleave": False}, "rope_interleave"),
         ({"hidden_act": "gelu"}, "supports 'silu'"),
         ({"hidden_size": None}, "'hidden_size'"),
         ({"hidden_size": "48"}, "whole number"),

@@ -67,6 +67,21 @@ CASES: dict[str, tuple[str, dict]] = {
         {"max_position_embeddings": 16, "rope_parameters": {"rope_type": "dynamic", "factor": 2.0}},
     ),
     "llama yarn": ("llama", {"num_key_value_heads": 1, "rope_parameters": YARN}),
+    "llama five heads of six, all their own keys": (
+        "llama",
+        {"hidden_size": 30, "num_attention_heads": 5, "intermediate_size": 47, "rope_parameters": LLAMA3},
+    ),
+    "qwen2 seven heads, window off": (
+        "qwen2",
+        {
+            "hidden_size": 42,
+            "num_attention_heads": 7,
+            "num_key_value_heads": 1,
+            "use_sliding_window": False,
+            "sliding_window": 8,
+            "rope_parameters": {"rope_type": "linear", "factor": 1.5, "rope_theta": 1e4},
+        },
+    ),
     "qwen2 one key head, tied": (
         "qwen2",
         {"num_key_value_heads": 1, "tie_word_embeddings": True, "rms_norm_eps": 1e-3},
@@ -114,6 +129,46 @@ CASES: dict[str, tuple[str, dict]] = {
             "norm_topk_prob": False,
             "mlp_only_layers": [0],
         },
+    ),
+    "qwen3_moe nine heads over three, tied, yarn": (
+        "qwen3_moe",
+        {
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "head_dim": 10,
+            "num_experts": 7,
+            "num_experts_per_tok": 7,
+            "moe_intermediate_size": 20,
+            "norm_topk_prob": True,
+            "tie_word_embeddings": True,
+            "rope_parameters": YARN,
+        },
+    ),
+    "deepseek_v2 plain queries, greedy": (
+        "deepseek_v2",
+        MLA | {"q_lora_rank": None, "n_group": 1, "topk_group": 1, "topk_method": "greedy", "n_routed_experts": 5},
+    ),
+    "deepseek_v2 groups, scaled, every bias": (
+        "deepseek_v2",
+        MLA
+        | {
+            "hidden_size": 36,
+            "num_attention_heads": 3,
+            "num_key_value_heads": 3,
+            "q_lora_rank": 13,
+            "v_head_dim": 17,
+            "topk_method": "group_limited_greedy",
+            "n_routed_experts": 12,
+            "routed_scaling_factor": 3.5,
+            "n_shared_experts": 3,
+            "attention_bias": True,
+            "rms_norm_eps": 1e-3,
+            "rope_parameters": YARN | {"mscale": 0.707, "mscale_all_dim": 0.707},
+        },
+    ),
+    "deepseek_v2 groups of one": (
+        "deepseek_v2",
+        MLA | {"q_lora_rank": 6, "topk_method": "group_limited_greedy", "n_group": 8, "topk_group": 5},
     ),
     "deepseek compressed queries": ("deepseek_v3", MLA | {"q_lora_rank": 18}),
     "deepseek plain queries, yarn with mscale": (

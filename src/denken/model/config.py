@@ -5,7 +5,7 @@ a `ModelConfig` that exists can be built. What this file leaves to others: weigh
 number does (`layers.py`, `attention.py`, `moe.py`).
 
 Not covered, and refused with an error rather than computed wrongly: sliding-window attention, partial rotary
-embeddings, activations other than SiLU, routers other than DeepSeek-V3's and Qwen3's.
+embeddings, activations other than SiLU, routers other than DeepSeek's (V2, V3) and Qwen3's.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ ARCHITECTURES = {
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
     "qwen3_moe": "Qwen3MoeForCausalLM",
+    "deepseek_v2": "DeepseekV2ForCausalLM",
     "deepseek_v3": "DeepseekV3ForCausalLM",
 }
 FAMILIES = tuple(ARCHITECTURES)
@@ -43,11 +44,11 @@ class ModelConfig:
     16
 
     family: one of `FAMILIES` (Hugging Face's `model_type`).
-    num_key_value_heads: 0 is "as many as attention heads"; for deepseek_v3 it is always that, MLA has no other.
-    head_dim: 0 is `hidden_size // num_attention_heads`; for deepseek_v3 it is `qk_rope_head_dim`.
+    num_key_value_heads: 0 is "as many as attention heads"; for DeepSeek's it is always that, MLA has no other.
+    head_dim: 0 is `hidden_size // num_attention_heads`; for DeepSeek's it is `qk_rope_head_dim`.
     attention_bias: biases on the attention's projections (qwen2 has them on queries, keys and values regardless).
-    q_lora_rank ... v_head_dim: multi-head latent attention, deepseek_v3 alone (None: queries are not compressed).
-    n_routed_experts ... norm_topk_prob: mixture of experts, deepseek_v3 and qwen3_moe.
+    q_lora_rank ... v_head_dim: multi-head latent attention, DeepSeek's alone (None: queries are not compressed).
+    n_routed_experts ... norm_topk_prob: mixture of experts, DeepSeek's and qwen3_moe.
     first_k_dense_replace: how many leading layers are dense. n_group, topk_group: group-limited routing.
     num_nextn_predict_layers: multi-token-prediction layers that the checkpoint holds; they are never built.
     """
@@ -115,13 +116,13 @@ class ModelConfig:
                 f"num_attention_heads ({self.num_attention_heads}) must be a multiple of "
                 f"num_key_value_heads ({self.num_key_value_heads})."
             )
-        if self.family in ("deepseek_v3", "qwen3_moe"):
+        if self.is_latent or self.family == "qwen3_moe":
             self._check_experts()
 
     @property
     def is_latent(self) -> bool:
         """Whether attention is multi-head latent attention (MLA)."""
-        return self.family == "deepseek_v3"
+        return self.family in ("deepseek_v2", "deepseek_v3")
 
     @property
     def qkv_bias(self) -> bool:
@@ -166,9 +167,10 @@ class ModelConfig:
     def from_hf(cls, data: Mapping[str, Any]) -> ModelConfig:
         """Reads a Hugging Face `config.json` (already parsed), in the words of transformers 4 or 5.
 
+        The configurations of DeepSeek's reference implementation (`dim`, `inter_dim`) are read, too.
         Raises ConfigError where the file asks for what is not built here, naming what is.
         """
-        return _read(Fields(data))
+        return _read(Fields(_of_reference(data) if "model_type" not in data and "inter_dim" in data else data))
 
     def to_hf(self) -> dict[str, Any]:
         """The `config.json` of this model, in words that both transformers 4 and transformers 5 read."""
@@ -217,7 +219,11 @@ class ModelConfig:
             for name in ("use_sliding_window", "sliding_window", "max_window_layers"):
                 del data[name]
             data |= {name: getattr(self, name) for name in _DEEPSEEK_FIELDS}
-            data |= {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "moe_layer_freq": 1}
+            router = {"scoring_func": "sigmoid", "topk_method": "noaux_tc"}
+            if self.family == "deepseek_v2":
+                method = "group_limited_greedy" if self.n_group > 1 else "greedy"
+                router = {"scoring_func": "softmax", "topk_method": method}
+            data |= {**router, "moe_layer_freq": 1}
         return data
 
 
@@ -253,7 +259,9 @@ def _read(fields: Fields) -> ModelConfig:
             "config.json: 'layer_types' asks for attention other than 'full_attention', the only one built."
         )
     heads = fields.integer("num_attention_heads")
-    context = fields.integer("max_position_embeddings", {"llama": 2048, "deepseek_v3": 4096}.get(family, 32768))
+    context = fields.integer(
+        "max_position_embeddings", {"llama": 2048, "deepseek_v2": 2048, "deepseek_v3": 4096}.get(family, 32768)
+    )
     # transformers 4 writes `rope_theta` and `rope_scaling`, transformers 5 both within `rope_parameters`.
     rope = fields.object("rope_scaling" if fields.data.get("rope_scaling") else "rope_parameters")
     rope.only("partial_rotary_factor", 1)
@@ -280,8 +288,10 @@ def _read(fields: Fields) -> ModelConfig:
         "eos_token_id": fields.integers("eos_token_id"),
         "pad_token_id": _first(pad),
     }
+    if family == "deepseek_v2":
+        return ModelConfig(**common, **_read_deepseek_v2(fields))
     if family == "deepseek_v3":
-        return ModelConfig(**common, **_read_deepseek(fields))
+        return ModelConfig(**common, **_read_deepseek_v3(fields))
     common["num_key_value_heads"] = fields.integer("num_key_value_heads", heads)
     common["head_dim"] = fields.integer("head_dim", 128 if family.startswith("qwen3") else 0)
     if family == "qwen3_moe":
@@ -294,10 +304,43 @@ def _first(ids: int | tuple[int, ...] | None) -> int | None:
     return next(iter(ids), None) if isinstance(ids, tuple) else ids
 
 
-def _read_deepseek(fields: Fields) -> dict[str, Any]:
-    """What is absent takes transformers' default, which is R1's value; a null rank of queries is "not compressed"."""
+def _read_deepseek_v3(fields: Fields) -> dict[str, Any]:
+    """What is absent takes transformers' default, which is R1's value."""
     fields.only("scoring_func", "sigmoid")
     fields.only("topk_method", "noaux_tc")
+    return {
+        **_read_latent(fields),
+        "n_shared_experts": fields.integer("n_shared_experts", 1),
+        "first_k_dense_replace": fields.integer("first_k_dense_replace", 3),
+        "n_group": fields.integer("n_group", 8),
+        "topk_group": fields.integer("topk_group", 4),
+        "routed_scaling_factor": fields.number("routed_scaling_factor", 2.5),
+        "norm_topk_prob": fields.flag("norm_topk_prob", True),
+        "num_nextn_predict_layers": fields.integer("num_nextn_predict_layers", fields.data.get("num_mtp_layers") or 0),
+    }
+
+
+def _read_deepseek_v2(fields: Fields) -> dict[str, Any]:
+    """What is absent takes transformers' default. Weights are never normalised: no published model asks for it."""
+    fields.only("scoring_func", "softmax")
+    fields.only("topk_method", "greedy", "group_limited_greedy")
+    fields.only("norm_topk_prob", False)
+    fields.only("mlp_bias", False)
+    fields.only("rope_interleave", True)
+    grouped = fields.data.get("topk_method") == "group_limited_greedy"
+    return {
+        **_read_latent(fields),
+        "n_shared_experts": fields.integer("n_shared_experts", 2),
+        "first_k_dense_replace": fields.integer("first_k_dense_replace", 0),
+        "n_group": fields.integer("n_group") if grouped else 1,
+        "topk_group": fields.integer("topk_group") if grouped else 1,
+        "routed_scaling_factor": fields.number("routed_scaling_factor", 1.0),
+        "norm_topk_prob": False,
+    }
+
+
+def _read_latent(fields: Fields) -> dict[str, Any]:
+    """What both of DeepSeek's families have; a null rank of queries is "not compressed"."""
     fields.only("moe_layer_freq", 1)
     return {
         "q_lora_rank": fields.integer("q_lora_rank", 0 if "q_lora_rank" in fields.data else 1536) or None,
@@ -307,15 +350,56 @@ def _read_deepseek(fields: Fields) -> dict[str, Any]:
         "v_head_dim": fields.integer("v_head_dim"),
         "rope_interleave": fields.flag("rope_interleave", True),
         "n_routed_experts": fields.integer("n_routed_experts"),
-        "n_shared_experts": fields.integer("n_shared_experts", 1),
         "num_experts_per_tok": fields.integer("num_experts_per_tok"),
         "moe_intermediate_size": fields.integer("moe_intermediate_size"),
-        "first_k_dense_replace": fields.integer("first_k_dense_replace", 3),
-        "n_group": fields.integer("n_group", 8),
-        "topk_group": fields.integer("topk_group", 4),
-        "routed_scaling_factor": fields.number("routed_scaling_factor", 2.5),
-        "norm_topk_prob": fields.flag("norm_topk_prob", True),
-        "num_nextn_predict_layers": fields.integer("num_nextn_predict_layers", fields.data.get("num_mtp_layers") or 0),
+    }
+
+
+_REFERENCE_WORDS = {
+    "dim": "hidden_size",
+    "inter_dim": "intermediate_size",
+    "moe_inter_dim": "moe_intermediate_size",
+    "n_layers": "num_hidden_layers",
+    "n_dense_layers": "first_k_dense_replace",
+    "n_heads": "num_attention_heads",
+    "n_activated_experts": "num_experts_per_tok",
+    "n_expert_groups": "n_group",
+    "n_limited_groups": "topk_group",
+    "route_scale": "routed_scaling_factor",
+}
+
+
+def _of_reference(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of DeepSeek's reference implementation (V3's inference/model.py) in Hugging Face's words.
+
+    What is absent takes that file's default: the context of 4096 tokens is stretched 40 times by yarn.
+    """
+    fields = Fields(data)
+    read = {_REFERENCE_WORDS.get(name, name): value for name, value in data.items()}
+    is_v3 = data.get("score_func") == "sigmoid"
+    factor, length = fields.number("rope_factor", 40.0), fields.integer("original_seq_len", 4096)
+    rope = {
+        "type": "yarn",
+        "factor": factor,
+        "original_max_position_embeddings": length,
+        "beta_fast": fields.number("beta_fast", 32.0),
+        "beta_slow": fields.number("beta_slow", 1.0),
+        "mscale": fields.number("mscale", 1.0),
+        "mscale_all_dim": fields.number("mscale", 1.0),
+    }
+    grouped = fields.integer("n_expert_groups", 1) > 1
+    router = ("sigmoid", "noaux_tc") if is_v3 else ("softmax", "group_limited_greedy" if grouped else "greedy")
+    return {
+        "n_group": 1,
+        "topk_group": 1,
+        **read,
+        "model_type": "deepseek_v3" if is_v3 else "deepseek_v2",
+        "q_lora_rank": fields.integer("q_lora_rank", 0) or None,
+        "rope_scaling": rope,
+        "max_position_embeddings": int(length * factor),
+        "scoring_func": router[0],
+        "topk_method": router[1],
+        "norm_topk_prob": is_v3,
     }
 
 

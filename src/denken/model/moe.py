@@ -1,4 +1,4 @@
-"""Mixtures of experts: DeepSeek-V3's router (sigmoid scores, selection bias, group-limited) and Qwen3's (softmax).
+"""Mixtures of experts: the routers of DeepSeek-V3 (sigmoid scores, selection bias), V2 and Qwen3 (softmax).
 
 Routing happens in fp32 whatever the weights are. Balancing during training (moving `e_score_correction_bias`)
 is the trainer's; expert parallelism is not covered.
@@ -47,7 +47,8 @@ class Router(nn.Module):
         groups = self.config.n_group
         if groups > 1:
             scores_NGX = scores_NX.unflatten(1, (groups, -1))
-            group_scores_NG = scores_NGX.topk(2, dim=-1).values.sum(dim=-1)
+            # V3 ranks a group by its two best experts, V2 by its best.
+            group_scores_NG = scores_NGX.topk(2 if self.sigmoid else 1, dim=-1).values.sum(dim=-1)
             best_NG = group_scores_NG.topk(self.config.topk_group, dim=-1).indices
             outside_NG = torch.ones_like(group_scores_NG, dtype=torch.bool).scatter_(1, best_NG, False)
             scores_NX = scores_NGX.masked_fill(outside_NG[..., None], float("-inf")).flatten(1)
