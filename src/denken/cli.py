@@ -370,6 +370,31 @@ def evaluate_model(
 
 
 @app.command()
+def contamination(
+    learnt: Annotated[Path, typer.Argument(help="What was learnt from: a recipe, or a set in JSONL.")],
+    names: Annotated[list[str], typer.Argument(metavar="TASKS...", help="What is examined, as for `denken eval`.")],
+    problems: Annotated[int | None, typer.Option(min=1, help="Problems a task, as for `denken eval`.")] = None,
+    documents: Annotated[int, typer.Option(min=1, help="How many documents are looked at, the first ones.")] = 100_000,
+) -> None:
+    """Say which questions of an examination stand in training data."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from denken.evaluate import suites
+    from denken.train import contamination as check
+
+    parts, console = suites.parts(names, problems), Console(stderr=True)
+
+    def shown(texts: Iterable[Any], what: str, total: int | None = None) -> Iterable[Any]:
+        return track(texts, what, total=total, console=console, transient=True, disable=not console.is_terminal)
+
+    count = sum(part.problems * len(part.named) for part in parts)
+    examined = check.Examined(shown(check.questions(parts), "Questions", count))
+    found = examined.overlap(shown(check.learnt(learnt, documents), "Documents"))
+    _print(check.table(found))
+
+
+@app.command()
 def table(
     stages_file: Annotated[Path, typer.Argument(metavar="STAGES", help="A stages.toml: its rows and columns.")],
     runs: Annotated[Path, typer.Option(help="Where the runs that it names lie.")] = Path("runs"),
@@ -448,6 +473,77 @@ def train(
         _measure_stages(recipe / pipeline.TABLE, root, root / "table", {}, None, scale=scale)
     trained = chain[-1].folder / "model"
     print(f"{chain[-1].folder} holds the run and, in {trained}, the model: denken ask --model {trained} ...")
+
+
+@app.command("distil")
+def distil_model(
+    teacher: Annotated[
+        str, typer.Argument(help="A model's name or folder, or the address of a server with OpenAI's API.")
+    ],
+    task: Annotated[list[str], typer.Option(help="What to teach, as of `denken train --task`; may be repeated.")],
+    student: Annotated[str, typer.Option(help="Who learns: a model's name or folder, or 'new' for a small one.")] = (
+        "bundled"
+    ),
+    out: Annotated[Path | None, typer.Option(help="The run's folder; distil-TASK in 'runs' if absent.")] = None,
+    problems: Annotated[
+        int | None, typer.Option(min=1, help="Questions; 1000, or all of your files, if absent.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, max=64, help="Answers to each.")] = 2,
+    minutes: Annotated[float, typer.Option(help="About how long all of it may take.")] = 10.0,
+    budget_usd: Annotated[float | None, typer.Option(help="The most to pay the server; needs the prices.")] = None,
+    usd_in: Annotated[float, typer.Option(min=0, help="The server's price of a million tokens of questions.")] = 0.0,
+    usd_out: Annotated[float, typer.Option(min=0, help="The same of answers, thoughts included.")] = 0.0,
+    lora: Annotated[bool, typer.Option("--lora", help="Train low-rank adapters only.")] = False,
+    teacher_model: Annotated[str | None, typer.Option(help="Which of the server's models, if it has several.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="The environment variable with the server's key.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Answers that the server makes at once.")] = 8,
+    tell: Annotated[str, typer.Option(help="Said to the server behind every question; the student is not told.")] = "",
+    max_tokens: Annotated[
+        int | None, typer.Option(min=16, help="The most tokens of an answer, thought included.")
+    ] = None,
+    no_thinking: Annotated[bool, typer.Option("--no-thinking", help="Learn answers without a thought.")] = False,
+    any_language: Annotated[
+        bool, typer.Option("--any-language", help="Keep thoughts that are in no language of the question's.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of questions, answers and training.")] = 1,
+) -> None:
+    """Let a teacher answer, keep what is right, and train a student on it; what was stopped goes on."""
+    from denken.config import EndpointSection, parse
+    from denken.train import distil
+
+    endpoint = None
+    if teacher.startswith(("http://", "https://")):
+        given = {"name": teacher_model, "key_env": key_env, "tell": tell, "concurrency": concurrency}
+        given |= {"usd_in": usd_in, "usd_out": usd_out, "usd": budget_usd}
+        endpoint = parse(EndpointSection, given, where="The teacher's options")
+    elif teacher_model or key_env or tell or budget_usd is not None:
+        raise ConfigError("--teacher-model, --key-env, --tell and --budget-usd are for a teacher that is an address.")
+    asked = distil.Asked(
+        teacher=_place(teacher),
+        tasks=tuple(task),
+        student=_place(student),
+        problems=problems,
+        samples=samples,
+        minutes=minutes,
+        lora=8 if lora else None,
+        seed=seed,
+        max_tokens=max_tokens,
+        thinking=not no_thinking,
+        language=0.0 if any_language or no_thinking else distil.LANGUAGE,
+    )
+    done = distil.distil(asked, endpoint, out=out)
+    if done is None:
+        raise typer.Exit(130)
+    print(f"{done / 'model'} is the student: denken ask --model {done / 'model'} ...")
+
+
+def _place(name: str) -> str:
+    """A model as runs name it; of one that was fetched its folder."""
+    if "://" in name or name in ("bundled", "new") or Path(name).expanduser().exists():
+        return name
+    from denken.assistant import find_folder
+
+    return str(find_folder(name))
 
 
 @app.command()
