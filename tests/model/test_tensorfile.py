@@ -34,6 +34,27 @@ def entry(dtype: object = "F32", shape: object = (2,), offsets: object = (0, 8))
     return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
 
 
+def test_a_file_is_read_and_not_mapped(tmp_path: Path) -> None:
+    """Mapped pages count as memory of the process: a model would take twice its size while it is loaded."""
+    tensorfile.write(tmp_path / "f", TENSORS, {})
+    maps = Path("/proc/self/maps")
+    for _, tensor in tensorfile.read_tensors(tmp_path / "f", TENSORS):
+        assert not maps.exists() or str(tmp_path / "f") not in maps.read_text()
+        tensor.zero_()
+    assert torch.equal(dict(tensorfile.read_tensors(tmp_path / "f", ["a"]))["a"], TENSORS["a"]), (
+        "what is changed is ours"
+    )
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path: Path) -> None:
+    tensorfile.write(tmp_path / "f", TENSORS, {})
+    reading = tensorfile.read_tensors(tmp_path / "f", sorted(TENSORS))
+    next(reading)
+    (tmp_path / "f").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="cut short"):
+        list(reading)
+
+
 def test_ours_reads_there_and_theirs_here(tmp_path: Path) -> None:
     tensorfile.write(tmp_path / "ours", TENSORS, {"format": "pt"})
     save_file(TENSORS, tmp_path / "theirs")

@@ -341,7 +341,7 @@ class _Files:
                 if tensor.dtype == fp8.FP8:
                     tensor = fp8.dequantise(tensor, self._read(name + SCALE), self.block)
                 wanted = torch.float32 if name.endswith((ROUTER_BIAS, ".weight_scale")) else dtype
-                yield name, tensor.to(wanted if tensor.is_floating_point() else tensor.dtype, copy=True)
+                yield name, tensor.to(wanted if tensor.is_floating_point() else tensor.dtype)
 
     def dequantised(self, layer: str, scheme: Scheme) -> Tensor:
         """The weight of a quantised layer, fp32."""

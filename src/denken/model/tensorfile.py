@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from denken.errors import CheckpointError, quoted
@@ -38,7 +37,8 @@ DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
 }
 INTEGERS = {"I8": torch.int8, "I32": torch.int32, "I64": torch.int64}  # codes of quantised layers
-_NAMES = {dtype: name for name, dtype in (DTYPES | INTEGERS).items()}
+_READ = DTYPES | INTEGERS
+_NAMES = {dtype: name for name, dtype in _READ.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +151,28 @@ def _check_layout(path: Path, entries: Mapping[str, Entry], size: int) -> None:
 
 
 def read_tensors(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-    """Tensors by name, one at a time; call `read_header` first. They may view the file: copy what is kept."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            for name in names:
-                yield name, file.get_tensor(name)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); fetch or save it again.") from error
+    """Tensors by name, one at a time, each in memory of its own.
+
+    The file is read, not mapped: mapped pages would count as this process's memory beside the tensors made of them.
+    """
+    entries, _ = read_header(path)
+    with open(path, "rb", buffering=0) as file:
+        numbers = path.stat().st_size - max((entry.end for entry in entries.values()), default=0)
+        for name in names:
+            entry = entries.get(name)
+            dtype = None if entry is None else _READ.get(entry.dtype)
+            if entry is None or dtype is None:
+                raise CheckpointError(f"{path} has no tensor {quoted(name)} that can be read; fetch or save it again.")
+            tensor = torch.empty(entry.shape, dtype=dtype)
+            bytes_: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+            room = memoryview(bytes_)
+            file.seek(numbers + entry.begin)
+            while len(room):
+                count = file.readinto(room)
+                if not count:
+                    raise CheckpointError(f"{path} was cut short while it was read; fetch or save it again.")
+                room = room[count:]
+            yield name, tensor
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
