@@ -131,7 +131,7 @@ def test_what_is_no_adapter_of_it_is_refused_with_a_sentence(
     base: Path, two: list[Path], models: list[Assistant], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole, adapted, _ = models
-    with pytest.raises(ConfigError, match="put .* over tiny itself"):
+    with pytest.raises(ConfigError, match=r"put .* over tiny itself"):
         adapted.adapted(two[1])
     with pytest.raises(UnknownNameError, match="holds no adapter"):
         whole.adapted(base)
@@ -151,7 +151,7 @@ def test_what_is_no_adapter_of_it_is_refused_with_a_sentence(
     settings.write_text(settings.read_text("utf-8").replace(json.dumps(str(base)), '"ORG/OTHER"'), "utf-8")
     whole.adapted(elsewhere)
     assert "trained on 'ORG/OTHER'; it is used over tiny" in caplog.text
-    with pytest.raises(UnknownNameError, match="The base of the adapter .* is not here"):
+    with pytest.raises(UnknownNameError, match=r"The base of the adapter .* is not here"):
         load(elsewhere)
     with pytest.raises(ConfigError, match="Two models are called 'sums'"):
         create_app([whole, adapted, whole.adapted(two[1], "sums")])

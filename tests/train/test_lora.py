@@ -13,6 +13,7 @@ from denken.config import LoraSection, OptimSection, Recipe
 from denken.engine.engine import Engine
 from denken.errors import ConfigError
 from denken.model import checkpoint as exported
+from denken.model.adapters import Settings, read_settings
 from denken.model.config import ModelConfig
 from denken.model.transformer import Transformer
 from denken.train import lora, run
@@ -168,6 +169,7 @@ def test_a_run_keeps_adapters_and_exports_them_merged(kind: str, tmp_path: Path)
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     base, model = exported.load(Path(BUNDLED), dtype=torch.float32), exported.load(whole / "model", dtype=torch.float32)
     saved = load_file(whole / "adapter" / "adapter_model.safetensors")
+    assert read_settings(whole / "adapter") == Settings(2, 2.0, "bundled")
     for name, module in base.named_modules():
         if lora.is_adapted(name, module):
             change = saved[f"base_model.model.{name}{B}"] @ saved[f"base_model.model.{name}{A}"] * 2.0
@@ -181,6 +183,7 @@ def test_a_run_starts_from_a_run_of_adapters(tmp_path: Path) -> None:
     first = run(write(tmp_path, "first", TEXTS, steps=2), run_dir=tmp_path / "first")
     second = run(write(tmp_path, "second", TEXTS, steps=2, start="run:first"), run_dir=tmp_path / "second")
     assert exported.load(second / "model") is not None
+    assert read_settings(second / "adapter").base == str(first / "model")
     assert first != second
 
 

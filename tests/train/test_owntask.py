@@ -7,11 +7,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from denken.config import Recipe
 from denken.errors import ConfigError, DenkenError, UnknownNameError
 from denken.evaluate.runner import Result
+from denken.model import adapters
+from denken.model import checkpoint as exported
+from denken.model.adapters import layers_of
 from denken.tasks import EVALUATION_SEEDS_FROM
 from denken.train import defaults, owntask
 from denken.train.defaults import Setting
@@ -177,3 +181,26 @@ def test_what_cannot_be_trained_is_said_at_once(arguments: dict, kind: type[Exce
     with pytest.raises(kind, match=said):
         owntask.train(**arguments, console=QUIET)
     assert not (small / "runs").exists()
+
+
+def test_the_stages_leave_one_adapter_over_what_they_began_with(small: Path) -> None:
+    """The second was trained on the first one's model, and the two together are what the last model is."""
+    subject = flow("plain:sums", small, lora=2)
+    start = Path(subject.setting.start)
+    layers = layers_of(exported.load(start))
+    draw = torch.Generator().manual_seed(0)
+    for stage in ("01_worked", "02_rewards"):
+        pairs = {
+            name: (torch.randn(2, columns, generator=draw), torch.randn(rows, 2, generator=draw))
+            for name, (rows, columns) in list(layers.items())[:5]
+        }
+        adapters.write(subject.folder / stage / "adapter", pairs, rank=2, alpha=4, base="whatever it was")
+    subject.put_adapter()
+    whole, first, second = (
+        adapters.Adapter.open(subject.folder / place / "adapter", layers, start)
+        for place in (".", "01_worked", "02_rewards")
+    )
+    assert (whole.settings.base, whole.settings.rank) == ("bundled", 4)
+    for name in list(layers)[:5]:
+        changes = [b @ a for a, b in (part.read(name) for part in (whole, first, second))]
+        torch.testing.assert_close(changes[0], changes[1] + changes[2])
