@@ -388,9 +388,10 @@ def contamination(
     def shown(texts: Iterable[Any], what: str, total: int | None = None) -> Iterable[Any]:
         return track(texts, what, total=total, console=console, transient=True, disable=not console.is_terminal)
 
+    texts = check.learnt(learnt, documents)
     count = sum(part.problems * len(part.named) for part in parts)
     examined = check.Examined(shown(check.questions(parts), "Questions", count))
-    found = examined.overlap(shown(check.learnt(learnt, documents), "Documents"))
+    found = examined.overlap(shown(texts, "Documents"))
     _print(check.table(found))
 
 
@@ -488,7 +489,7 @@ def distil_model(
     problems: Annotated[
         int | None, typer.Option(min=1, help="Questions; 1000, or all of your files, if absent.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, max=64, help="Answers to each.")] = 2,
+    samples: Annotated[int, typer.Option(min=1, max=64, help="Answers to each.")] = 1,
     minutes: Annotated[float, typer.Option(help="About how long all of it may take.")] = 10.0,
     budget_usd: Annotated[float | None, typer.Option(help="The most to pay the server; needs the prices.")] = None,
     usd_in: Annotated[float, typer.Option(min=0, help="The server's price of a million tokens of questions.")] = 0.0,
@@ -513,7 +514,7 @@ def distil_model(
 
     endpoint = None
     if teacher.startswith(("http://", "https://")):
-        given = {"name": teacher_model, "key_env": key_env, "tell": tell, "concurrency": concurrency}
+        given: dict[str, Any] = {"name": teacher_model, "key_env": key_env, "tell": tell, "concurrency": concurrency}
         given |= {"usd_in": usd_in, "usd_out": usd_out, "usd": budget_usd}
         endpoint = parse(EndpointSection, given, where="The teacher's options")
     elif teacher_model or key_env or tell or budget_usd is not None:

@@ -25,8 +25,9 @@ from denken.config import Recipe
 from denken.errors import ConfigError
 from denken.evaluate.suites import Part
 from denken.tasks import get
+from denken.tasks.base import Task
 from denken.train.data import Drawer, mixture_of, training_seed
-from denken.train.folder import complete
+from denken.train.folder import data_of
 from denken.train.jsonl import JsonlSet
 
 STRETCH = 13
@@ -96,26 +97,26 @@ def questions(parts: Sequence[Part]) -> Iterator[tuple[str, str]]:
 def learnt(place: Path, documents: int) -> Iterator[str]:
     """What is learnt from: every message of the first so many documents of a recipe, or of a set in JSONL.
 
-    Of reinforcement learning it is the questions. Raises ConfigError for what is neither, UnknownNameError for what
-    is not there.
+    Of reinforcement learning it is the questions. Raises ConfigError at once for what is neither, UnknownNameError for
+    what is not there.
     """
     if place.suffix == ".jsonl":
         held = JsonlSet(place)
-        for at in range(min(documents, len(held))):
-            yield from (message.content for message in held.messages(at))
-        return
+        return (message.content for at in range(min(documents, len(held))) for message in held.messages(at))
     path = place / "recipe.toml" if place.is_dir() else place
-    recipe = complete(Recipe.load(path), path.parent, Path("runs") / path.parent.name)
+    recipe = Recipe.load(path)
     if recipe.rl is not None:
         tasks = [(get(each.task, each.config), each.weight) for each in recipe.rl.tasks]
-        rng = Random(recipe.seed)
-        for _ in range(documents):
-            (task,) = rng.choices([task for task, _ in tasks], [weight for _, weight in tasks])
-            yield task.problem(training_seed(rng)).prompt
-        return
-    drawer = Drawer(mixture_of(recipe.data.sources), recipe.seed)
-    for number in range(documents):
-        yield from (message.content for message in drawer.conversation(number).messages)
+        return _asked(tasks, Random(recipe.seed), documents)
+    data = data_of(recipe, path.parent, Path("runs") / path.parent.name)
+    drawer = Drawer(mixture_of(data.sources), recipe.seed)
+    return (message.content for number in range(documents) for message in drawer.conversation(number).messages)
+
+
+def _asked(tasks: Sequence[tuple[Task, float]], rng: Random, count: int) -> Iterator[str]:
+    for _ in range(count):
+        (task,) = rng.choices([task for task, _ in tasks], [weight for _, weight in tasks])
+        yield task.problem(training_seed(rng)).prompt
 
 
 def table(found: Sequence[Overlap]) -> Table:

@@ -176,16 +176,21 @@ def complete(recipe: Recipe, base: Path, run_folder: Path) -> Recipe:
     if recipe.tokenizer is None and start is not None:
         given["tokenizer"] = TokenizerSection(path=model_folder(start))
     if recipe.rl is None:
-        given["data"] = _data(recipe, base, run_folder)
+        given["data"] = data_of(recipe, base, run_folder)
     recipe = recipe.model_copy(update=given)
     return recipe if recipe.train.epochs is None else with_steps(recipe, load_tokenizer(recipe, base))
 
 
-def _data(recipe: Recipe, base: Path, run_folder: Path) -> DataSection:
+def data_of(recipe: Recipe, base: Path, run_folder: Path) -> DataSection:
     """The [data] with a path for every set that a source names."""
     values = recipe.data.model_dump()
-    if recipe.sample is not None and "sources" not in values:
-        values["sources"] = [{"jsonl": "run:self"}]
+    if recipe.sample is not None:
+        values.setdefault("sources", [{"jsonl": "run:self"}])
+        if values["held_out"] is None and recipe.sample.held_out:
+            own = held_out_file(set_file("run:self", base, run_folder))
+            values["held_out"] = str(own) if own.is_file() else None
+    if values["held_out"] is not None:
+        values["held_out"] = str(set_file(values["held_out"], base, run_folder))
     sources = values.get("sources")
     if isinstance(sources, list):
         values["sources"] = [
@@ -205,6 +210,11 @@ def set_file(spec: str, base: Path, run_folder: Path) -> Path:
     return resolve(spec, base, run_folder)
 
 
+def held_out_file(path: Path) -> Path:
+    """Beside a run's own set, what of it is only looked at: data/NAME-held-out.jsonl."""
+    return path.with_name(f"{path.stem}-held-out.jsonl")
+
+
 def load_tokenizer(recipe: Recipe, base: Path) -> Tokenizer:
     """The tokenizer of a complete recipe."""
     assert recipe.tokenizer is not None, "complete the recipe first"
@@ -222,11 +232,22 @@ def start_from(model: nn.Module, folder: Path, layers: Sequence[int] | None = No
     elif (folder / "manifest.json").is_file():
         tensors = checkpoint.load(folder).tensors["weights"]
     else:
+        refuse_quantised(model_folder(folder))
         there = exported.load(model_folder(folder), dtype=torch.float32)
         tensors = {name: parameter.detach() for name, parameter in there.named_parameters()}
     if layers is not None:
         tensors = _chosen(tensors, layers, str(folder))
     copy_weights({name: p.detach() for name, p in model.named_parameters()}, tensors, str(folder))
+
+
+def refuse_quantised(folder: Path) -> None:
+    """ConfigError for a model of whole numbers. Its numbers could be had back, but with every rounding in them: what it
+    was made from is the better start."""
+    if exported.Weights.open(folder).quantised:
+        raise ConfigError(
+            f"{folder} holds a quantised model, which cannot learn; train the model that it was made from (its "
+            "quantize.json or model card names it), and quantise what comes of that."
+        )
 
 
 def _chosen(tensors: Mapping[str, Tensor], layers: Sequence[int], where: str) -> dict[str, Tensor]:
