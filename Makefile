@@ -29,6 +29,7 @@ bench: .venv/.installed-dev .venv/.browser  ## measure the engine, a GRPO step, 
 	@$(BIN)/python benchmarks/requests.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'llama-cpp-python>=0.3.16'
 	@$(BIN)/python benchmarks/export.py
+	@$(BIN)/python benchmarks/quantize.py
 	@$(BIN)/python benchmarks/page.py
 
 lint: .venv/.installed-dev  ## style and types

@@ -1,7 +1,7 @@
 """Who may import whom: the arrows of the house, read from the source.
 
     errors < types, config, about, sandbox, remote < tokenizer < chat, model < engine, search, export < tasks < rollout,
-        language < reward < evaluate < train
+        language < reward < evaluate < train < quantize
 
 Each imports from its left and from itself, never from its neighbour or its right. `serve` stands beside: it uses chat,
 engine and search. `assistant`, `reply` and `cli` put everything together. Imports inside functions and those for type
@@ -30,6 +30,7 @@ LEFT_TO_RIGHT = (
     ("reward",),
     ("evaluate",),
     ("train",),
+    ("quantize",),
 )
 ORDER = {unit: place for place, units in enumerate(LEFT_TO_RIGHT) for unit in units}
 SERVES = {"errors", "types", "config", "about", "remote", "tokenizer", "chat", "engine", "search"}

@@ -7,7 +7,16 @@ import random
 
 import pytest
 
-from denken.evaluate.metrics import consensus, mean_consensus, mean_pass_at_k, pass_at_1, pass_at_k, wilson
+from denken.evaluate.metrics import (
+    consensus,
+    mean_change,
+    mean_consensus,
+    mean_pass_at_k,
+    paired_change,
+    pass_at_1,
+    pass_at_k,
+    wilson,
+)
 
 
 def test_wilson_against_the_textbook() -> None:
@@ -84,3 +93,36 @@ def test_consensus() -> None:
 
 def test_nothing_is_known_from_nothing() -> None:
     assert (pass_at_1([]).low, pass_at_1([]).high) == (0.0, 1.0)
+
+
+def test_what_changed_is_newcombes_example() -> None:
+    """His table of 36 right both times, 12 the first time only, 2 the second time only, none neither: 0.0569 to 0.3404,
+    turned round, because a change is after minus before."""
+    change = paired_change([True] * 48 + [False] * 2, [True] * 36 + [False] * 12 + [True] * 2)
+    assert (change.value, change.low, change.high) == pytest.approx((-0.2, -0.3404, -0.0569), abs=5e-5)
+
+
+def test_problems_that_agree_narrow_a_change() -> None:
+    before = [True] * 80 + [False] * 20
+    same, shuffled = paired_change(before, before), paired_change(before, before[::-1])
+    assert same.value == shuffled.value == 0
+    assert same.high - same.low < 0.5 * (shuffled.high - shuffled.low)
+    assert (paired_change([], []).low, paired_change([], []).high) == (-1, 1)
+
+
+def test_the_interval_of_a_change_covers_what_it_promises() -> None:
+    rng, covered, runs = random.Random(3), 0, 300
+    for _ in range(runs):  # nine in ten are right before, one in ten changes from right to wrong, one in twenty back
+        before = [rng.random() < 0.9 for _ in range(150)]
+        after = [rng.random() < 0.9 if was else rng.random() < 0.5 for was in before]
+        change = paired_change(before, after)
+        covered += change.low <= 0.9 * -0.1 + 0.1 * 0.5 <= change.high
+    assert covered / runs >= 0.92
+
+
+def test_a_change_of_means_by_hand() -> None:
+    # per text 2, 1 and 0 more over 2, 1 and 1 numbers: 3 / 4; what is left over 0.5, 0.25, -0.75, squares sum 0.875
+    change = mean_change([4.0, 1.0, 1.0], [6.0, 2.0, 1.0], [2, 1, 1])
+    assert change.value == 0.75
+    assert change.high - change.value == pytest.approx(1.959964 * (0.875 * 3 / 2) ** 0.5 / 4)
+    assert change.value - change.low == pytest.approx(change.high - change.value)

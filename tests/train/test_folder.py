@@ -12,6 +12,7 @@ from denken.config import Recipe
 from denken.errors import CheckpointError, ConfigError, UnknownNameError
 from denken.model import checkpoint as exported
 from denken.model.config import ModelConfig
+from denken.model.quantized import INT8
 from denken.model.transformer import Transformer
 from denken.tokenizer import Tokenizer
 from denken.train.folder import complete, model_folder, resolve, resolve_weights, start_from
@@ -85,6 +86,15 @@ def test_a_layer_that_is_not_there_is_named(teacher: Path):
     student = Transformer(ModelConfig.from_hf(SHAPE | {"vocab_size": 300, "num_hidden_layers": 2}))
     with pytest.raises(ConfigError, match=r"names layer 4, and .* has layers 0 to 3"):
         start_from(student, teacher, [0, 4])
+
+
+def test_a_quantised_model_is_no_start(tmp_path: Path):
+    layer = "model.layers.0.mlp.up_proj"
+    config = ModelConfig("qwen3", 61, 32, 64, 1, 4, head_dim=8)
+    model = exported.blank(config, {layer: INT8})
+    exported.save(model.to_empty(device="cpu"), tmp_path)
+    with pytest.raises(ConfigError, match="cannot learn; train the model that it was made from"):
+        start_from(Transformer(config), tmp_path)
 
 
 def test_layers_of_nothing_are_refused(tmp_path: Path):

@@ -46,7 +46,7 @@ def export(folder: Path, out: Path) -> Path:
     _check_installed()
     source = Source.open(folder)
     _check(source.config)
-    model = checkpoint.load(source.folder, dtype=torch.float32).eval().requires_grad_(False)
+    model = checkpoint.load(source.folder, dtype=torch.float32, whole=True).eval().requires_grad_(False)
     if sum(parameter.numel() * 4 for parameter in model.parameters()) > LARGEST:
         raise ConfigError("In fp32 this model has more than 2 GB, more than one ONNX file holds; export it as gguf.")
     with replacing(Path(out)) as unfinished:
