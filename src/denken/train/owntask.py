@@ -48,7 +48,7 @@ from denken.tasks.dataset import JsonlTask
 from denken.tokenizer import Tokenizer
 from denken.train import defaults, jsonl, run
 from denken.train.data import Drawer, Mixture, to_document
-from denken.train.folder import complete, load_tokenizer, model_folder, only_one, resolve_weights
+from denken.train.folder import complete, load_tokenizer, model_folder, only_one, refuse_quantised, resolve_weights
 from denken.train.grpo import GRPO, _eos_ids
 from denken.train.lora import base_name
 from denken.train.parallel import Mesh
@@ -139,6 +139,7 @@ class _Flow:
         self.config = {"held_out": HELD_OUT} if self.name.endswith(".jsonl") else {}
         self.task = tasks.get(self.name, self.config)
         start = model_folder(resolve_weights(own.model, Path(), folder))
+        refuse_quantised(start)
         self.tokenizer = Tokenizer.load(start)
         config = exported.read_config(start)
         with torch.device("meta"):
