@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -45,6 +45,8 @@ class Engine:
         memory again, as they fill. None: 32768, or more where that many take less than CACHE_BYTES.
     max_batch_tokens: ids that go through the network in one step. max_sequences: requests that run at a time.
     prefix_reuse: whether prompts take over what earlier texts that began alike have computed.
+    head: rounds the output projection of a dense network to so many bits, where kernels run it: half the bytes or less
+        for each token, and logits that are near the model's, not its own.
 
     `policy_version` says how often the weights have changed.
     """
@@ -61,6 +63,7 @@ class Engine:
         max_batch_tokens: int = 1024,
         max_sequences: int = 256,
         prefix_reuse: bool = True,
+        head: Literal["int8", "int4"] | None = None,
     ) -> None:
         if cache_tokens is None:
             cache_tokens = _cache_tokens(model, max_sequences)
@@ -86,7 +89,7 @@ class Engine:
         self._grammars = None if tokenizer is None else Grammars(tokenizer, eos_ids)
         self._blocks = Blocks(count, block_size, reuse=prefix_reuse)
         self._scheduler = Scheduler(self._blocks, max_batch_tokens, max_sequences)
-        self._runner = Runner(model, next(model.parameters()), count, block_size)
+        self._runner = Runner(model, next(model.parameters()), count, block_size, head)
         self._requests: dict[int, Request] = {}
         self._next = 0
         self._others: list[Output] = []

@@ -1,10 +1,14 @@
 """The same network in native kernels (`denken.model.kernels`): what a step of many small rows spends its time between.
 
 Queries, keys and values come from one product, gate and up from another; everything between two products is one pass
-over memory. In fp32 every number is the one that `denken.model` computes for that token, to the bit; in bf16 products
-are PyTorch's, where one of three matrices may add in another order than three.
+over memory. A step in which everybody decodes goes through all layers in one call (`kernels/decode.py`); a step that
+reads prompts, or has adapters, a kernel at a time. In fp32 and in whole numbers every number is the one that
+`denken.model` computes for that token, to the bit; in bf16 one of three matrices may add in another order than three.
 
-The weights are copies, taken anew by `refresh`. Covers what `Fused` covers.
+The weights of small networks are copies, taken anew by `refresh`; those of quantised and of large bf16 networks are
+shared with the model. The head is multiplied in fp32, or in bf16 with sums in fp32, unless an engine is told to do it
+in whole numbers: read once for every token, a bf16 head costs more than half of an int4 network. Covers dense networks
+with grouped attention.
 """
 
 # N = tokens of the step (one row), M = hidden size, I = feed-forward size, H = query heads, K = key heads,
@@ -12,20 +16,25 @@ The weights are copies, taken anew by `refresh`. Covers what `Fused` covers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denken.engine.fused import Fused
+from denken.engine.fused import LARGEST, Fused
+from denken.engine.paged import Paged
+from denken.engine.products import AnyProduct, product
 from denken.model.attention import Attend, GroupedAttention
+from denken.model.kernels import bf16
 from denken.model.kernels.call import covers
+from denken.model.kernels.decode import Decoder, Layer
 from denken.model.kernels.elementwise import LONGEST_NORM, gated, norm, norm_turned
-from denken.model.kernels.products import Packed
+from denken.model.kernels.integers import whole_numbers
+from denken.model.kernels.products import Packed, multiply
 from denken.model.layers import MLP
+from denken.model.quantized import is_quantised
 from denken.model.transformer import Block, Transformer
 
 Product = Callable[[Tensor], Tensor]
@@ -38,12 +47,12 @@ class NativeLayer:
     """One layer's weights. turn (H + K, D): the norms of queries and keys, None where there are none."""
 
     before_attention: Tensor
-    qkv: Product
+    qkv: AnyProduct
     turn: Tensor | None
-    out: Product
+    out: AnyProduct
     before_mlp: Tensor
-    gate_up: Product
-    down: Product
+    gate_up: AnyProduct
+    down: AnyProduct
 
 
 class Native(Fused):
@@ -51,13 +60,22 @@ class Native(Fused):
 
     beside: what is added to the layers' products in a step with rows that have an adapter (see `adapters.py`); None in
         every other step. A way that does not go through `_product` is only for steps without it.
+    head: "int8" or "int4", where logits are to be computed from a head rounded to that; None: from the head as it is.
     """
 
     beside: Beside | None = None
 
+    def __init__(self, model: Transformer, head: str | None = None) -> None:
+        self.head_kind = head
+        super().__init__(model)
+
     @staticmethod
     def covers(model: Transformer) -> bool:
-        return Fused.covers(model) and covers(model.head_weight) and model.config.hidden_size <= LONGEST_NORM
+        config, like = model.config, next(model.parameters())
+        if config.is_latent or config.n_routed_experts or config.hidden_size > LONGEST_NORM or not covers(like):
+            return False
+        alike = all(p.dtype == like.dtype and p.device == like.device for p in model.parameters())
+        return alike and (like.dtype == torch.bfloat16 or _small(model) or is_quantised(model))
 
     @torch.inference_mode()
     def refresh(self) -> None:
@@ -65,8 +83,8 @@ class Native(Fused):
         self._parameters = list(self.model.parameters())
         self._seen = self._versions()
         self.native = [self._native_layer(block) for block in self.model.blocks]
-        # Logits are not rounded to bf16: at 30, that would be by a sixteenth.
-        self.packed_head = Packed(self.model.head_weight.float().t())
+        self.head_product = _head(self.model, self.head_kind)
+        self.decoder = self._decoder()
 
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:
         """As `Transformer.hidden`, for one row of ids; positions and attend must be given."""
@@ -79,6 +97,10 @@ class Native(Fused):
         eps, scale, size = config.rms_norm_eps, config.head_dim**-0.5, config.intermediate_size
         cos_NF, sin_NF = (x[0, :, 0].contiguous() for x in model.rotary(positions_BT))
         x_NM: Tensor = model.model["embed_tokens"](ids_BT[0])
+        if self.beside is None and self.decoder is not None and isinstance(attend, Paged):
+            seats = attend.seats()
+            if seats is not None:
+                return self.decoder(x_NM, cos_NF, sin_NF, seats)[None]
         for number, layer in enumerate(self.native):
             qkv_NX = self._product(number, "qkv", norm(x_NM, layer.before_attention, eps))
             qkv_NAD = qkv_NX.unflatten(-1, (-1, config.head_dim))
@@ -91,14 +113,28 @@ class Native(Fused):
         return norm(x_NM, cast(Tensor, model.model["norm"].weight), eps)[None]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return self.packed_head(hidden.float())
+        return self.head_product(hidden)
 
     def _product(self, number: int, part: str, x_NI: Tensor) -> Tensor:
-        product: Product = getattr(self.native[number], part)
+        product: AnyProduct = getattr(self.native[number], part)
         out_NO = product(x_NI)
         if self.beside is not None:
             self.beside(number, part, x_NI, out_NO)
         return out_NO
+
+    def _decoder(self) -> Decoder | None:
+        """All layers in one call; None where a layer's products are not all native code's."""
+        layers = []
+        for own in self.native:
+            products = [product.native() for product in (own.qkv, own.out, own.gate_up, own.down)]
+            whole = [product for product in products if product is not None]
+            if len(whole) < len(products):
+                return None
+            layers.append(Layer(own.before_attention, own.turn, own.before_mlp, *whole))
+        config = self.config
+        heads = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+        last_M = cast(Tensor, self.model.model["norm"].weight)
+        return Decoder(layers, last_M, config.intermediate_size, heads, config.rms_norm_eps, config.head_dim**-0.5)
 
     def _native_layer(self, block: nn.Module) -> NativeLayer:
         assert isinstance(block, Block)
@@ -109,23 +145,36 @@ class Native(Fused):
         if attention.q_norm is not None and attention.k_norm is not None:
             queries = attention.q_norm.weight.expand(self.config.num_attention_heads, -1)
             turn = torch.cat((queries, attention.k_norm.weight.expand(self.config.num_key_value_heads, -1)))
+        small = _small(self.model)
+
+        def one(*layers: nn.Module) -> AnyProduct:
+            return product(layers, block.input_layernorm.weight.dtype, copies=small)
+
         return NativeLayer(
             block.input_layernorm.weight,
-            _product([attention.q_proj, attention.k_proj, attention.v_proj]),
+            one(attention.q_proj, attention.k_proj, attention.v_proj),
             turn,
-            _product([attention.o_proj]),
+            one(attention.o_proj),
             block.post_attention_layernorm.weight,
-            _product([mlp.gate_proj, mlp.up_proj]),
-            _product([mlp.down_proj]),
+            one(mlp.gate_proj, mlp.up_proj),
+            one(mlp.down_proj),
         )
 
 
-def _product(layers: Sequence[nn.Linear]) -> Product:
-    """What all these layers make of a row, side by side."""
-    weight = torch.cat([layer.weight for layer in layers])
-    biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
-    bias = torch.cat(biases) if biases else None
-    if weight.dtype != torch.float32:
-        return lambda x_NI: F.linear(x_NI, weight, bias)
-    packed = Packed(weight.t())
-    return packed if bias is None else lambda x_NI: packed(x_NI).add_(bias)
+def _small(model: Transformer) -> bool:
+    return sum(p.numel() * p.element_size() for p in model.parameters()) <= LARGEST
+
+
+def _head(model: Transformer, kind: str | None) -> Product:
+    """Hidden states (N, M) to logits in fp32: at 30, rounding them to bf16 would be by a sixteenth."""
+    weight_VM = model.head_weight.detach()
+    if kind is not None:
+        whole = whole_numbers(weight_VM, 8 if kind == "int8" else 4)
+        return lambda hidden_NM: whole(hidden_NM.float())
+    if _small(model):
+        packed = Packed(weight_VM.float().t())
+        return lambda hidden_NM: packed(hidden_NM.float())
+    if weight_VM.dtype == torch.float32:
+        return lambda hidden_NM: multiply(hidden_NM, weight_VM.t())
+    table = torch.tensor([bf16.row(weight_VM)])
+    return lambda hidden_NM: bf16.side_by_side(hidden_NM, table, len(weight_VM), torch.float32)

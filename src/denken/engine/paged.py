@@ -27,6 +27,7 @@ from denken.engine.scheduler import Chunk
 from denken.model.attention import CacheLayout
 from denken.model.kernels.attention import BEHIND, Begun, Stretch, attend, attend_rows, to_table
 from denken.model.kernels.call import covers
+from denken.model.kernels.decode import Seats
 
 # The most scores of a chunk that are written out, rather than left to PyTorch's kernel, which rounds elsewhere.
 WRITTEN_OUT = 1 << 23
@@ -224,6 +225,20 @@ class Paged:
                 key_LKD, value_LKE = self._gather(layer, table, chunk.start + chunk.count)
             out_NHE[start:end] = self._chunk(query_NHD[start:end], key_LKD, value_LKE, mask_TL, scale)
         return out_NHE[None]
+
+    def seats(self) -> Seats | None:
+        """Where everybody's keys and values are; None if anybody reads a prompt, or there are no kernels."""
+        store, apart = self.store, self.beginnings
+        if not store.native or self.others:
+            return None
+        begun = None
+        if apart is not None:
+            begun = [
+                Begun(keys, values, apart.length, apart.slots_S, apart.lengths_U)
+                for keys, values in zip(apart.keys, apart.values, strict=True)
+            ]
+        rows, blocks = (store.row_keys, store.row_values), (store.keys, store.values)
+        return Seats(*rows, *blocks, self.stride, self.lengths_S, self.slots_N, begun, self.order_S)
 
     def _native(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, scale: float) -> Tensor:
         """All of `__call__` in kernels, which know where a sequence ends: nothing is masked."""

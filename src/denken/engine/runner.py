@@ -36,12 +36,15 @@ class Model(Protocol):
 
 
 class Runner:
-    """Holds the model and its cache. blocks, block_size: as in `cache.Blocks`."""
+    """Holds the model and its cache. blocks, block_size: as in `cache.Blocks`. head: as in `Native`."""
 
-    def __init__(self, model: Model, like: Tensor, blocks: int, block_size: int) -> None:
+    def __init__(self, model: Model, like: Tensor, blocks: int, block_size: int, head: str | None = None) -> None:
         self.model: Model = model
-        if like.device.type == "cpu" and isinstance(model, Transformer) and Fused.covers(model):
-            self.model = Native(model) if Native.covers(model) else Fused(model)
+        if like.device.type == "cpu" and isinstance(model, Transformer):
+            if Native.covers(model):
+                self.model = Native(model, head)
+            elif Fused.covers(model):
+                self.model = Fused(model)
         self.adapters = Adapters(model, like.device)
         self.device = like.device
         self.block_size = block_size

@@ -186,6 +186,22 @@ def _room(size: int) -> Tensor:
     return raw[start : start + size]
 
 
+def whole_numbers(weight_OI: Tensor, bits: int, group: int = 32) -> Int8 | Int4:
+    """A matrix rounded to the nearest codes: int8 by channel, or int4 by group (of all inputs, where none fits)."""
+    if bits == 8:
+        codes_OI, scale_O1 = quantise_rows(weight_OI)
+        return Int8(codes_OI, scale_O1[:, 0])
+    inputs = weight_OI.shape[1]
+    grouped_OGX = weight_OI.unflatten(1, (-1, group if inputs % group == 0 else inputs))
+    # Scales in bf16 take half the room. The code -8 is used too: the largest number may be of either sign.
+    largest_OG = grouped_OGX.float().abs().amax(dim=2)
+    scale_OG = (largest_OG / 7.5).bfloat16().float().clamp(min=torch.finfo(torch.bfloat16).tiny)
+    codes_OGX = torch.empty(grouped_OGX.shape, dtype=torch.int8)
+    for codes_GX, rows_GX, scale_G in zip(codes_OGX, grouped_OGX, scale_OG, strict=True):
+        codes_GX.copy_((rows_GX.float() / scale_G[:, None]).round().clamp(-8, 7))
+    return Int4(codes_OGX.flatten(1), scale_OG)
+
+
 def reference(x_NI: Tensor, codes_OI: Tensor, scale: Tensor) -> Tensor:
     """The arithmetic above. scale: (O,) for int8, (O, G) for int4."""
     codes_NI, scale_N1 = quantise_rows(x_NI)

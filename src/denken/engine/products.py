@@ -1,0 +1,129 @@
+"""A layer's products, as native code computes them: several linear layers of one input, side by side.
+
+fp32 weights are packed anew, a copy. bf16 weights of a small network are copied side by side and multiplied by PyTorch,
+as its trainer does; those of a large one are read from where they lie. Whole numbers are packed once, by the layer that
+has them, and shared with it. What is of none of these kinds, or of several, goes through the layers themselves.
+"""
+
+# N = rows, I = inputs, O = outputs of all layers
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from denken.model.kernels import bf16, decode, integers
+from denken.model.kernels.products import Packed
+from denken.model.quantized import QuantizedLinear
+
+
+class Dense:
+    """fp32 weights in the order that products read fastest: a copy."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        self._packed = Packed(torch.cat([layer.weight for layer in layers]).t())
+        self._bias_O = _bias(layers)
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        out_NO = self._packed(x_NI)
+        return out_NO if self._bias_O is None else out_NO.add_(self._bias_O)
+
+    def native(self) -> decode.Product:
+        packed = self._packed
+        return decode.Product(decode.PACKED, packed.numbers, self._bias_O, packed.inputs, packed.outputs)
+
+
+class Joined:
+    """bf16 weights side by side: a copy."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        self._weight_OI = torch.cat([layer.weight for layer in layers])
+        self._bias_O = _bias(layers)
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        return F.linear(x_NI, self._weight_OI, self._bias_O)
+
+    def native(self) -> None:
+        return None
+
+
+class Halves:
+    """bf16 weights where they lie. Many rows are PyTorch's."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        self._layers = list(layers)
+        self._table = torch.tensor([bf16.row(layer.weight, layer.bias) for layer in layers])
+        self.inputs, self.outputs = layers[0].in_features, sum(layer.out_features for layer in layers)
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        if len(x_NI) <= bf16.FEW:
+            return bf16.side_by_side(x_NI, self._table, self.outputs, torch.bfloat16)
+        return torch.cat([F.linear(x_NI, layer.weight, layer.bias) for layer in self._layers], dim=1)
+
+    def native(self) -> decode.Product:
+        return decode.Product(decode.BF16, self._table, None, self.inputs, self.outputs)
+
+
+class Whole:
+    """Weights in whole numbers, of one width and group."""
+
+    def __init__(
+        self, layers: Sequence[QuantizedLinear], panels: Sequence[integers.Panels], dtype: torch.dtype
+    ) -> None:
+        self._panels = list(panels)
+        self._biases = [None if layer.bias is None else layer.bias.to(dtype).float() for layer in layers]
+        self._table = torch.tensor([p.row(bias) for p, bias in zip(panels, self._biases, strict=True)])
+        self.inputs, self.outputs, self.group = panels[0].inputs, sum(p.outputs for p in panels), panels[0].group
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        return integers.side_by_side(x_NI, self._table, self.outputs, self.group)
+
+    def native(self) -> decode.Product:
+        return decode.Product(decode.INTEGERS, self._table, None, self.inputs, self.outputs)
+
+
+class Mixed:
+    """Layers of several kinds, each by itself."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        self._layers = list(layers)
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        return torch.cat([layer(x_NI) for layer in self._layers], dim=1)
+
+    def native(self) -> None:
+        return None
+
+
+AnyProduct = Dense | Joined | Halves | Whole | Mixed
+
+
+def product(layers: Sequence[nn.Module], dtype: torch.dtype, *, copies: bool) -> AnyProduct:
+    """What all these layers make of a row of `dtype`, side by side. copies: whether weights may be copied."""
+    quantised = [layer for layer in layers if isinstance(layer, QuantizedLinear)]
+    plain = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    if len(quantised) == len(layers):
+        panels = [p for p in (layer.product.packed for layer in quantised) if p is not None]
+        if len(panels) == len(layers) and len({p.group for p in panels}) == 1:
+            return Whole(quantised, panels, dtype)
+    if len(plain) == len(layers):
+        kinds = {layer.weight.dtype for layer in plain}
+        if copies and kinds == {dtype}:
+            return Dense(plain) if dtype == torch.float32 else Joined(plain)
+        if kinds == {dtype} == {torch.bfloat16} and all(layer.weight.is_contiguous() for layer in plain):
+            return Halves(plain)
+    return Mixed(layers)
+
+
+def _bias(layers: Sequence[nn.Linear]) -> Tensor | None:
+    biases = [layer.bias for layer in layers]
+    if all(bias is None for bias in biases):
+        return None
+    return torch.cat([_or_zeros(layer.bias, layer.weight) for layer in layers])
+
+
+def _or_zeros(bias_O: Tensor | None, weight_OI: Tensor) -> Tensor:
+    return weight_OI.new_zeros(len(weight_OI)) if bias_O is None else bias_O

@@ -1,0 +1,169 @@
+"""Quantised and large bf16 networks in native kernels: the network's own numbers, in one call or layer by layer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from denken.engine import native, runner
+from denken.engine.engine import Engine
+from denken.engine.native import Native
+from denken.engine.products import Halves, Mixed, Whole
+from denken.model.attention import Causal
+from denken.model.config import ModelConfig
+from denken.model.kernels.build import library
+from denken.model.quantized import INT8, QuantizedLinear, Scheme, replace_linears
+from denken.model.transformer import Transformer
+from denken.types import SamplingParams
+
+pytestmark = pytest.mark.skipif(library() is None, reason="no kernels here")
+IDS = torch.arange(3, 60)[None]
+POSITIONS = torch.arange(57)[None]
+PROMPTS = [[5, 9, 3], list(range(40)), [7, 7], list(range(40)), [*range(33), 70, 71]]
+
+
+def network(family: str, dtype: torch.dtype, bits: int) -> Transformer:
+    """Random, quantised to int8 or int4, or not at all (0); biases where the family has them."""
+    config = ModelConfig(
+        family,
+        vocab_size=101,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        head_dim=12 if bits == 8 else 16,
+        initializer_range=0.2,
+        attention_bias=family == "qwen2",
+        max_position_embeddings=256,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = Transformer(config).eval().to(dtype)
+        scheme = INT8 if bits == 8 else Scheme(4, 32)
+        layers = [name for name, _ in model.blocks.named_modules(prefix="model.layers") if name.endswith("_proj")]
+        for name in layers if bits else []:
+            old = model.get_submodule(name)
+            assert isinstance(old, torch.nn.Linear)
+            replace_linears(model, {name: scheme})
+            new = model.get_submodule(name)
+            assert isinstance(new, QuantizedLinear)
+            new.to_empty(device="cpu")
+            grouped = old.weight.float().unflatten(1, (scheme.groups(old.in_features), -1))
+            scale = (grouped.abs().amax(dim=2) / scheme.levels[1]).detach()
+            codes = (grouped / scale[..., None]).round().flatten(1).to(torch.int8)
+            for key, tensor in scheme.tensors(codes, scale).items():
+                getattr(new, key).copy_(tensor)
+            if new.bias is not None:
+                new.bias.uniform_(-0.3, 0.3)
+        return model
+
+
+@pytest.mark.parametrize(("family", "bits"), [("qwen3", 8), ("qwen2", 8), ("qwen2", 4), ("llama", 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_a_quantised_network_in_kernels_is_the_network_to_the_bit(family: str, bits: int, dtype: torch.dtype) -> None:
+    model = network(family, dtype, bits)
+    assert Native.covers(model)
+    subject = Native(model)
+    assert all(isinstance(layer.qkv, Whole) for layer in subject.native)
+    assert torch.equal(subject.hidden(IDS, POSITIONS, Causal()), model.hidden(IDS, POSITIONS))
+
+
+@torch.inference_mode()
+def test_a_large_bf16_network_is_read_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "LARGEST", 1000)
+    model = network("qwen2", torch.bfloat16, 0)
+    for name, parameter in model.named_parameters():
+        if "bias" in name:
+            parameter.data.uniform_(-0.3, 0.3)
+    assert Native.covers(model)
+    subject = Native(model)
+    assert all(isinstance(layer.qkv, Halves) for layer in subject.native)
+    expected = model.hidden(IDS, POSITIONS)
+    for count in (3, 57):  # by kernels, and by PyTorch
+        layer = subject.native[1]
+        x = torch.randn(count, 64).bfloat16()
+        own = torch.cat([F.linear(x, part.weight, part.bias) for part in layer.qkv._layers], dim=1)  # type: ignore[union-attr]
+        assert float((layer.qkv(x) != own).float().mean()) < 0.01
+        found = subject.hidden(IDS[:, :count], POSITIONS[:, :count], Causal())
+        assert (found - expected[:, :count]).norm() < 0.02 * expected.norm()
+    logits = subject.logits(expected[0])
+    torch.testing.assert_close(logits, expected[0].float() @ model.head_weight.float().t(), atol=1e-4, rtol=1e-4)
+    assert not Native.covers(network("qwen2", torch.float32, 0))
+
+
+@torch.inference_mode()
+def test_layers_of_several_kinds_run_as_they_are() -> None:
+    model = network("llama", torch.float32, 8)
+    block = model.blocks[1]
+    plain = torch.nn.Linear(64, 24, bias=False)
+    block.self_attn.k_proj = plain
+    subject = Native(model)
+    assert isinstance(subject.native[1].qkv, Mixed)
+    assert subject.decoder is None
+    torch.testing.assert_close(subject.hidden(IDS, POSITIONS, Causal()), model.hidden(IDS, POSITIONS))
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype", "bits"),
+    [
+        ("qwen3", torch.float32, 0),
+        ("qwen2", torch.bfloat16, 0),
+        ("qwen3", torch.float32, 8),
+        ("qwen2", torch.bfloat16, 8),
+        ("qwen2", torch.float32, 4),
+        ("llama", torch.bfloat16, 4),
+    ],
+)
+def test_all_layers_in_one_call_are_each_alone(
+    family: str, dtype: torch.dtype, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts of several lengths, two of them the same, whose beginning stands apart."""
+    if dtype == torch.bfloat16 and not bits:
+        monkeypatch.setattr(native, "LARGEST", 1000)
+    model = network(family, dtype, bits)
+    params = [SamplingParams(temperature=t, seed=11, max_tokens=20) for t in (0.0, 1.0, 1.0, 0.7, 0.0)]
+    prompts = [PROMPTS, [PROMPTS[1]] * 5]
+    calls = []
+    at_once = native.Decoder.__call__
+
+    def counted(self: native.Decoder, *args: object) -> object:
+        calls.append(len(args))
+        return at_once(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(native.Decoder, "__call__", counted)
+    subject = Engine(model, eos_ids=[])
+    ours = [subject(few, params) for few in prompts]
+    assert len(calls) >= 2 * 19
+    monkeypatch.setattr(native.Native, "_decoder", lambda self: None)
+    subject = Engine(model, eos_ids=[])
+    assert [subject(few, params) for few in prompts] == ours
+    assert len({out.ids for out in ours[1]}) > 1
+    if dtype == torch.float32:
+        monkeypatch.setattr(native.Native, "covers", lambda model: False)
+        monkeypatch.setattr(runner.Fused, "covers", lambda model: False)
+        assert [out.ids for out in Engine(model, eos_ids=[])(prompts[0], params)] == [out.ids for out in ours[0]]
+
+
+@pytest.mark.parametrize(("head", "off"), [(None, 1e-6), ("int8", 0.02), ("int4", 0.15)])
+@torch.inference_mode()
+def test_a_head_in_whole_numbers_is_close_to_the_head(head: str | None, off: float) -> None:
+    model = network("llama", torch.float32, 8)
+    hidden = model.hidden(IDS, POSITIONS)[0]
+    expected = model.logits(hidden)
+    found = Native(model, head).logits(hidden)
+    assert (found - expected).norm() < off * expected.norm()
+    own = Engine(model, eos_ids=[], head=head)(PROMPTS[:1], SamplingParams(temperature=0, max_tokens=1))
+    assert own[0].ids == (int(Native(model, head).logits(model.hidden(torch.tensor(PROMPTS[:1]))[0, -1:]).argmax()),)
+
+
+@torch.inference_mode()
+def test_large_heads_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "LARGEST", 1000)
+    for dtype in (torch.float32, torch.bfloat16):
+        model = network("llama", dtype, 8)
+        hidden = model.hidden(IDS, POSITIONS)[0]
+        expected = hidden.float() @ model.head_weight.float().t()
+        torch.testing.assert_close(Native(model).logits(hidden), expected, atol=1e-4, rtol=1e-4)
