@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ from tokenizers import Tokenizer as Whole
 
 from denken.assistant import Assistant, load
 from denken.chat import chatml, llama
+from denken.chat.formats import format_of
 from denken.chat.message import Message
-from denken.chat.template import end_of_thinking
+from denken.chat.page import Page
+from denken.chat.template import end_of_thinking, fill_in
 from denken.model.checkpoint import save
 from denken.model.config import ModelConfig
 from denken.model.transformer import Transformer
@@ -56,6 +59,26 @@ def test_control_tokens_that_are_spelt_out_are_text(published_tokenizer: Tokeniz
     named = {id_ for id_ in published_whole.encode(SPELT).ids if published_tokenizer.is_control(id_)}
     assert len(named) >= 4
     assert all(published_whole.id_to_token(id_) in published_tokenizer.control_ids for id_ in named)
+
+
+def test_public_test_suites_have_the_same_ids(published_tokenizer: Tokenizer) -> None:
+    cases_file = FAMILY.parent / "templates" / "upstream_cases.json"
+    if not cases_file.is_file():
+        pytest.skip("the published cases are not at hand")
+    cases = {case["id"]: case for case in json.loads(cases_file.read_text(encoding="utf-8"))}
+    if published_tokenizer.folder.name == "Qwen3-30B-A3B":
+        case = cases["swift/qwen3-emoji"]
+        said = [Message(**message) for message in case["inputs"]["messages"]]
+        ids = format_of(published_tokenizer.folder, published_tokenizer).render(said).ids
+    elif published_tokenizer.folder.name == "DeepSeek-R1-Distill-Qwen-32B":
+        case = cases["swift/r1-distill-qwen-7b-encode"]
+        ids = fill_in(case["inputs"]["text"], None, published_tokenizer)
+    else:
+        case = cases["dsv32/readme"]
+        text, page = case["inputs"]["text"], Page(published_tokenizer)
+        page.own(text, [name for name in published_tokenizer.control_ids if name in text])
+        ids = page.rendered().ids
+    assert list(ids) == case["expected_ids"]
 
 
 def folder_of(made: Path, vocabulary: Path, family: str) -> Path:
