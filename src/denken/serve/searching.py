@@ -16,8 +16,8 @@ from datetime import date
 from denken.search.found import Found, Look, Source
 from denken.search.prompts import with_results
 from denken.serve.failure import Failure
-from denken.serve.speaker import Ask, ContextFull, Piece, Reply, Speaker, Usage
-from denken.types import FinishReason
+from denken.serve.speaker import Ask, ContextFull, Piece, Reply, Speaker
+from denken.serve.standing import Standing, is_full
 
 # Tokens that results may take at the most, and never more than half of what the question leaves.
 MOST_RESULTS = 8192
@@ -36,38 +36,20 @@ def open_reply(speaker: Speaker, ask: Ask, look: Look | None) -> Reply:
     return Before(speaker, ask, look)
 
 
-class Before:
-    """Searches, then answers; satisfies `Reply`.
+class Before(Standing):
+    """Searches, then answers; the query is seen at once.
 
-    `begin` waits for nothing, so that the query is seen at once. Until the results are there, its figures are those of
-    the question alone; most_tokens: what may be generated and found together.
+    Until the results are there, its figures are those of the question alone; most_tokens: what may be generated and
+    found together.
     """
 
     def __init__(self, speaker: Speaker, ask: Ask, look: Look):
         self._speaker, self._ask, self._look = speaker, ask, look
-        self._reply = speaker.reply(ask)
+        super().__init__(speaker.reply(ask))
         prompt = self._reply.usage.prompt_tokens
         room = max(1, speaker.context - prompt)
         self._most_prompt = prompt + min(MOST_RESULTS, room // 2)
         self.most_tokens = min(room, self._reply.most_tokens + min(MOST_RESULTS, room // 2))
-
-    @property
-    def usage(self) -> Usage:
-        return self._reply.usage
-
-    @property
-    def finish_reason(self) -> FinishReason:
-        return self._reply.finish_reason
-
-    @property
-    def stop_string(self) -> str | None:
-        return self._reply.stop_string
-
-    async def begin(self) -> None:
-        """What is wrong with the question was found when it was opened; what the other side says comes later."""
-
-    async def aclose(self) -> None:
-        await self._reply.aclose()
 
     async def __aiter__(self) -> AsyncGenerator[Piece, None]:
         query = self._query()
@@ -119,8 +101,7 @@ class Before:
             try:
                 return await self._reply.begin()
             except (ContextFull, Failure) as error:
-                full = isinstance(error, ContextFull) or error.code == "context_length_exceeded"
-                if instead is None or not sources or not full:
+                if instead is None or not sources or not is_full(error):
                     raise
             await self._reply.aclose()
             self._reply = await asyncio.to_thread(self._speaker.reply, self._asked(instead))

@@ -16,8 +16,9 @@ from denken.search.found import Look
 from denken.serve.chats.branch import Exchange
 from denken.serve.failure import Failure
 from denken.serve.searching import open_reply
-from denken.serve.speaker import Ask, ContextFull, Piece, Reply, Speaker, Usage
-from denken.types import FinishReason, SamplingParams
+from denken.serve.speaker import Ask, ContextFull, Piece, Reply, Speaker
+from denken.serve.standing import Standing, is_full
+from denken.types import SamplingParams
 
 FULL, EASED = 0.75, 0.5
 FULL_SEARCHING, EASED_SEARCHING = 0.4, 0.25
@@ -73,16 +74,16 @@ def _fits(speaker: Speaker, ask: Ask, share: float) -> bool:
         return False
 
 
-class Fitted:
-    """Satisfies `Reply`. Where the other side alone can tell that it is too long, less is tried until it is not.
+class Fitted(Standing):
+    """Where the other side alone can tell that it is too long, less is tried until it is not.
 
-    left_out: as it is after the first piece. `begin` waits for nothing, so that the reply is under way at once and
-    nobody who closes the page meanwhile loses a question.
+    left_out: as it is after the first piece. Since it is under way at once, nobody who closes the page meanwhile loses
+    a question.
     """
 
     def __init__(self, speaker: Speaker, question: Question, left_out: int):
         self._speaker, self._question, self.left_out = speaker, question, left_out
-        self._reply = self._open()
+        super().__init__(self._open())
 
     def _open(self) -> Reply:
         try:
@@ -97,23 +98,8 @@ class Fitted:
             ) from None
 
     @property
-    def usage(self) -> Usage:
-        return self._reply.usage
-
-    @property
     def most_tokens(self) -> int:
         return self._reply.most_tokens
-
-    @property
-    def finish_reason(self) -> FinishReason:
-        return self._reply.finish_reason
-
-    @property
-    def stop_string(self) -> str | None:
-        return self._reply.stop_string
-
-    async def begin(self) -> None:
-        pass
 
     async def __aiter__(self) -> AsyncGenerator[Piece, None]:
         await self._begin()
@@ -121,16 +107,13 @@ class Fitted:
             async for piece in pieces:
                 yield piece
 
-    async def aclose(self) -> None:
-        await self._reply.aclose()
-
     async def _begin(self) -> None:
         while True:
             try:
                 return await self._reply.begin()
             except (ContextFull, Failure) as error:
                 every = len(self._question.history)
-                if self.left_out == every or (isinstance(error, Failure) and error.code != "context_length_exceeded"):
+                if self.left_out == every or not is_full(error):
                     raise
             await self._reply.aclose()
             self.left_out = (self.left_out + every + 1) // 2
