@@ -1,4 +1,4 @@
-"""What stands in for a reply that may have to be opened anew, for it was too long or something is put in front of it."""
+"""What stands in for a reply that may be opened anew: it was too long, or something is put in front of it."""
 
 from __future__ import annotations
 
