@@ -40,6 +40,8 @@ class DataSection(BaseModel):
     open_rows: how many rows of each width wait to be filled up; more means less padding and more memory.
     save_documents: how many of the first documents are written to the run's data/NAME.jsonl, so that others can read
         and use what was learnt from; 0 writes none.
+    held_out: a set that `eval_every` looks at, in the place of other documents of the sources; none of it is learnt.
+        That of a [sample] with `held_out` is its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -47,6 +49,7 @@ class DataSection(BaseModel):
     widths: tuple[int, ...] = (512,)
     open_rows: int = Field(default=16, ge=1)
     save_documents: int = Field(default=0, ge=0)
+    held_out: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -263,16 +266,46 @@ class RLSection(Section):
         return self
 
 
+class EndpointSection(Section):
+    """A server elsewhere that answers in the place of a model here (`denken.train.teacher`).
+
+    name: what the model is called there; None where it has one alone. key_env: the environment variable with the key.
+    tell: what is said behind every question, such as how to write the answer; it is not learnt.
+    concurrency: answers under way at once. answer_s: seconds that one may take. tries: how often one is asked for.
+    usd_in, usd_out: US dollars for a million tokens of prompts and of answers. usd: the most to spend, all in all.
+    """
+
+    name: str | None = Field(default=None, min_length=1)
+    key_env: str | None = Field(default=None, min_length=1)
+    tell: str = ""
+    concurrency: int = Field(default=8, ge=1, le=256)
+    answer_s: float = Field(default=600.0, gt=0)
+    tries: int = Field(default=5, ge=1, le=100)
+    usd_in: float = Field(default=0.0, ge=0)
+    usd_out: float = Field(default=0.0, ge=0)
+    usd: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _prices(self) -> Self:
+        if self.usd is not None and not self.usd_in + self.usd_out > 0:
+            raise ValueError("usd can only be kept to where prices are known; give usd_in and usd_out")
+        return self
+
+
 class SampleSection(Section):
     """A set of worked answers that a model makes itself: sampled, judged, filtered (`denken.train.sample`).
 
-    model: who is asked: "run:NAME", "bundled" or a folder. tasks: what it is asked.
-    problems: how many different ones. samples: how many answers to each.
+    model: who is asked: "run:NAME", "bundled", a folder, or the address of a server with OpenAI's API, of which
+        `endpoint` says more. tasks: what it is asked.
+    problems: how many different ones. samples: how many answers to each. minutes: the set is what there is after so
+        long; None takes the time it takes.
     temperature, top_p, max_tokens, thinking: how they are drawn. batch: how many are drawn at a time.
     keep: "correct" keeps answers of at least `reward`, "all" every one that is whole.
     keep_per_problem: at most so many of one problem, in the order in which they were drawn.
-    max_thought: the longest thought to keep, in ids; 0 keeps any. language: the least share of a thought's words that
-        must be in the problem's language; 0 asks for none.
+    max_thought: the longest thought to keep, max_length: the longest conversation, in ids of whoever learns; 0 keeps
+        any. language: the least share of a thought's words that must be in the problem's language; 0 asks for none.
+    apart: the first so many problems of each task that evaluation asks are not asked here, whatever their seed.
+    held_out: the share of the questions whose answers are not learnt from, but looked at (`held_out` of [data]).
     others: how many worked examples of `other_tasks` are added, so that what was learnt otherwise is not forgotten;
         where none are named, small talk.
     seed: of problems and samples; None takes the recipe's.
@@ -282,6 +315,7 @@ class SampleSection(Section):
     tasks: tuple[RLTask, ...] = Field(min_length=1)
     problems: int = Field(ge=1)
     samples: int = Field(default=4, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
     temperature: float = Field(default=0.6, ge=0, le=2)
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=512, ge=1)
@@ -291,10 +325,25 @@ class SampleSection(Section):
     reward: float = Field(default=1.0, ge=0, le=1)
     keep_per_problem: int = Field(default=1, ge=1)
     max_thought: int = Field(default=0, ge=0)
+    max_length: int = Field(default=0, ge=0)
     language: float = Field(default=0.0, ge=0, le=1)
+    apart: int = Field(default=0, ge=0)
+    held_out: float = Field(default=0.0, ge=0, le=0.5)
     others: int = Field(default=0, ge=0)
     other_tasks: tuple[RLTask, ...] = ()
     seed: int | None = Field(default=None, ge=0)
+    endpoint: EndpointSection | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether `model` is the address of a server."""
+        return self.model.startswith(("http://", "https://"))
+
+    @model_validator(mode="after")
+    def _one_teacher(self) -> Self:
+        if self.endpoint is not None and not self.elsewhere:
+            raise ValueError("endpoint says more of a server; give its address as model, such as http://127.0.0.1:8000")
+        return self
 
 
 class CostSection(Section):

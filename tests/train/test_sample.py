@@ -18,7 +18,7 @@ from denken.chat.message import Message
 from denken.chat.template import render
 from denken.config import Recipe, SampleSection
 from denken.errors import ConfigError, UnknownNameError
-from denken.rollout import Reply, prompt_ids, read
+from denken.rollout import Local, Reply, prompt_ids, read
 from denken.tasks import get
 from denken.tasks.base import training_seed_allowed
 from denken.tokenizer import Tokenizer
@@ -26,8 +26,8 @@ from denken.train import rejection
 from denken.train.data import Document, documents
 from denken.train.folder import BUNDLED
 from denken.train.jsonl import JsonlSet
-from denken.train.sample import Asked, Judges, make_set, sample_chunk, set_path
-from denken.types import Completion, Problem, Rollout, Score
+from denken.train.sample import Asked, Judges, make_set, params_of, sample_chunk, set_path
+from denken.types import Completion, Generate, Problem, Rollout, Score
 from fakes import FakeGenerate
 
 RECIPE = """
@@ -57,6 +57,11 @@ def section(**changes: Any) -> SampleSection:
     return SampleSection.model_validate(given)
 
 
+def asked(generate: Generate, tokenizer: Tokenizer, name: str, settings: SampleSection) -> Asked:
+    """A model here."""
+    return Asked(Local(tokenizer, generate, params_of(settings, 1)), tokenizer, name, settings, 1)
+
+
 def said(tokenizer: Tokenizer, thought: str, answer: str) -> tuple[int, ...]:
     """What a model would generate behind the prompt, the end included."""
     whole = render([Message("user", "?"), Message("assistant", answer, reasoning_content=thought)], tokenizer)
@@ -69,7 +74,7 @@ def test_right_answers_are_kept_and_wrong_ones_counted(tokenizer: Tokenizer):
     wanted = [said(tokenizer, "so", problem.answer) for problem in problems]
     endless = Completion(tuple(tokenizer.encode("and so on")), finish_reason="length")
     generate = FakeGenerate([wanted[0], said(tokenizer, "hm", "wrong"), wanted[1], endless])
-    made = sample_chunk(Asked(generate, tokenizer, "m@step-3", section(), 1), judges, range(2))
+    made = sample_chunk(asked(generate, tokenizer, "m@step-3", section()), judges, range(2))
     assert [record["messages"][1]["content"] for record in made["kept"]] == [p.answer for p in problems]
     assert made["counts"] == {rejection.WRONG: 1, rejection.CUT: 1}
     first = made["kept"][0]
@@ -84,7 +89,7 @@ def test_what_is_learnt_is_what_was_sampled(tokenizer: Tokenizer, tmp_path: Path
     judges = Judges(section(), seed=1)
     problem = judges.draw(0)
     ids = said(tokenizer, "a line\nand another", problem.answer)
-    chunk = sample_chunk(Asked(FakeGenerate([ids, ids]), tokenizer, "m", section(), 1), judges, [0])
+    chunk = sample_chunk(asked(FakeGenerate([ids, ids]), tokenizer, "m", section()), judges, [0])
     (tmp_path / "set.jsonl").write_text(json.dumps(chunk["kept"][0]) + "\n")
     document: Document = next(
         documents({"sources": [{"jsonl": str(tmp_path / "set.jsonl")}]}, tokenizer, seed=0, start=0)
@@ -258,7 +263,7 @@ class Pages:
     controls = [tokenizer.control(name) for name in ("<search>", "</search>")]
     search = (controls[0], *tokenizer.encode("where"), controls[1])
     generate = FakeGenerate([search, said(tokenizer, "So.", "Lund")])
-    made = sample_chunk(Asked(generate, tokenizer, "m", settings, 1), judges, range(1))
+    made = sample_chunk(asked(generate, tokenizer, "m", settings), judges, range(1))
     (record,) = made["kept"]
     thought = "<search>where</search>\n<information>\n[1] where: Lund\n</information>\nSo."
     assert record["messages"][1] == {"role": "assistant", "reasoning_content": thought, "content": "Lund"}

@@ -20,6 +20,7 @@ class Ledger:
     core_seconds: seconds times the cores in use.
     sampled: ids that the run generated to learn from. sampling_flops: what that took, see `Price.sampling_flops`.
     generate_seconds, learn_seconds: the two large parts of `seconds`, where a run samples.
+    paid_usd: what a teacher elsewhere was paid for answers.
     joules: what the processors drew meanwhile, other programs' share included; 0 where it cannot be read.
     """
 
@@ -33,6 +34,7 @@ class Ledger:
     generate_seconds: float = 0.0
     learn_seconds: float = 0.0
     joules: float = 0.0
+    paid_usd: float = 0.0
 
     def tick(self, seconds: float, cores: int) -> None:
         """Add a stretch of time on so many cores, and the energy since this was last called."""
@@ -50,7 +52,7 @@ class Ledger:
             return cls()
 
     def usd(self, usd_per_core_hour: float) -> float:
-        return self.core_seconds / 3600 * usd_per_core_hour
+        return self.core_seconds / 3600 * usd_per_core_hour + self.paid_usd
 
     def write(self, path: Path, usd_per_core_hour: float) -> None:
         """Replace ledger.json in one go."""

@@ -208,8 +208,11 @@ class Trainer:
         share = max(1, self.recipe.train.eval_documents // self.mesh.world)
         furthest = max((lane.cursor for lane in self.lanes.values()), default=0)
         start = max(self.mesh.gather(furthest)) * self.lane_count
+        sources, own = self.recipe.data.sources, self.recipe.data.held_out
+        if own is not None:
+            start, sources = 0, {"sources": [{"jsonl": own}]}
         stream = documents(
-            self.recipe.data.sources,
+            sources,
             self.tokenizer,
             seed=EVALUATION_SEED + self.recipe.seed,
             start=start + self.mesh.rank,

@@ -10,8 +10,9 @@ Pure: what a model said and what its task thought of it in, a record or a reason
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from denken.chat.template import own_words
@@ -22,6 +23,9 @@ from denken.types import Rollout
 
 CUT, TAGS, WRONG, LONG, MIXED = "cut off", "no single closed thought", "wrong", "thought too long", "mixed languages"
 TWICE, ENOUGH = "the same as another", "enough of this problem"
+SPELT, OVER, EXAMINED = "control tokens spelt out", "too long for who learns", "asked in the evaluation too"
+# How DeepSeek's, Qwen's and Llama's vocabularies write control tokens, and the tags of a thought.
+_CONTROLS = re.compile(r"<｜[^｜<>]{1,60}｜>|<\|[^|<>]{1,60}\|>|</?(?:think|search|information)>")
 
 
 def reason(rollout: Rollout, reply: Reply, thought_tokens: int, section: SampleSection) -> str | None:
@@ -39,6 +43,18 @@ def reason(rollout: Rollout, reply: Reply, thought_tokens: int, section: SampleS
         if language_reward(own_words(reply.thought), asked) < section.language:
             return MIXED
     return None
+
+
+def spells(reply: Reply, names: Collection[str]) -> bool:
+    """Whether an answer from elsewhere writes out control tokens, of whoever learns or of a model family.
+
+    Nothing that is learnt from becomes a control token by being spelt, but a model must not learn to spell them either,
+    and what a thought's own tags mean (a search, the end of a thought) is for whoever sampled it here to say.
+    """
+    return any(
+        _CONTROLS.search(text) or any(name in text for name in names if len(name) > 2)
+        for text in (reply.thought, reply.answer)
+    )
 
 
 def chosen(records: Iterable[Mapping[str, Any]], most: int, counts: Counter[str]) -> Iterator[Mapping[str, Any]]:
