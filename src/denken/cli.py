@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from denken.chat.message import Message
     from denken.search.library import Library
     from denken.search.tool import Searcher
+    from denken.serve.device import Device
     from denken.serve.runs import Runs
     from denken.serve.speaker import Reply, Speaker
     from denken.serve.upstream.pool import Pool
@@ -66,6 +67,7 @@ Web = Annotated[
 Searxng = Annotated[str | None, typer.Option(help="With --web searxng: its address.")]
 Search = Annotated[bool, typer.Option("--search", help="Look things up, on the web and in your library.")]
 LIBRARY = "library.db"
+DEVICE = "device"
 KeyName = Annotated[str, typer.Argument(help="What the key is called.")]
 
 keys_app = typer.Typer(help="Keys for the server: create, list, revoke.", no_args_is_help=True)
@@ -253,6 +255,7 @@ def serve(
             elif secret := desk.first_key():
                 print(f"A key to ask with, shown this once: {secret}", flush=True)
             kept: dict[str, Any] = {"desk": desk, "chats": chats, "runs": shown_runs, "searcher": searcher}
+            kept["device"] = _device(speakers[0], model or "bundled", beside(store, DEVICE))
             serve_forever(speakers, listener, host, allow_host or (), **kept, grace=grace, log=log, certificate=shown)
 
 
@@ -264,6 +267,23 @@ def _runs(folder: Path | None) -> Runs | None:
         raise ConfigError(f"{folder} is no folder of runs; name the one that denken train wrote to.")
     there = folder or Path("runs")
     return Runs(there) if there.is_dir() else None
+
+
+def _device(speaker: Speaker, model: str, kept: Path) -> Device | None:
+    """The model here as browsers may take it along; None where only servers upstream have one, and for conversations
+    that are written in another way than DeepSeek's, which is the one that browsers know.
+    """
+    from denken.assistant import Assistant, find_folder
+    from denken.export import gguf
+    from denken.serve.device import Device
+
+    if not isinstance(speaker, Assistant) or speaker.format.name != "deepseek" or not speaker.format.opens:
+        return None
+
+    def make(folder: Path, out: Path) -> None:
+        gguf.export(folder, out, kind="q8_0")
+
+    return Device(speaker, speaker.tokenizer, find_folder(model), kept, make)
 
 
 def _upstreams(

@@ -86,7 +86,7 @@ def _library() -> ModuleType:
     try:
         import gguf
     except ImportError as error:
-        raise ConfigError("GGUF files need the package gguf; install it: pip install 'denken[export]'") from error
+        raise ConfigError("GGUF files need the package gguf; install it: pip install gguf") from error
     return gguf
 
 

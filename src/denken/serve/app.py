@@ -20,12 +20,14 @@ from starlette.exceptions import HTTPException
 
 from denken.errors import DenkenError, RequestError
 from denken.search.tool import Searcher
+from denken.serve import device as devices
 from denken.serve import library, messages, models, openapi, state, streams, usage, website
 from denken.serve import runs as training
 from denken.serve.chats import exports, imports, routes, sharing, uploads
 from denken.serve.chats.chats import Chats
 from denken.serve.completions import Chat
 from denken.serve.desk import Desk, OpenDesk
+from denken.serve.device import Device
 from denken.serve.failure import Failure
 from denken.serve.guard import LOOPBACK, Guard
 from denken.serve.logs import Logged
@@ -56,12 +58,14 @@ def create_app(
     chats: Chats | None = None,
     runs: Runs | None = None,
     searcher: Searcher | None = None,
+    device: Device | None = None,
 ) -> FastAPI:
     """The application that serves one speaker or several; the first answers where a request names no model.
 
     host: the address that it is bound to; it and `allow_hosts` are the names it answers to, besides the loopback's.
     desk: who lets in and writes down; nobody, if absent. chats: where conversations are kept; nowhere, if absent.
     runs: the training that is shown; none, if absent. searcher: whose library is shown; `chats` searches by its own.
+    device: the model that browsers may take along; none, if absent.
     """
     # FastAPI's own documentation pages load scripts from elsewhere, which the page policy forbids; and its description
     # of the API would need no key.
@@ -88,10 +92,11 @@ def create_app(
     api.add_api_route("/openapi.json", lambda: app.openapi(), methods=["GET"], include_in_schema=False)
     metrics.add_routes(api)
     training.add_routes(api, runs)
+    devices.add_routes(api, device)
     if searcher is not None:
         library.add_routes(api, searcher)
     # The last: without a store it answers for all that is left under /app.
-    _add_chats(api, app, counter, chats, runs)
+    _add_chats(api, app, counter, chats, runs, device)
     app.include_router(api)
 
     app.state.places = counter.places
@@ -144,9 +149,11 @@ def _add_dialects(api: APIRouter, counter: Counter) -> None:
     add(BASES, MessagesRequest, Messages)
 
 
-def _add_chats(api: APIRouter, app: FastAPI, counter: Counter, chats: Chats | None, runs: Runs | None) -> None:
+def _add_chats(
+    api: APIRouter, app: FastAPI, counter: Counter, chats: Chats | None, runs: Runs | None, device: Device | None
+) -> None:
     if chats is not None:
-        state.add_routes(api, counter, chats, runs=runs is not None)
+        state.add_routes(api, counter, chats, runs=runs is not None, device=device)
         routes.add_routes(api, counter, chats)
         exports.add_routes(api, chats)
         imports.add_routes(api, chats)

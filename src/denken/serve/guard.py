@@ -30,11 +30,14 @@ FILES_AT_ONCE = 8
 CLOSES = {"Connection": "close"}
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; font-src 'self'; "
+    "worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# Of the one script that computes with WebAssembly, in a worker of its own; the page itself may not.
+WORKER_POLICY = POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; font-src 'self'; "
-        "worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
+    "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -79,7 +82,9 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in (HEADERS | (CLOSES if file is not None and not file.whole else {})).items():
+                policy = WORKER_POLICY if headers.get("Content-Security-Policy") == WORKER_POLICY else POLICY
+                closes = CLOSES if file is not None and not file.whole else {}
+                for name, value in (HEADERS | {"Content-Security-Policy": policy} | closes).items():
                     headers[name] = value
             await send(message)
 

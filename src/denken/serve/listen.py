@@ -16,6 +16,7 @@ from denken.serve import logs, website
 from denken.serve.app import create_app
 from denken.serve.chats.chats import Chats
 from denken.serve.desk import Desk
+from denken.serve.device import Device
 from denken.serve.runs import Runs
 from denken.serve.speaker import Speaker
 from denken.serve.tls import Certificate
@@ -55,6 +56,7 @@ def serve_forever(
     chats: Chats | None = None,
     runs: Runs | None = None,
     searcher: Searcher | None = None,
+    device: Device | None = None,
     grace: float = GRACE_SECONDS,
     log: logs.Form = "text",
     certificate: Certificate | None = None,
@@ -64,7 +66,14 @@ def serve_forever(
 
     logs.start(log)
     application = create_app(
-        speakers, host=host, allow_hosts=allow_hosts, desk=desk, chats=chats, runs=runs, searcher=searcher
+        speakers,
+        host=host,
+        allow_hosts=allow_hosts,
+        desk=desk,
+        chats=chats,
+        runs=runs,
+        searcher=searcher,
+        device=device,
     )
     others = f" (and {len(speakers) - 1} more)" if len(speakers) > 1 else ""
     if not website.parts():

@@ -6,13 +6,14 @@ from fastapi import APIRouter, Request
 
 import denken
 from denken.serve.chats.chats import Chats
+from denken.serve.device import Device
 from denken.serve.money import NANO, O1, R1, ListPrice
 from denken.serve.turn import Counter, Record
 
 MILLION = 10**6
 
 
-def add_routes(api: APIRouter, counter: Counter, chats: Chats, *, runs: bool) -> None:
+def add_routes(api: APIRouter, counter: Counter, chats: Chats, *, runs: bool, device: Device | None) -> None:
     async def state(request: Request) -> Record:
         caller = request.state.caller
         searcher = chats.searcher
@@ -21,6 +22,7 @@ def add_routes(api: APIRouter, counter: Counter, chats: Chats, *, runs: bool) ->
             "keys": caller.key is not None,
             "sharing": chats.sharing,
             "runs": runs,
+            "device": device is not None and device.offers,
             "search": [] if searcher is None else await chats.run(lambda: searcher.places(caller.key)),
             "web_search": None if searcher is None else searcher.web,
             "models": [

@@ -22,6 +22,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from denken.serve.guard import WORKER_POLICY
+
 # The script in the page tells these apart; each is answered with index.html.
 ADDRESSES = ("/", "/c/{conversation}", "/library", "/runs", "/runs/{name}", "/usage", "/shared/{token}")
 MEDIA_TYPES = {
@@ -34,9 +36,12 @@ MEDIA_TYPES = {
     ".woff2": "font/woff2",
     ".woff": "font/woff",
     ".ttf": "font/ttf",
+    ".wasm": "application/wasm",
 }
 # The others are compressed already.
-SHRINKS = {".html", ".js", ".css", ".svg", ".webmanifest", ".ttf"}
+SHRINKS = {".html", ".js", ".css", ".svg", ".webmanifest", ".ttf", ".wasm"}
+# The worker that a model runs in on the device; its name is that of its source, web/src/device/model.worker.ts.
+COMPUTES = "assets/model.worker-"
 FOR_GOOD = "public, max-age=31536000, immutable"
 ASK_AGAIN = "no-cache"
 
@@ -52,12 +57,13 @@ PLAIN = f"""<!doctype html>
 
 @dataclass(frozen=True)
 class Part:
-    """One file of the page. cache: what browsers are told about keeping it."""
+    """One file of the page. cache: what browsers are told about keeping it. computes: it may run WebAssembly."""
 
     content: bytes
     media_type: str
     shrinks: bool
     cache: str
+    computes: bool = False
 
     @cached_property
     def etag(self) -> str:
@@ -86,7 +92,8 @@ def _read(folder: Traversable, base: str) -> Iterator[tuple[str, Part]]:
             yield from _read(entry, f"{path}/")
         elif suffix in MEDIA_TYPES:
             kept = FOR_GOOD if path.startswith("assets/") else ASK_AGAIN
-            yield path, Part(entry.read_bytes(), MEDIA_TYPES[suffix], suffix in SHRINKS, kept)
+            computes = path.startswith(COMPUTES)
+            yield path, Part(entry.read_bytes(), MEDIA_TYPES[suffix], suffix in SHRINKS, kept, computes)
 
 
 def add_routes(app: FastAPI) -> None:
@@ -117,6 +124,8 @@ def top_level() -> list[str]:
 def respond(request: Request, part: Part) -> Response:
     """The file, or that the browser has it already; gzipped for those who take it. A HEAD gets the head alone."""
     headers = {"Cache-Control": part.cache, "ETag": part.etag}
+    if part.computes:
+        headers["Content-Security-Policy"] = WORKER_POLICY
     if part.shrinks:
         headers["Vary"] = "Accept-Encoding"
     if part.etag in request.headers.get("if-none-match", ""):
