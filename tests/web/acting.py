@@ -11,17 +11,21 @@ from pathlib import Path
 
 from speaking import FakeReply, FakeSpeaker, running
 
-from denken.about import About
+from denken.about import About, read_about
+from denken.assistant import BUNDLED
 from denken.search.found import Found, Look, Source
 from denken.search.library import Library
 from denken.search.provider import Hit
 from denken.search.tool import Searcher
 from denken.serve.app import create_app
 from denken.serve.chats.chats import Chats
+from denken.serve.device import Device
 from denken.serve.keydesk import KeyDesk
 from denken.serve.runs import Runs
 from denken.serve.speaker import Ask, Piece, Usage
 from denken.serve.store import Store, open_store
+from denken.tokenizer import Tokenizer
+from denken.types import SamplingParams
 
 ABOUT = About(
     searches="inside",
@@ -104,6 +108,27 @@ class Actor(FakeSpeaker):
         return acted
 
 
+class Bundled(FakeSpeaker):
+    """What the server says of the model in the box; that itself answers in the browser alone."""
+
+    name, context = "bundled", 2048
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.about, self.defaults = read_about(BUNDLED), SamplingParams(temperature=0.0)
+
+
+def taken_along(kept: Path) -> Device:
+    """The model in the box as browsers fetch it, made once in the folder."""
+
+    def make(folder: Path, out: Path) -> None:
+        from denken.export import gguf
+
+        gguf.export(folder, out, kind="q8_0")
+
+    return Device(Bundled(), Tokenizer.load(BUNDLED), BUNDLED, kept, make)
+
+
 class Nowhere:
     """A web search that finds nothing, and asks nobody."""
 
@@ -129,7 +154,9 @@ class Site:
 
 
 @contextmanager
-def serving(folder: Path, *, keys: bool = False, hosts: Sequence[str] = ()) -> Iterator[Site]:
+def serving(
+    folder: Path, *, keys: bool = False, hosts: Sequence[str] = (), device: Device | None = None
+) -> Iterator[Site]:
     """`denken serve` with an actor in the place of a model, its store and its runs in the folder."""
     actor, searcher = Actor(), Searcher(Nowhere(), Library(folder / "library.db"))
     (folder / "runs").mkdir()
@@ -139,7 +166,13 @@ def serving(folder: Path, *, keys: bool = False, hosts: Sequence[str] = ()) -> I
         closing(Chats(store, searcher)) as chats,
     ):
         app = create_app(
-            actor, allow_hosts=hosts, desk=desk, chats=chats, runs=Runs(folder / "runs"), searcher=searcher
+            actor,
+            allow_hosts=hosts,
+            desk=desk,
+            chats=chats,
+            runs=Runs(folder / "runs"),
+            searcher=searcher,
+            device=device,
         )
         with running(app) as (port, _):
             yield Site(actor, store, desk, port, folder)

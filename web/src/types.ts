@@ -23,6 +23,8 @@ export interface State {
   keys: boolean;
   sharing: boolean;
   runs: boolean;
+  /** A browser may take a model along. */
+  device: boolean;
   search: Places[];
   web_search: string | null;
   models: Model[];

@@ -1,13 +1,17 @@
 // The service worker: keeps the shell, so that the page opens without the server and says so itself.
 //
 // It touches nothing but the page's own files. What is said, and every other answer of the server, passes by it and is
-// never kept. A new version is used as soon as it is there: the address of a page goes to the network first, and the
+// never kept; the model that a person has fetched for this device lies in a cache of the page's own, which it leaves alone
+// but for the code of llama.cpp: that is handed out from there, and brought up to date with the page. A new version is used as soon as it is there: the address of a page goes to the network first, and the
 // files that the page names have their hash in their name, so that an old page and a new one never mix.
 //
-// `vite.config.ts` puts the names of the files in the place of FILES, and a hash of them in the place of VERSION.
+// `vite.config.ts` puts the names of the files in the place of FILES and ENGINE, and a hash of them in the place of VERSION.
 
 const CACHE = "denken-shell-VERSION";
 const FILES = [];
+// The page keeps the model here (web/src/device/file.ts), and what it runs in.
+const DEVICE = "denken-device";
+const ENGINE = [];
 // A network that is there and does not answer is as good as none.
 const PATIENCE_MS = 4000;
 const PAGES = /^\/(c\/[^/]+|library|runs(\/[^/]+)?|usage|shared\/[^/]+)?$/;
@@ -17,6 +21,7 @@ self.addEventListener("install", (event) => {
     caches
       .open(CACHE)
       .then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "no-cache" }))))
+      .then(engine)
       .then(() => self.skipWaiting()),
   );
 });
@@ -25,7 +30,7 @@ self.addEventListener("activate", (event) => {
   event.waitUntil(
     caches
       .keys()
-      .then((names) => Promise.all(names.filter((name) => name !== CACHE).map((name) => caches.delete(name))))
+      .then((names) => Promise.all(names.filter((name) => name !== CACHE && name !== DEVICE).map((name) => caches.delete(name))))
       .then(() => self.clients.claim()),
   );
 });
@@ -36,6 +41,8 @@ self.addEventListener("fetch", (event) => {
   if (method !== "GET" || origin !== self.location.origin) return;
   if (mode === "navigate") {
     if (PAGES.test(pathname)) event.respondWith(page(event.request));
+  } else if (ENGINE.includes(pathname)) {
+    event.respondWith(caches.match(pathname, { cacheName: DEVICE }).then((found) => found ?? fetch(event.request)));
   } else if (FILES.includes(pathname)) {
     event.respondWith(pathname.startsWith("/assets/") ? kept(event.request) : newest(event.request));
   }
@@ -51,6 +58,13 @@ async function page(request) {
   } catch {
     return shell;
   }
+}
+
+/** Where a model is kept, the code that this version of the page runs it with; the one before goes with its page. */
+async function engine() {
+  if (!(await caches.has(DEVICE))) return;
+  const cache = await caches.open(DEVICE);
+  for (const file of ENGINE) if (!(await cache.match(file))) await cache.add(file);
 }
 
 async function kept(request) {

@@ -5,6 +5,8 @@ import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from 
 import { useTranslation } from "react-i18next";
 import { useRoute } from "wouter";
 
+import { search, useLines } from "../device/lines";
+import type { ConversationLine } from "../types";
 import { more, reload, useConversations } from "./conversations";
 import { type Group, grouped } from "./days";
 import { SearchIcon } from "./icons";
@@ -44,10 +46,12 @@ function ByDay() {
   const { t } = useTranslation();
   const [, route] = useRoute("/c/:id");
   const { lines, next, ready, loading, problem } = useConversations();
+  const here = useLines();
   return (
     <>
       {problem && <Problem text={problem} retry={() => void reload()} />}
-      {ready && lines.length === 0 && <p className="soft">{t("around.none")}</p>}
+      <Here lines={here} current={route?.id} />
+      {ready && lines.length === 0 && here.length === 0 && <p className="soft">{t("around.none")}</p>}
       {grouped(lines, new Date()).map((group) => (
         <section key={`${group.day} ${group.month?.getTime()}`}>
           <h2>{heading(group)}</h2>
@@ -60,6 +64,22 @@ function ByDay() {
       ))}
       {next && <More busy={loading} alone={!problem} more={() => void more()} />}
     </>
+  );
+}
+
+/** What lives on this device, above what the server has. */
+function Here({ lines, current }: { lines: readonly ConversationLine[]; current: string | undefined }) {
+  const { t } = useTranslation();
+  if (lines.length === 0) return null;
+  return (
+    <section>
+      <h2>{t("device.name")}</h2>
+      <ul>
+        {lines.map((line) => (
+          <Row key={line.id} line={line} current={line.id === current} />
+        ))}
+      </ul>
+    </section>
   );
 }
 
@@ -77,10 +97,17 @@ function Hits({ words }: { words: string }) {
   const { t } = useTranslation();
   const [, route] = useRoute("/c/:id");
   const { lines, next, searching, problem, more: moreHits } = useSearch(words);
-  const said = searching ? t("around.searching") : t("around.hits", { count: lines.length });
+  const [here, setHere] = useState<ConversationLine[]>([]);
+  useEffect(() => {
+    let isAsked = true;
+    void search(words).then((found) => isAsked && setHere(found));
+    return () => void (isAsked = false);
+  }, [words]);
+  const said = searching ? t("around.searching") : t("around.hits", { count: lines.length + here.length });
   return (
     <>
       {problem ? <Problem text={problem} /> : <p className="soft" role="status">{said}</p>}
+      <Here lines={here} current={route?.id} />
       <ul>
         {lines.map((line) => (
           <Row key={line.id} line={line} current={line.id === route?.id} />

@@ -1,9 +1,14 @@
 // One conversation of the list: a link, its menu, and its name as a field while it is being changed.
 
+import i18next from "i18next";
 import { type FocusEvent, type KeyboardEvent, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { Link } from "wouter";
+import { navigate } from "wouter/use-browser-location";
 
+import { exportAs as exportHere, handOver, rename as renameHere } from "../device/lines";
+import { isHere } from "../device/store";
+import { useReached } from "../offline/reach";
 import { useServerState } from "../state";
 import type { ConversationLine } from "../types";
 import { exportAs, pin, rename } from "./conversations";
@@ -30,6 +35,15 @@ export function Row({ line, current }: { line: ConversationLine; current: boolea
     (other?.querySelector("a") ?? document.getElementById("search"))?.focus();
     void deleteWithUndo({ id: line.id, title });
   };
+  const reached = useReached();
+  const here = isHere(line.id);
+  const itemsHere = (): Item[] => [
+    { label: t("around.rename"), run: () => setRenaming(true) },
+    ...(reached ? [{ label: t("device.handOver"), run: () => void handedOver(line.id, title).catch(complain) }] : []),
+    { label: t("around.exportMarkdown"), run: () => void exportHere(line.id, "markdown").catch(complain) },
+    { label: t("around.exportJson"), run: () => void exportHere(line.id, "json").catch(complain) },
+    { label: t("around.delete"), run: removed, danger: true },
+  ];
   const items = (): Item[] => [
     { label: t("around.rename"), run: () => setRenaming(true) },
     { label: line.pinned ? t("around.unpin") : t("around.pin"), run: () => void pin(line, !line.pinned).catch(complain) },
@@ -41,7 +55,7 @@ export function Row({ line, current }: { line: ConversationLine; current: boolea
   const named = (name: string | null) => {
     setRenaming(false);
     focusLink();
-    if (name && name !== line.title) void rename(line, name).catch(complain);
+    if (name && name !== line.title) void (here ? renameHere(line.id, name) : rename(line, name)).catch(complain);
   };
 
   return (
@@ -63,12 +77,19 @@ export function Row({ line, current }: { line: ConversationLine; current: boolea
       )}
       {line.pinned && !renaming && <PinIcon />}
       {!renaming && (
-        <Menu label={t("around.menuOf", { title })} items={items}>
+        <Menu label={t("around.menuOf", { title })} items={here ? itemsHere : items}>
           <MoreIcon />
         </Menu>
       )}
     </li>
   );
+}
+
+/** The server has it then, under an address of its own. */
+async function handedOver(id: string, title: string): Promise<void> {
+  await handOver(id);
+  if (location.pathname === `/c/${id}`) navigate("/");
+  notify(i18next.t("device.handedOver", { title }));
 }
 
 /** Enter and leaving the field keep the name, Esc does not. `done` is called once. */

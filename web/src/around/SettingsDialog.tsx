@@ -5,6 +5,7 @@ import { useTranslation } from "react-i18next";
 
 import { forgetKey, key } from "../api";
 import { chooseLanguage, chosenLanguage, type Language } from "../i18n";
+import { isAble, useOnDevice } from "../device/offer";
 import { useServerState } from "../state";
 import { Dialog } from "./Dialog";
 import { ImportSection } from "./ImportSection";
@@ -16,12 +17,22 @@ export function SettingsDialog({ onClose }: { onClose: () => void }) {
   const { t } = useTranslation();
   const { state } = useServerState();
   const offered = useInstallOffer();
+  const { kept } = useOnDevice();
   return (
     <Dialog title={t("settings.title")} className="settings" onClose={onClose}>
       <LanguageChoice />
       <SchemeChoice />
       {(state?.keys || key() !== null) && <KeySection />}
       <ImportSection />
+      {(kept || state?.device) && (
+        <Section title={t("device.title")} says={t(kept ? "device.isHere" : isAble() ? "device.offers" : "device.notAble")}>
+          {(kept || isAble()) && (
+            <button type="button" onClick={() => open({ name: "device" })}>
+              {t(kept ? "device.manage" : "device.more")}
+            </button>
+          )}
+        </Section>
+      )}
       {offered && (
         <Section title={t("settings.app")} says={t("settings.appSays")}>
           <button type="button" onClick={() => void install()}>

@@ -12,6 +12,8 @@ import { ConversationList } from "./ConversationList";
 import { useConversations, useReading } from "./conversations";
 import { isBeside } from "./Dialog";
 import { LibraryIcon, MenuIcon, NewChatIcon, PanelIcon, RunsIcon, SearchIcon, SettingsIcon, UsageIcon } from "./icons";
+import { DeviceDialog } from "../device/DeviceDialog";
+import { useLines } from "../device/lines";
 import { KeyDialog } from "./KeyDialog";
 import { SettingsDialog } from "./SettingsDialog";
 import { ShareDialog } from "./ShareDialog";
@@ -44,6 +46,7 @@ function Dialogs() {
     <>
       {dialog?.name === "settings" && <SettingsDialog onClose={close} />}
       {dialog?.name === "shortcuts" && <ShortcutsDialog onClose={close} />}
+      {dialog?.name === "device" && <DeviceDialog onClose={close} />}
       {dialog?.name === "share" && <ShareDialog id={dialog.id} onClose={close} />}
       <KeyDialog />
     </>
@@ -126,7 +129,8 @@ function ConversationTitle({ id }: { id: string }) {
   const thread = useMemo(() => threadOf(id), [id]);
   const title = useSyncExternalStore(thread.subscribe, () => thread.view.title);
   const { lines } = useConversations();
-  return lines.find((line) => line.id === id)?.title || title;
+  const here = useLines();
+  return [...here, ...lines].find((line) => line.id === id)?.title || title;
 }
 
 /** A modal dialog at the left edge: a tap beside it, a swipe to the left, Esc and a link in it close it. Deleting what is

@@ -6,6 +6,7 @@ import { useEffect, useSyncExternalStore } from "react";
 
 import { getJson, request, sendJson } from "../api";
 import { conversationsChanged, onConversationsChanged } from "../changes";
+import { linesNow } from "../device/lines";
 import { onReturn } from "../offline/reach";
 import type { ConversationLine } from "../types";
 import { problemOf } from "../problem";
@@ -170,7 +171,7 @@ export function fileName(disposition: string): string | null {
 
 /** What a conversation is called, as far as the list knows it. */
 export function titleOf(id: string): string {
-  return listed.lines.find((line) => line.id === id)?.title || i18next.t("around.untitled");
+  return [...linesNow(), ...listed.lines].find((line) => line.id === id)?.title || i18next.t("around.untitled");
 }
 
 onConversationsChanged(() => void reload());

@@ -3,7 +3,7 @@
 
 import { useSyncExternalStore } from "react";
 
-export type Opened = { name: "settings" } | { name: "shortcuts" } | { name: "share"; id: string } | null;
+export type Opened = { name: "settings" } | { name: "shortcuts" } | { name: "device" } | { name: "share"; id: string } | null;
 
 interface Shown {
   /** On wide screens; remembered. */

@@ -4,12 +4,12 @@
 import { type ClipboardEvent, type FormEvent, type KeyboardEvent, type RefObject, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 
-import { useServerState } from "../state";
 import { Icon } from "../thread/Icon";
 import type { Thread } from "../thread/thread";
 import type { Attachment } from "../types";
 import { type Draft, type Drafting, useDraft } from "./draft";
 import { Files } from "./Files";
+import type { Answering } from "./settings";
 import { ModelPicker, SearchSwitch, ThinkSwitch } from "./Switches";
 import { ACCEPTED } from "./upload";
 import "./composer.css";
@@ -18,12 +18,13 @@ interface Props {
   thread: Thread;
   drafting: Drafting;
   busy: boolean;
+  answering: Answering;
   onAsk: (content: string, attachments: Attachment[]) => Promise<void>;
 }
 
-export function Composer({ thread, drafting, busy, onAsk }: Props) {
+export function Composer({ thread, drafting, busy, answering, onAsk }: Props) {
   const { t } = useTranslation();
-  const { state } = useServerState();
+  const { here } = answering;
   const draft = useDraft(drafting);
   const input = useRef<HTMLTextAreaElement>(null);
   const picker = useRef<HTMLInputElement>(null);
@@ -35,7 +36,9 @@ export function Composer({ thread, drafting, busy, onAsk }: Props) {
     if (matchMedia("(hover: hover)").matches) input.current?.focus();
   }, [drafting]);
 
-  const isReady = isWhole(draft) && draft.text.trim() !== "" && !busy;
+  // The server makes text of files.
+  const noFiles = here && draft.files.length > 0;
+  const isReady = isWhole(draft) && draft.text.trim() !== "" && !busy && !noFiles;
 
   async function send() {
     if (!isReady) return;
@@ -75,6 +78,11 @@ export function Composer({ thread, drafting, busy, onAsk }: Props) {
           {t("composer.too_many")}
         </p>
       )}
+      {noFiles && (
+        <p className="problem" role="alert">
+          {t("device.noFiles")}
+        </p>
+      )}
       <textarea
         ref={input}
         rows={1}
@@ -88,9 +96,9 @@ export function Composer({ thread, drafting, busy, onAsk }: Props) {
       />
       <div className="row">
         <div className="switches">
-          <ThinkSwitch state={state} />
-          <SearchSwitch state={state} />
-          <ModelPicker state={state} />
+          <ThinkSwitch model={answering.model} />
+          <SearchSwitch answering={answering} />
+          <ModelPicker thread={thread} answering={answering} />
         </div>
         <input
           ref={picker}
@@ -103,7 +111,14 @@ export function Composer({ thread, drafting, busy, onAsk }: Props) {
             event.target.value = "";
           }}
         />
-        <button type="button" className="quiet attach" onClick={() => picker.current!.click()} aria-label={t("composer.attach")} title={t("composer.attach")}>
+        <button
+          type="button"
+          className="quiet attach"
+          disabled={here}
+          onClick={() => picker.current!.click()}
+          aria-label={t("composer.attach")}
+          title={t(here ? "device.noFiles" : "composer.attach")}
+        >
           <Icon name="attach" />
         </button>
         {busy ? (

@@ -4,15 +4,17 @@ import { useTranslation } from "react-i18next";
 
 import { Icon } from "../thread/Icon";
 import { Popup } from "../thread/Popup";
-import type { Effort, State } from "../types";
-import { modelInUse, placesInUse, set, useSettings } from "./settings";
+import { open, useWide } from "../around/shown";
+import { isAble, useOnDevice } from "../device/offer";
+import type { Thread } from "../thread/thread";
+import type { Effort } from "../types";
+import { type Answering, placesInUse, set, useSettings } from "./settings";
 
 const EFFORTS: readonly Effort[] = ["low", "medium", "high"];
 
-export function ThinkSwitch({ state }: { state: State | null }) {
+export function ThinkSwitch({ model }: { model: Answering["model"] }) {
   const { t } = useTranslation();
   const settings = useSettings();
-  const model = modelInUse(settings, state);
   const isAlways = model?.about.thinks === "always";
   const isOn = isAlways || settings.thinking;
   const content = (
@@ -63,9 +65,24 @@ export function ThinkSwitch({ state }: { state: State | null }) {
   );
 }
 
-export function SearchSwitch({ state }: { state: State | null }) {
+export function SearchSwitch({ answering: { state, here } }: { answering: Answering }) {
   const { t } = useTranslation();
   const settings = useSettings();
+  if (here) {
+    const content = (
+      <>
+        <Icon name="search" />
+        <span>{t("composer.search")}</span>
+      </>
+    );
+    return (
+      <span className="switch not">
+        <Popup label={t("device.noSearchLabel")} className="toggle" button={content}>
+          {() => <p className="why">{t("device.noSearch")}</p>}
+        </Popup>
+      </span>
+    );
+  }
   if (!state || state.search.length === 0) return null;
   const places = placesInUse(settings, state);
   const isOn = settings.searching && places.length > 0;
@@ -108,18 +125,42 @@ export function SearchSwitch({ state }: { state: State | null }) {
   );
 }
 
-export function ModelPicker({ state }: { state: State | null }) {
+/** The value of the choice that is this device; no model of a server is called so. */
+const HERE = "\0here";
+
+/** Which model answers: for a conversation that has not begun one of the server's or this device's, later its own. */
+export function ModelPicker({ thread, answering: { state, here, model } }: { thread: Thread; answering: Answering }) {
   const { t } = useTranslation();
-  const settings = useSettings();
-  const model = modelInUse(settings, state);
-  if (!state || !model) return null;
-  if (state.models.length === 1) return <span className="model">{model.id}</span>;
+  const { kept } = useOnDevice();
+  const wide = useWide();
+  if (here && thread.id !== null) {
+    return (
+      <span className="model here" title={t("device.name")}>
+        <Icon name="device" />
+        <span>{t("device.name")}</span>
+      </span>
+    );
+  }
+  const offered = thread.id === null && (kept !== null || (state?.device === true && isAble()));
+  const models = state?.models ?? [];
+  if (!offered && models.length <= 1) return model && <span className="model">{model.id}</span>;
+
+  function choose(value: string) {
+    if (value === HERE && kept === null) return open({ name: "device" });
+    thread.staysHere = false;
+    set(value === HERE ? { here: true } : { here: false, model: value });
+  }
+
   return (
-    <span className="model">
-      <select aria-label={t("composer.model")} value={model.id} onChange={(event) => set({ model: event.target.value })}>
-        {state.models.map(({ id }) => (
-          <option key={id}>{id}</option>
+    <span className={here ? "model here" : "model"}>
+      {here && <Icon name="device" />}
+      <select aria-label={t("composer.model")} value={here ? HERE : (model?.id ?? "")} onChange={(event) => choose(event.target.value)}>
+        {models.map(({ id }) => (
+          <option key={id} value={id}>
+            {id}
+          </option>
         ))}
+        {offered && <option value={HERE}>{t(kept === null ? "device.choose" : wide ? "device.name" : "device.short")}</option>}
       </select>
     </span>
   );

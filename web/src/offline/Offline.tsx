@@ -3,12 +3,14 @@
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 
+import { useOnDevice } from "../device/offer";
 import "./offline.css";
 import { tryAgain, useReached } from "./reach";
 
 export function Offline() {
   const { t } = useTranslation();
   const reached = useReached();
+  const { kept } = useOnDevice();
   const [trying, setTrying] = useState(false);
 
   async function again() {
@@ -22,7 +24,7 @@ export function Offline() {
     <div className="offline" role="status" hidden={reached}>
       {!reached && (
         <>
-          <span>{t("offline.says")}</span>
+          <span>{t(kept ? "offline.saysHere" : "offline.says")}</span>
           <button type="button" onClick={() => void again()} disabled={trying}>
             {t(trying ? "offline.trying" : "offline.again")}
           </button>

@@ -2,6 +2,7 @@
 
 import { useTranslation } from "react-i18next";
 
+import { isHere } from "../device/store";
 import type { Message } from "../types";
 import { exactly } from "./duration";
 import { Icon } from "./Icon";
@@ -30,7 +31,11 @@ function Figures({ message }: { message: Message }) {
   }
   if (seconds > 0) rows.push([t("thread.seconds"), exactly(seconds, i18n.language, t)]);
   if (thought_seconds > 0) rows.push([t("thread.thought_seconds"), exactly(thought_seconds, i18n.language, t)]);
-  rows.push([t("thread.cost"), cost_usd === null ? t("thread.cost_open") : dollars(cost_usd, i18n.language)]);
+  const here = isHere(message.id);
+  const speed = here && usage && seconds > 0 ? (usage.thought_tokens + usage.answer_tokens) / seconds : 0;
+  if (speed > 0) rows.push([t("device.speed"), new Intl.NumberFormat(i18n.language, { maximumSignificantDigits: 3 }).format(speed)]);
+  if (here) rows.push([t("thread.cost"), t("device.noCost")]);
+  else rows.push([t("thread.cost"), cost_usd === null ? t("thread.cost_open") : dollars(cost_usd, i18n.language)]);
   if (o1_usd !== null) rows.push([t("thread.o1"), dollars(o1_usd, i18n.language)]);
   return (
     <dl className="figures">

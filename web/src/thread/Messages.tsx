@@ -4,8 +4,7 @@
 import { type RefObject, useCallback, useSyncExternalStore } from "react";
 import { useTranslation } from "react-i18next";
 
-import { asTurn, useSettings } from "../composer/settings";
-import { useServerState } from "../state";
+import { asTurn, useAnswering, useSettings } from "../composer/settings";
 import type { Message } from "../types";
 import { Answer } from "./Answer";
 import { Icon } from "./Icon";
@@ -27,21 +26,21 @@ export function Messages({ thread, path, busy, pageFollows }: Props) {
 function One({ thread, id, busy, pageFollows }: Omit<Props, "path"> & { id: string }) {
   const message = useSyncExternalStore(thread.subscribe, () => thread.messages.get(id));
   const settings = useSettings();
-  const { state } = useServerState();
+  const answering = useAnswering(thread);
   const parent = message?.parent ?? null;
   const attachments = message?.attachments;
 
   const onAgain = useCallback(() => {
-    thread.again(id, asTurn(settings, state)).catch((error: unknown) => thread.say(error));
-  }, [thread, id, settings, state]);
+    thread.again(id, asTurn(settings, answering)).catch((error: unknown) => thread.say(error));
+  }, [thread, id, settings, answering]);
 
   const onEdit = useCallback(
     (content: string) => {
       const kept = attachments ?? [];
-      const turn = { ...asTurn(settings, state), parent, content, attachments: kept.map((file) => file.id) };
+      const turn = { ...asTurn(settings, answering), parent, content, attachments: kept.map((file) => file.id) };
       thread.ask(turn, kept).catch((error: unknown) => thread.say(error));
     },
-    [thread, parent, attachments, settings, state],
+    [thread, parent, attachments, settings, answering],
   );
 
   if (!message) return null;

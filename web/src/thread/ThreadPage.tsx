@@ -6,9 +6,9 @@ import { useLocation } from "wouter";
 
 import { Composer } from "../composer/Composer";
 import { draftOf } from "../composer/draft";
-import { asTurn, modelInUse, useSettings } from "../composer/settings";
+import { asTurn, useAnswering, useSettings } from "../composer/settings";
+import { warm } from "../device/model";
 import { rehearseAll } from "../markdown/rehearsal";
-import { useServerState } from "../state";
 import type { Attachment } from "../types";
 import { useFollow } from "./follow";
 import { Icon } from "./Icon";
@@ -27,7 +27,10 @@ export function ThreadPage({ id }: { id: string | null }) {
     void thread.load();
     const look = () => document.hidden || thread.isBusy || void thread.load();
     document.addEventListener("visibilitychange", look);
-    return () => document.removeEventListener("visibilitychange", look);
+    return () => {
+      document.removeEventListener("visibilitychange", look);
+      thread.staysHere = false;
+    };
   }, [thread]);
 
   useEffect(() => {
@@ -42,33 +45,35 @@ export function ThreadPage({ id }: { id: string | null }) {
 function ThreadView({ thread }: { thread: Thread }) {
   const { t } = useTranslation();
   const view = useSyncExternalStore(thread.subscribe, () => thread.view);
-  const { state } = useServerState();
+  const answering = useAnswering(thread);
+  const { here } = answering;
   const settings = useSettings();
   const scroller = useRef<HTMLDivElement>(null);
-  const { now, atEnd, toEnd } = useFollow(scroller);
+  const isFirst = view.phase === "ready" && view.path.length === 0;
+  const { now, atEnd, toEnd } = useFollow(scroller, !isFirst);
   const drafting = draftOf(thread.id);
   const isBusy = view.running !== null;
   useEffect(() => void rehearseAll(), []);
+  useEffect(() => void (here && warm()), [here]);
   useTitle(view.title);
   useKeys(thread, isBusy);
 
   const ask = useCallback(
     async (content: string, attachments: Attachment[]) => {
       toEnd();
-      const turn = { ...asTurn(settings, state), parent: view.path.at(-1) ?? null, content };
-      await thread.ask({ ...turn, attachments: attachments.map((file) => file.id) }, attachments);
+      const turn = { ...asTurn(settings, answering), parent: view.path.at(-1) ?? null, content };
+      await thread.ask({ ...turn, attachments: attachments.map((file) => file.id) }, attachments, here);
     },
-    [thread, settings, state, view.path, toEnd],
+    [thread, settings, answering, here, view.path, toEnd],
   );
 
-  const isFirst = view.phase === "ready" && view.path.length === 0;
   return (
     <SourceCards>
       <div className={isFirst ? "thread first" : "thread"}>
         <div ref={scroller} className="scroller" tabIndex={-1}>
           <div className="column">
             {!isFirst && <h1 className="unseen">{view.title || t("thread.untitled")}</h1>}
-            {isFirst && <Welcome model={modelInUse(settings, state)} onAsk={(text) => void ask(text, []).catch((error: unknown) => thread.say(error))} />}
+            {isFirst && <Welcome model={answering.model} onAsk={(text) => void ask(text, []).catch((error: unknown) => thread.say(error))} />}
             <Phase view={view} onAgain={() => void thread.load()} />
             <Messages thread={thread} path={view.path} busy={isBusy} pageFollows={now} />
           </div>
@@ -85,7 +90,7 @@ function ThreadView({ thread }: { thread: Thread }) {
             </p>
           )}
           {view.problem && view.phase === "ready" && <Problem thread={thread} problem={view.problem} />}
-          {view.phase !== "missing" && <Composer thread={thread} drafting={drafting} busy={isBusy} onAsk={ask} />}
+          {view.phase !== "missing" && <Composer thread={thread} drafting={drafting} busy={isBusy} answering={answering} onAsk={ask} />}
           <p className="fine">{t("thread.fine")}</p>
         </div>
         <Announced view={view} thread={thread} />

@@ -8,7 +8,7 @@ import type { Model } from "../types";
 
 const EXAMPLES = 3;
 
-export function Welcome({ model, onAsk }: { model: Model | null; onAsk: (question: string) => void }) {
+export function Welcome({ model, onAsk }: { model: Pick<Model, "id" | "about"> | null; onAsk: (question: string) => void }) {
   const { t, i18n } = useTranslation();
   const language: Language = i18n.language === "de" ? "de" : "en";
   const about = model?.about;

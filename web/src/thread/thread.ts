@@ -3,10 +3,12 @@
 // A thread lives longer than its page: a reply that runs goes on while another conversation is looked at. What arrives
 // is gathered and told once a frame. Nothing here draws.
 
-import { Refusal, Unreachable, getJson, sendJson } from "../api";
+import { Refusal, Unreachable } from "../api";
 import { conversationsChanged } from "../changes";
-import { follow, postTurn, stopStream } from "../events";
+import { device } from "../device/home";
+import { isHere } from "../device/store";
 import type { Attachment, Conversation, Message, Turn, TurnEvent } from "../types";
+import { type Begun, type Home, server } from "./home";
 import { Incoming } from "./incoming";
 import { branch } from "./tree";
 
@@ -36,6 +38,8 @@ export class Thread {
   readonly number = (numbers += 1);
   messages: ReadonlyMap<string, Message> = new Map();
   view: View;
+  /** Of one that has not begun: the server was gone while it was shown, so it begins on this device, come what may. */
+  staysHere = false;
   /** Says where a conversation that begins has its address. */
   onBegun: (id: string) => void = () => undefined;
   private head: string | null = null;
@@ -47,12 +51,14 @@ export class Thread {
   private asking = false;
   /** How often something was asked here, and how often a reply to it began. */
   private turns = 0;
-  /** The conversation that was made for a first question which the server has not taken yet. */
+  /** The conversation that was made for a first question which was not taken yet. */
   private made: string | null = null;
+  private home: Home;
   private stopWanted = false;
 
   constructor(public id: string | null) {
     this.view = id === null ? EMPTY : { ...EMPTY, phase: "loading" };
+    this.home = id !== null && isHere(id) ? device : server;
   }
 
   subscribe = (listener: () => void): (() => void) => {
@@ -69,7 +75,7 @@ export class Thread {
     if (this.id === null) return;
     const { turns } = this;
     try {
-      const conversation = await getJson<Conversation>(`/app/conversations/${this.id}`);
+      const conversation = await this.home.read(this.id);
       this.adopt(conversation, this.asking || this.turns !== turns);
     } catch (error) {
       // What was read before stays; a page that is without the server shows it.
@@ -78,18 +84,22 @@ export class Thread {
     }
   }
 
-  /** Asks; attachments are shown with the question at once. Raises what the server refuses, and then nothing is changed. */
-  async ask(turn: Turn, attachments: Attachment[] = []): Promise<void> {
+  /**
+   * Asks; attachments are shown with the question at once. here: on this device, where the conversation begins with it.
+   * Raises what is refused, and then nothing is changed.
+   */
+  async ask(turn: Turn, attachments: Attachment[] = [], here = false): Promise<void> {
+    this.settle(here ? device : server);
     const before = { messages: this.messages, head: this.head };
     this.asking = true;
     this.stopWanted = false;
     this.sketch(turn, attachments);
     try {
-      const id = this.id ?? (this.made ??= (await sendJson<Conversation>("POST", "/app/conversations", {})).id);
-      const { stream, response } = await postTurn(id, turn);
+      const id = this.id ?? (this.made ??= await this.home.make());
+      const begun = await this.home.ask(id, turn);
       this.hasBegun(id);
-      void this.follow(stream, response, null);
-      if (this.stopWanted) await stopStream(stream);
+      void this.follow(begun, null);
+      if (this.stopWanted) await this.home.stop(begun.stream);
     } catch (error) {
       this.messages = before.messages;
       this.head = before.head;
@@ -112,7 +122,7 @@ export class Thread {
   async stop(): Promise<void> {
     const message = this.view.running === null ? undefined : this.messages.get(this.view.running);
     const stream = message && (this.incoming.get(message.id)?.stream ?? message.stream);
-    if (stream) await stopStream(stream);
+    if (stream) await this.home.stop(stream);
     else this.stopWanted = true;
   }
 
@@ -122,7 +132,7 @@ export class Thread {
     this.tell({});
     if (this.id !== null && this.head !== null) {
       // Another device sees this branch the next time; without the server this one does at least.
-      void sendJson("PATCH", `/app/conversations/${this.id}`, { head: this.head }).catch(() => undefined);
+      void this.home.show(this.id, this.head).catch(() => undefined);
     }
   }
 
@@ -146,8 +156,15 @@ export class Thread {
     if (this.head === null || !messages.has(this.head)) this.head = conversation.head;
     this.tell({ phase: "ready", title: conversation.title });
     for (const { id, state, stream } of conversation.messages) {
-      if (state === "running" && stream && !this.incoming.has(id)) void this.follow(stream, null, id);
+      if (state === "running" && stream && !this.incoming.has(id)) void this.follow(this.home.resume(stream), id);
     }
+  }
+
+  /** A conversation stays where it began. */
+  private settle(home: Home): void {
+    if (this.id !== null || home === this.home) return;
+    this.home = home;
+    this.made = null;
   }
 
   /** The question and the beginning of its reply, before the server has said anything. */
@@ -177,7 +194,7 @@ export class Thread {
     const id = this.id ?? this.made;
     if (id === null) return false;
     try {
-      const conversation = await getJson<Conversation>(`/app/conversations/${id}`);
+      const conversation = await this.home.read(id);
       const reply = conversation.messages.find((message) => message.role === "assistant" && !this.messages.has(message.id));
       const question = conversation.messages.find((message) => message.id === reply?.parent);
       if (!reply || (turn.content === null ? reply.parent !== turn.parent : question?.content !== turn.content)) return false;
@@ -191,7 +208,7 @@ export class Thread {
   }
 
   /** Hears a reply to its end. id: of the reply, where it is known. */
-  private async follow(stream: string, first: Response | null, id: string | null): Promise<void> {
+  private async follow({ stream, hear }: Begun, id: string | null): Promise<void> {
     const ending = new AbortController();
     const incoming = new Incoming(stream);
     this.following.set(stream, ending);
@@ -202,7 +219,7 @@ export class Thread {
       this.schedule();
     };
     try {
-      await follow(stream, first, { signal: ending.signal, on, onLost: (lost) => this.view.lost !== lost && this.tell({ lost }) });
+      await hear({ signal: ending.signal, on, onLost: (lost) => this.view.lost !== lost && this.tell({ lost }) });
     } finally {
       this.flush();
       this.following.delete(stream);
