@@ -94,7 +94,7 @@ def test_a_layer_is_the_arithmetic_that_is_written_down(scheme: Scheme) -> None:
     scale = torch.rand(24, scheme.groups(128)) * 0.01
     layer = QuantizedLinear(128, 24, scheme)
     layer.load_state_dict(scheme.tensors(codes, scale))
-    assert torch.equal(layer.codes, codes)
+    assert all(torch.equal(*pair) for pair in zip(layer.stored(), (codes, scale), strict=True))
     rows = torch.randn(2, 5, 128) * 3
     step = rows.abs().amax(dim=-1, keepdim=True) / 127
     wide = ((rows / step).round() * step).double() @ dequantise(codes, scale).double().t()
@@ -114,6 +114,23 @@ def test_scales_stay_fp32_and_what_was_loaded_counts() -> None:
     assert layer.to(torch.bfloat16).weight_scale.dtype == torch.float32
     assert torch.equal(layer(rows), before)
     assert not list(layer.parameters())
+
+
+@pytest.mark.parametrize("scheme", [INT8, INT4], ids=str)
+def test_a_layer_that_computes_holds_its_numbers_once(scheme: Scheme) -> None:
+    torch.manual_seed(2)
+    low, high = scheme.levels
+    tensors = scheme.tensors(
+        torch.randint(low, high + 1, (24, 64), dtype=torch.int8), torch.rand(24, scheme.groups(64))
+    )
+    layer = QuantizedLinear(64, 24, scheme)
+    layer.load_state_dict(tensors)
+    before, weight = layer(torch.ones(1, 64)), layer.dequantised()
+    assert all(buffer.is_meta for buffer in layer.buffers())
+    assert torch.equal(layer.dequantised(), weight)
+    state = layer.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in tensors.items())
+    assert torch.equal(layer.to(torch.bfloat16)(torch.ones(1, 64)), before)
 
 
 @pytest.mark.parametrize("scheme", [INT8, INT4], ids=str)

@@ -18,7 +18,7 @@ from denken.assistant import Assistant, load
 from denken.errors import ConfigError
 from denken.export import hf
 from denken.model import checkpoint
-from denken.model.quantized import INT8, QuantizedLinear, Scheme, dequantise
+from denken.model.quantized import INT8, QuantizedLinear, Scheme
 from denken.quantize import calibration, check
 from denken.quantize import folder as folder_module
 from denken.quantize.calibration import Text
@@ -169,7 +169,7 @@ def test_from_end_to_end(model: Path, tmp_path: Path) -> None:
     whole = hf.export(out, tmp_path / "whole")
     weight = checkpoint.Weights.open(whole).read("model.layers.0.mlp.up_proj.weight", torch.float32)
     layer = layers[0] if layers[0].out_features == 96 else loaded.blocks[0].mlp.up_proj
-    assert torch.equal(weight, dequantise(layer.codes, layer.weight_scale).bfloat16().float())
+    assert torch.equal(weight, layer.dequantised().bfloat16().float())
 
 
 def test_a_file_calibrates_without_the_model_being_loaded(model: Path, tmp_path: Path) -> None:

@@ -120,12 +120,6 @@ class QuantizedLinear(nn.Module):
         self.register_buffer("bias", torch.zeros(out_features) if bias else None)
         self._product: Int8 | Int4 | None = None
 
-    @property
-    def codes(self) -> Tensor:
-        """The weight's codes (O, I), int8."""
-        stored: Tensor = self.get_buffer("weight" if self.scheme.bits == 8 else "weight_packed")
-        return stored if self.scheme.bits == 8 else unpack(stored)
-
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) to (..., O), in the precision of `x`."""
         out: Tensor = self.product(x.flatten(0, -2)).view(*x.shape[:-1], self.out_features)
@@ -133,26 +127,50 @@ class QuantizedLinear(nn.Module):
 
     @property
     def product(self) -> Int8 | Int4:
-        """What multiplies rows with the weight, the bias left out; made when it is first asked for."""
+        """What multiplies rows with the weight, the bias left out; made when it is first asked for.
+
+        It holds the codes in an order of its own, and the buffers' numbers are let go until they are wanted again.
+        """
         if self._product is None:
-            scale_OG = self.weight_scale.float()
-            self._product = Int8(self.codes, scale_OG[:, 0]) if self.scheme.bits == 8 else Int4(self.codes, scale_OG)
+            codes_OI, scale_OG = self.stored()
+            self._product = Int8(codes_OI, scale_OG[:, 0]) if self.scheme.bits == 8 else Int4(codes_OI, scale_OG)
+            for name in self.scheme.shapes(1, 1):
+                self._buffers[name] = self.get_buffer(name).to("meta")
         return self._product
+
+    def stored(self) -> tuple[Tensor, Tensor]:
+        """The weight's codes (O, I), int8, and scales (O, G), fp32."""
+        if self._product is not None:
+            codes_OI, scale = self._product.codes()
+            return codes_OI, scale.view(self.out_features, -1)
+        stored = self.get_buffer("weight" if self.scheme.bits == 8 else "weight_packed")
+        return stored if self.scheme.bits == 8 else unpack(stored), self.weight_scale.float()
 
     def dequantised(self) -> Tensor:
         """The weight that the codes stand for (O, I), fp32."""
-        return dequantise(self.codes, self.weight_scale)
+        return dequantise(*self.stored())
+
+    def _take_back(self) -> None:
+        """The buffers' numbers again, from the product, which goes."""
+        if self._product is not None:
+            self._buffers.update(self.scheme.tensors(*self.stored()))
+            self._product = None
 
     def _apply(self, fn: Any, recurse: bool = True) -> QuantizedLinear:
         """Moves the buffers. Scales stay fp32 whatever the network becomes: they are no activations."""
-        scale, self._product = self.weight_scale, None
+        self._take_back()
+        scale = self.weight_scale
         super()._apply(fn, recurse)
         if self.weight_scale.dtype != scale.dtype:
             self.weight_scale = scale.to(self.weight_scale.device)
         return self
 
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._take_back()
+        super()._save_to_state_dict(*args, **kwargs)
+
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._product = None
+        self._take_back()
         super()._load_from_state_dict(*args, **kwargs)
 
     def extra_repr(self) -> str:
