@@ -188,7 +188,7 @@ class Assistant:
             thinking=open_thought(prompt, self.tokenizer),
             dialect=self.format.dialect,
             tools=frozenset(tool.name for tool in tools),
-            one_call=not ask.parallel_tools,
+            one_call=not ask.parallel_tools or self.format.dialect.form == "llama",  # whose turns hold one
             look=ask.look,
             context=self.context,
             then=lambda reply: self._stream.warm(

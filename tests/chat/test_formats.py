@@ -10,7 +10,7 @@ from tokenizers import Tokenizer as Whole
 
 from denken.chat import formats, llama
 from denken.chat.formats import Format, format_of
-from denken.chat.message import Message, ToolCall
+from denken.chat.message import Message, Tool, ToolCall
 from denken.chat.template import open_thought
 from denken.errors import CheckpointError, ConfigError, RequestError
 from denken.export.source import house_template
@@ -166,6 +166,15 @@ def test_nothing_that_is_said_becomes_a_control_id(
     assert controls(spelt) == controls("plain")
 
 
+def test_what_is_nested_without_end_is_refused(everyones: Tokenizer) -> None:
+    parameters: dict = {}
+    for _ in range(5000):
+        parameters = {"items": parameters}
+    for written in (formats.deepseek(everyones), formats.qwen(everyones, thinks=True), formats.llama_3(everyones)):
+        with pytest.raises(RequestError, match="nested too deeply"):
+            written.render([Message("user", "Hi")], tools=[Tool("a", "", parameters)])
+
+
 def test_thoughts_of_qwen_3(templates: dict[str, str], everyones: Tokenizer, tmp_path: Path) -> None:
     written = in_folder(tmp_path, templates[QWEN_3], everyones)
     question = [Message("user", "Hi")]
@@ -192,5 +201,7 @@ def test_llama_says_what_it_cannot(everyones: Tokenizer) -> None:
     calls = (ToolCall("a", "{}"), ToolCall("b", "{}"))
     with pytest.raises(RequestError, match="one call"):
         llama.render([Message("user", "?"), Message("assistant", "", tool_calls=calls)], everyones)
+    reply = Message("assistant", "", tool_calls=calls)
+    assert formats.llama_3(everyones).settled([Message("user", "?")], (1, 2), reply) == (1, 2)
     with pytest.raises(RequestError, match="first question"):
         llama.render([Message("system", "S")], everyones, tools=published.TOOLS)

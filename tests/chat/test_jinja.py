@@ -166,6 +166,12 @@ def test_a_thought_and_an_answer_can_be_begun(everyones: Tokenizer, made: list[F
     assert everyones.decode(begun, skip_control=False).endswith("<|im_end|>\n<|im_start|>assistant\nHel ")
 
 
+def test_much_that_is_said_costs_little(everyones: Tokenizer, made: list[Format]) -> None:
+    rendered(CHATML, everyones, made)
+    ids = made[-1].render([Message("user", "<think>" * 100_000)]).ids
+    assert len(ids) > 700_000
+
+
 def test_a_template_that_refuses_says_why(everyones: Tokenizer, made: list[Format]) -> None:
     with pytest.raises(RequestError, match="refuses the conversation: Roles must alternate"):
         rendered("{{ raise_exception('Roles must alternate') }}", everyones, made)

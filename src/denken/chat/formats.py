@@ -77,16 +77,19 @@ class Format:
         opens_thought: bool = False,
     ) -> Rendered:
         """As `template.render`; opens_thought: a thought is opened also where the format leaves that to the model."""
-        return self.write(
-            messages,
-            self.tokenizer,
-            thinking=thinking,
-            generate=generate,
-            tools=tools,
-            continues=continues,
-            searching=searching,
-            opens_thought=self.opens or opens_thought,
-        )
+        try:
+            return self.write(
+                messages,
+                self.tokenizer,
+                thinking=thinking,
+                generate=generate,
+                tools=tools,
+                continues=continues,
+                searching=searching,
+                opens_thought=self.opens or opens_thought,
+            )
+        except RecursionError as error:
+            raise RequestError("A tool or a call is nested too deeply to be written; make it flatter.") from error
 
     def settled(self, messages: Sequence[Message], prompt: Sequence[int], reply: Message) -> Sequence[int]:
         """What the next prompt begins with, once `prompt`, the rendered messages, was answered by `reply`."""
@@ -94,7 +97,10 @@ class Format:
             return template.settled(prompt, reply, self.tokenizer)
         if self.opener is None:
             return prompt  # rendering once more would cost more than it saves
-        whole = self.render([*messages, reply, Message("user", "?")], generate=False).ids
+        try:
+            whole = self.render([*messages, reply, Message("user", "?")], generate=False).ids
+        except RequestError:  # a reply that the format cannot write, as two calls at once in Llama's
+            return prompt
         opener = self.tokenizer.control(self.opener)
         return whole[: max(index for index, id_ in enumerate(whole) if id_ == opener)]
 

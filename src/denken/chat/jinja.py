@@ -6,7 +6,7 @@ a millisecond and not a start.
 
 What is said must not become a control id, whatever the template does with it. Two steps see to that:
 
-1. Wherever content holds the name of a control token, a mark that nobody can guess is put between its letters. The
+1. Wherever content holds the name of a control token, a mark that nobody can guess is put behind its first letter. The
    template sees and may trim, split or quote the content; behind it, a control token's name without a mark is the
    template's own. The mark is then taken out, and such text is encoded as text.
 2. A template may still make a name out of content that held none (`lower`, `replace`, or a "<|" before it). So the
@@ -35,7 +35,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,7 @@ def render(
     page = Page(tokenizer)
     controls = sorted(filter(_PUNCTUATION.search, tokenizer.control_ids), key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, controls)) or "(?!)")
-    mark = secrets.token_hex(12)
+    mark = _mark(pattern, {name[0] for name in controls})
     known = {**template.names, "add_generation_prompt": generate, "enable_thinking": thinking and begun is None}
 
     def values(change: Callable[[str], str], as_text: bool) -> dict[str, Any]:
@@ -245,8 +245,16 @@ def _rendered(
     return text, plain
 
 
+def _mark(pattern: re.Pattern[str], beginnings: Set[str]) -> str:
+    """A mark that makes no name together with what stands before it."""
+    while True:
+        mark = secrets.token_hex(8)
+        if not any(pattern.search(beginning + mark) for beginning in beginnings):
+            return mark
+
+
 class _Marked:
-    """Puts the mark between the letters of every control token's name, until none is left; names overlap."""
+    """Puts the mark behind the first letter of every control token's name, until none is left; names overlap."""
 
     def __init__(self, pattern: re.Pattern[str], mark: str) -> None:
         self._pattern, self._mark = pattern, mark
@@ -255,7 +263,7 @@ class _Marked:
         for _ in range(_MOST_PASSES):
             if not self._pattern.search(text):
                 return text
-            text = self._pattern.sub(lambda match: self._mark.join(match.group()), text)
+            text = self._pattern.sub(lambda match: match.group()[0] + self._mark + match.group()[1:], text)
         raise RequestError("A message spells control tokens within control tokens, too deep to tell apart; shorten it.")
 
 
