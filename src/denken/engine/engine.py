@@ -7,6 +7,7 @@ The engine knows ids only. A tokenizer is needed for stop strings, for grammars 
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +22,7 @@ from denken.engine.sampler import Choice, sample, steer
 from denken.engine.scheduler import Chunk, Scheduler
 from denken.engine.sequence import Endings, Output
 from denken.engine.sequence import Sequence as Request
+from denken.engine.speculate import Speculation
 from denken.errors import ConfigError, RequestError
 from denken.model.transformer import Transformer
 from denken.types import Completion, SamplingParams
@@ -45,6 +47,8 @@ class Engine:
         memory again, as they fill. None: 32768, or more where that many take less than CACHE_BYTES.
     max_batch_tokens: ids that go through the network in one step. max_sequences: requests that run at a time.
     prefix_reuse: whether prompts take over what earlier texts that began alike have computed.
+    speculation: whether, and from what, guesses are made of how texts go on; they change how long a step takes, and
+        nothing that is said (see speculate.py).
     head: rounds the output projection of a dense network to so many bits, where kernels run it: half the bytes or less
         for each token, and logits that are near the model's, not its own.
 
@@ -63,6 +67,7 @@ class Engine:
         max_batch_tokens: int = 1024,
         max_sequences: int = 256,
         prefix_reuse: bool = True,
+        speculation: Speculation | None = None,
         head: Literal["int8", "int4"] | None = None,
     ) -> None:
         if cache_tokens is None:
@@ -82,13 +87,14 @@ class Engine:
         count = cache_tokens // block_size
         self.policy_version = 0
         self.max_sequences = max_sequences
+        self.speculation = speculation
         self._model = model
         self._tokenizer = tokenizer
         self._endings = _endings(eos_ids, end_of_thinking, tokenizer)
         self._no_answer = sorted(self._endings.no_answer)
         self._grammars = None if tokenizer is None else Grammars(tokenizer, eos_ids)
         self._blocks = Blocks(count, block_size, reuse=prefix_reuse)
-        self._scheduler = Scheduler(self._blocks, max_batch_tokens, max_sequences)
+        self._scheduler = Scheduler(self._blocks, max_batch_tokens, max_sequences, speculation)
         self._runner = Runner(model, next(model.parameters()), count, block_size, head)
         self._requests: dict[int, Request] = {}
         self._next = 0
@@ -97,10 +103,12 @@ class Engine:
     def step(self) -> list[Output]:
         """One pass through the network for everyone whose turn it is, and what came of it."""
         try:
+            began = time.perf_counter()
             chunks = self._scheduler.schedule()
             logits_RV = self._runner.run(chunks)
-            choices = self._sample(chunks, logits_RV)
-            return self._commit(chunks, choices)
+            outputs = self._commit(chunks, logits_RV)
+            self._scheduler.took(chunks, time.perf_counter() - began)
+            return outputs
         except BaseException:
             self.reset()
             raise
@@ -241,7 +249,9 @@ class Engine:
         self._others.clear()
         # New books rather than emptied ones: whatever failed may have left the old ones half written.
         self._blocks = Blocks(self._blocks.count, self._blocks.size, reuse=self._blocks.reuse)
-        self._scheduler = Scheduler(self._blocks, self._scheduler.max_batch_tokens, self.max_sequences)
+        self._scheduler = Scheduler(
+            self._blocks, self._scheduler.max_batch_tokens, self.max_sequences, self.speculation
+        )
         self._runner.reset()
 
     @property
@@ -300,24 +310,18 @@ class Engine:
         return [_join(outputs, versions[request]) for request, outputs in parts.items()]
 
     @torch.inference_mode()
-    def _sample(self, chunks: list[Chunk], logits_RV: Tensor) -> list[Choice]:
-        sequences = [chunk.sequence for chunk in chunks if chunk.last]
-        logits_RV = logits_RV.float()
-        for row, sequence in enumerate(sequences):
-            if sequence.params.steers:
-                steer(logits_RV[row], sequence.params, sequence.counts, sequence.mask)
-            # A grammar says itself whether an answer may be empty.
-            if sequence.owes_answer and sequence.matcher is None:
-                logits_RV[row, self._no_answer] = -torch.inf
-        return sample(logits_RV, [s.params for s in sequences], [s.noise for s in sequences])
-
-    def _commit(self, chunks: list[Chunk], choices: list[Choice]) -> list[Output]:
+    def _commit(self, chunks: list[Chunk], logits_RV: Tensor) -> list[Output]:
         outputs, self._others = self._others, []
+        logits_RV = logits_RV.float()
+        choices = self._draw_at_once(chunks, logits_RV)
+        end = 0
         for chunk in chunks:
-            chunk.sequence.computed += chunk.count
-        for chunk, choice in zip([chunk for chunk in chunks if chunk.last], choices, strict=True):
             sequence = chunk.sequence
-            sequence.append(choice.id, choice.logprob, choice.top, choice.kept)
+            sequence.computed = chunk.known
+            if not chunk.last:
+                continue
+            start, end = end, end + chunk.due
+            self._say(chunk, logits_RV[start:end], choices[start:end])
             output = sequence.release()
             if output is not None:
                 outputs.append(output)
@@ -325,6 +329,56 @@ class Engine:
                 del self._requests[sequence.request]
                 self._scheduler.remove(sequence)
         return outputs
+
+    def _say(self, chunk: Chunk, logits_RV: Tensor, choices: list[Choice | None]) -> None:
+        """Appends what was drawn after the text, and after each id of the guess as far as the text is the same."""
+        sequence, before, guess = chunk.sequence, chunk.known, list(chunk.guess)
+        row = 0
+        while True:
+            choice = choices[row]
+            if choice is None or (row and sequence.owes_answer):
+                (choice,) = self._draw([sequence], logits_RV[row : row + 1])
+            sequence.append(choice.id, choice.logprob, choice.top, choice.kept)
+            row = len(sequence.ids) - before
+            if sequence.finish_reason is not None or sequence.ids[before:] != guess[:row]:
+                break
+        right = _in_common(sequence.ids[before:], guess)
+        # One id at least is left, for the next to be sampled after.
+        sequence.computed = min(before + right, len(sequence.ids) - 1)
+        if self.speculation is not None:
+            self.speculation.counted(len(guess), right)
+            self.speculation.learn(sequence)
+
+    def _draw_at_once(self, chunks: list[Chunk], logits_RV: Tensor) -> list[Choice | None]:
+        """A choice for each row; None behind a guess where it depends on the choices before."""
+        due = [(chunk.sequence, ahead) for chunk in chunks for ahead in range(chunk.due)]
+        now = [row for row, (sequence, ahead) in enumerate(due) if not (ahead and sequence.params.steers)]
+        choices: list[Choice | None] = [None] * len(due)
+        own_RV = logits_RV if len(now) == len(due) else logits_RV[now]
+        drawn = self._draw([due[row][0] for row in now], own_RV, [due[row][1] for row in now])
+        for row, choice in zip(now, drawn, strict=True):
+            choices[row] = choice
+        return choices
+
+    def _draw(self, sequences: list[Request], logits_RV: Tensor, ahead: Sequence[int] = ()) -> list[Choice]:
+        """ahead: how many guessed ids stand before each row's place."""
+        ahead = ahead or [0] * len(sequences)
+        for row, sequence in enumerate(sequences):
+            if ahead[row]:
+                continue
+            if sequence.params.steers:
+                steer(logits_RV[row], sequence.params, sequence.counts, sequence.mask)
+            # A grammar says itself whether an answer may be empty.
+            if sequence.owes_answer and sequence.matcher is None:
+                logits_RV[row, self._no_answer] = -torch.inf
+        noise = [sequence.noise(places) for sequence, places in zip(sequences, ahead, strict=True)]
+        return sample(logits_RV, [sequence.params for sequence in sequences], noise)
+
+
+def _in_common(ids: Sequence[int], others: Sequence[int]) -> int:
+    """How many ids two texts begin with together."""
+    pairs = zip(ids, others, strict=False)
+    return next((i for i, (one, other) in enumerate(pairs) if one != other), min(len(ids), len(others)))
 
 
 def _cache_tokens(model: Transformer, max_sequences: int) -> int:

@@ -58,24 +58,25 @@ class Runner:
 
     @torch.inference_mode()
     def run(self, chunks: list[Chunk]) -> Tensor:
-        """Logits (R, V) after the last id of each chunk that is its sequence's last, in the order of `chunks`."""
-        seating = self.rows.seat([chunk for chunk in chunks if chunk.decodes])
+        """Logits (R, V) where they are due (`Chunk.due`): after a text's last id and each that is guessed behind it, in
+        the order of `chunks`."""
+        seating = self.rows.seat([chunk for chunk in chunks if chunk.decodes and not chunk.guess])
         self.store.fill(seating.missing, seating.skips, self.rows.stride)
         self._set_apart(seating)
         seated = {id(chunk) for chunk in seating.order}
         others = [chunk for chunk in chunks if id(chunk) not in seated]
         order = seating.order + others
-        ids = [i for chunk in order for i in chunk.sequence.ids[chunk.start : chunk.start + chunk.count]]
+        ids = [i for chunk in order for i in chunk.ids]
         positions = [p for chunk in order for p in range(chunk.start, chunk.start + chunk.count)]
         slots = [slot for chunk in order for slot in self._slots(chunk)]
         ends = itertools.accumulate(chunk.count for chunk in order)
-        last_token = {id(chunk): end - 1 for chunk, end in zip(order, ends, strict=True)}
+        end_of = {id(chunk): end for chunk, end in zip(order, ends, strict=True)}
         stride = self.rows.stride
         attend = Paged(self.store, seating, self._beginnings, others, stride, self._tensor(slots), self.dtype)
         adapters = [chunk.sequence.adapter for chunk in order for _ in range(chunk.count)]
         with self.adapters.over(adapters, self.model) as model:
             hidden_1NM = model.hidden(self._tensor(ids)[None], self._tensor(positions)[None], attend)
-        wanted = [last_token[id(chunk)] for chunk in chunks if chunk.last]
+        wanted = [i for chunk in chunks for i in range(end_of[id(chunk)] - chunk.due, end_of[id(chunk)])]
         return self.model.logits(hidden_1NM[0, self._tensor(wanted)])
 
     def forget(self) -> None:

@@ -1,9 +1,10 @@
 """Who goes through the network in the next step, and with how many ids.
 
-First come, first served: requests run in the order in which they were admitted, so those that decode (one id each)
-stand before the one whose prompt is still being read in chunks, and a step's tokens are shared in that order.
-When blocks run out, the newest running request gives its own back and waits, to be computed again later; the oldest
-always goes on, so every request comes to its end. Sampling and tensors are others' matters.
+First come, first served: requests run in the order in which they were admitted, so those that decode (one id each, and
+what is guessed behind it) stand before the one whose prompt is still being read in chunks, and a step's tokens are
+shared in that order. When blocks run out, the newest running request gives its own back and waits, to be computed again
+later; the oldest always goes on, so every request comes to its end. Nobody gives blocks back for a guess. Sampling and
+tensors are others' matters.
 """
 
 from __future__ import annotations
@@ -13,33 +14,52 @@ from dataclasses import dataclass
 
 from denken.engine.cache import Blocks
 from denken.engine.sequence import Sequence
+from denken.engine.speculate import Speculation
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The ids `[start, start + count)` of a sequence.
+    """The ids `[start, start + count)` of a sequence, of which the last may be guessed.
 
-    decodes: the chunk is one id, and everything before it was computed in earlier steps.
-    last: the next id can be sampled after it.
+    decodes: the chunk is one id and a guess, and everything before it was computed in earlier steps.
+    guess: what may follow the text so far.
+    last: the next id can be sampled after it. due: how many rows of logits are wanted, those behind the guess included.
     """
 
     sequence: Sequence
     start: int
     count: int
     decodes: bool
+    guess: tuple[int, ...] = ()
+
+    @property
+    def ids(self) -> list[int]:
+        return [*self.sequence.ids[self.start : self.start + self.count], *self.guess]
+
+    @property
+    def known(self) -> int:
+        """How many of the text's ids are computed with this chunk."""
+        return self.start + self.count - len(self.guess)
 
     @property
     def last(self) -> bool:
-        return self.start + self.count == len(self.sequence.ids)
+        return self.known == len(self.sequence.ids)
+
+    @property
+    def due(self) -> int:
+        return 1 + len(self.guess) if self.last else 0
 
 
 class Scheduler:
-    """max_batch_tokens: ids in a step. max_sequences: requests that hold blocks at a time."""
+    """max_batch_tokens: ids in a step. max_sequences: requests that hold blocks at a time. speculation: who guesses."""
 
-    def __init__(self, blocks: Blocks, max_batch_tokens: int, max_sequences: int) -> None:
+    def __init__(
+        self, blocks: Blocks, max_batch_tokens: int, max_sequences: int, speculation: Speculation | None = None
+    ) -> None:
         self.blocks = blocks
         self.max_batch_tokens = max_batch_tokens
         self.max_sequences = max_sequences
+        self.speculation = speculation
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
@@ -76,6 +96,11 @@ class Scheduler:
             budget -= chunk.count
         return chunks
 
+    def took(self, chunks: list[Chunk], seconds: float) -> None:
+        """The step of these chunks took so long."""
+        if self.speculation is not None and all(chunk.decodes for chunk in chunks):
+            self.speculation.took(sum(chunk.count for chunk in chunks), seconds)
+
     def preempt_all(self) -> None:
         """Everything that runs waits again, in its old order, and is computed anew."""
         while self.running:
@@ -97,12 +122,22 @@ class Scheduler:
         decodes = sequence.pending == 1 and not admitted
         if not decodes:
             self._take_known(sequence)
+        guess = self._guess(sequence, budget) if decodes and self.speculation is not None else ()
         count = min(sequence.pending, budget)
         while not self.blocks.grow(sequence, count):
             if self._preempt_newest() is sequence:
                 return None
         self.blocks.remember(sequence, count)
-        return Chunk(sequence, sequence.computed, count, decodes)
+        if guess and not self.blocks.grow(sequence, count + len(guess)):
+            guess = ()
+        return Chunk(sequence, sequence.computed, count + len(guess), decodes, guess)
+
+    def _guess(self, sequence: Sequence, budget: int) -> tuple[int, ...]:
+        """What may follow, where neither ids nor blocks are taken from anybody for it."""
+        assert self.speculation is not None
+        running = len(self.running)
+        room = min(budget - running, (self.blocks.free - running) * self.blocks.size)
+        return self.speculation.guess(sequence, room, running) if room > 0 else ()
 
     def _take_known(self, sequence: Sequence) -> None:
         before = sequence.computed

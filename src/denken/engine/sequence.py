@@ -157,6 +157,7 @@ class Sequence:
     blocks, chain, known: the block table, the content number of its last known full block, and how many are known
         (see cache.py); the chain begins with the adapter's, for what was computed under one is of no use to another.
     preempted: whether it ever gave its blocks back to be computed again.
+    learnt: how many of its ids are known to those who guess (see speculate.py).
     """
 
     request: int
@@ -177,6 +178,7 @@ class Sequence:
     known: int = 0
     cached_tokens: int = 0
     preempted: bool = False
+    learnt: int = 0
     finish_reason: FinishReason | None = None
     prompt: int = field(init=False)
     logprobs: list[float] = field(default_factory=list)
@@ -227,10 +229,9 @@ class Sequence:
             return None
         return self.matcher.mask if self.limit - self.generated > self._way_out else self.matcher.way_out
 
-    @property
-    def noise(self) -> float:
-        """A number in [0, 1) that depends on the seed and the place in the text alone."""
-        digest = hashlib.blake2b(f"{self.seed}:{len(self.ids)}".encode(), digest_size=4).digest()
+    def noise(self, ahead: int = 0) -> float:
+        """A number in [0, 1) that depends on the seed and the place in the text alone: so many places ahead."""
+        digest = hashlib.blake2b(f"{self.seed}:{len(self.ids) + ahead}".encode(), digest_size=4).digest()
         return int.from_bytes(digest, "little") / 2**32
 
     def append(self, id: int, logprob: float, top: TopLogprobs = (), kept: int = 0) -> None:

@@ -1,0 +1,201 @@
+"""Guesses how texts go on, so that one pass through the network can check several ids instead of making one.
+
+A guess is never believed: the network computes every id of it, each place draws its own id from its own logits with its
+own noise, as it would have, and the first that differs from the guess ends it (`Engine.step`). So guesses change how
+long a text takes, never what it says.
+
+What is guessed is what followed the same few ids before: in the same text, prompt included, and in what this engine
+said lately in any other (what others asked is not looked at). Contexts are kept in one table of fixed size, where old
+ones give way. How often such guesses are right is counted for each kind of them (how long the context was, whether it
+stood in this text, how often it was followed by this id and how often by another), all the time, also while nothing is
+guessed, at no cost to the network. A guess goes on as long as the chance that all of it is right is worth the time that
+one more id takes in a step, which is measured (`Pace`). So it stops by itself where texts cannot be guessed, and where
+steps are full anyway.
+
+What it leaves to others: whether a step has room (`scheduler.py`), and whether a guess was right (`engine.py`).
+"""
+
+from __future__ import annotations
+
+from array import array
+from itertools import repeat
+
+from denken.engine.sequence import Sequence
+
+# How many ids before a place it is looked up by, the longest first.
+ORDERS = (6, 4, 3, 2)
+# Of one source, only the longest few contexts that are known are asked.
+ASKED = 1
+# Beyond so many, counts only say "often".
+OFTEN = 7
+# The most ids of a prompt that are taken in at a time, so that a long one holds nobody up.
+AT_A_TIME = 512
+
+
+class Guesses:
+    """Which id followed which, and how often that was right. slots: how many contexts are remembered, 10 bytes each."""
+
+    def __init__(self, slots: int = 1 << 19) -> None:
+        self._mask = slots - 1
+        self._tags = array("q", repeat(0, slots))
+        self._ids = array("i", repeat(0, slots))
+        self._hits = bytearray(slots)
+        self._misses = bytearray(slots)
+        kinds = 2 * len(ORDERS) << 6
+        # A kind that was never seen is given a chance of one in four.
+        self._right = array("d", repeat(0.5, kinds))
+        self._seen = array("d", repeat(2.0, kinds))
+
+    def guess(self, texts: tuple[int, ...], tail: list[int]) -> tuple[int, float]:
+        """The id that most likely follows, and its chance; 0.0 where nothing is known.
+
+        texts: numbers of the texts that are asked: this one, and what stands for all others.
+        """
+        best, chance = 0, 0.0
+        for source, text in enumerate(texts):
+            asked = 0
+            for order, length in enumerate(ORDERS):
+                mixed = hash((text, *tail[-length:]))
+                slot = mixed & self._mask
+                if self._tags[slot] != mixed:
+                    continue
+                kind = self._kind(source, order, slot)
+                if (likely := self._right[kind] / self._seen[kind]) > chance:
+                    best, chance = self._ids[slot], likely
+                asked += 1
+                if asked == ASKED:
+                    break
+        return best, chance
+
+    def learn(self, texts: tuple[int, ...], tail: list[int], id: int, *, count: bool = True) -> None:
+        """`id` followed. count: whether guesses at this place are to be counted as right or wrong."""
+        for source, text in enumerate(texts):
+            asked = 0 if count else ASKED
+            for order, length in enumerate(ORDERS):
+                mixed = hash((text, *tail[-length:]))
+                slot = mixed & self._mask
+                known = self._tags[slot] == mixed
+                if known and asked < ASKED:
+                    asked += 1
+                    kind = self._kind(source, order, slot)
+                    self._right[kind] += self._ids[slot] == id
+                    self._seen[kind] += 1.0
+                    if self._seen[kind] > 256:
+                        self._right[kind] /= 2
+                        self._seen[kind] /= 2
+                self._note(slot, mixed, id, known)
+
+    def _note(self, slot: int, mixed: int, id: int, known: bool) -> None:
+        if known and self._ids[slot] == id:
+            if self._hits[slot] == OFTEN:
+                # What is often, and was always, is told from what is often and was not, lately.
+                self._hits[slot], self._misses[slot] = OFTEN // 2, self._misses[slot] // 2
+            self._hits[slot] += 1
+            return
+        if known and self._misses[slot] < self._hits[slot]:
+            self._misses[slot] += 1
+            return
+        if not known and self._hits[slot] > 1:
+            self._hits[slot] -= 1
+            return
+        self._misses[slot] = self._hits[slot] if known else 0
+        self._tags[slot], self._ids[slot], self._hits[slot] = mixed, id, 1
+
+    def _kind(self, source: int, order: int, slot: int) -> int:
+        return (source * len(ORDERS) + order) << 6 | self._hits[slot] << 3 | self._misses[slot]
+
+
+class Pace:
+    """How long a step takes that only decodes, as its number of ids has it: `step + each * ids` seconds, lately."""
+
+    # How much a step weighs after another one, and so many squared ids' worth of belief that an id costs a
+    # thirtieth of a step, which is what one does where a step is bound by the weights that it reads.
+    KEPT, BELIEF, EXPECTED = 0.98, 2.0, 1 / 30
+
+    def __init__(self) -> None:
+        self.step = self.each = 0.0
+        self._steps = self._ids = self._seconds = self._squares = self._products = 0.0
+
+    def took(self, ids: int, seconds: float) -> None:
+        """One more step; one that took far longer than steps do says little (somebody else had the processor)."""
+        if self._steps > 8:
+            seconds = min(seconds, 2 * (self.step + self.each * ids))
+        kept = self.KEPT
+        self._steps = kept * self._steps + 1
+        self._ids = kept * self._ids + ids
+        self._seconds = kept * self._seconds + seconds
+        self._squares = kept * self._squares + ids * ids
+        self._products = kept * self._products + ids * seconds
+        mean_ids, mean = self._ids / self._steps, self._seconds / self._steps
+        spread = self._squares - mean_ids * self._ids
+        together = self._products - mean_ids * self._seconds
+        slope = (together + self.BELIEF * self.EXPECTED * mean) / (spread + self.BELIEF)
+        self.each = min(max(slope, 0.0), mean / mean_ids)
+        self.step = mean - self.each * mean_ids
+
+
+class Speculation:
+    """Guesses for the texts of one engine, while they pay.
+
+    shared: whether what one text said is guessed in others.
+    guessed, accepted: how many ids were guessed so far, and how many of them were right.
+    """
+
+    # The most ids of a guess.
+    LONGEST = 16
+
+    def __init__(self, *, shared: bool = True) -> None:
+        self.shared = shared
+        self.guessed = self.accepted = 0
+        self._guesses = Guesses()
+        self._pace = Pace()
+        # Ids that a sequence got from a step, lately.
+        self._gain = 1.0
+
+    def guess(self, sequence: Sequence, room: int, running: int) -> tuple[int, ...]:
+        """What may follow, at most `room` ids; empty where that would not pay. running: who shares the step."""
+        most = min(room, self.LONGEST, sequence.limit - sequence.generated - 1)
+        worth = self._worth(running)
+        ids: list[int] = []
+        chance, texts, tail = 1.0, self._texts(sequence), sequence.ids[-ORDERS[0] :]
+        while len(ids) < most:
+            id, likely = self._guesses.guess(texts, tail)
+            chance *= likely
+            if chance < worth or not likely:
+                break
+            ids.append(id)
+            tail.append(id)
+        return tuple(ids)
+
+    def learn(self, sequence: Sequence) -> None:
+        """Takes in what the text has gained, of its prompt a part at a time."""
+        ids, texts = sequence.ids, self._texts(sequence)
+        end = min(len(ids), sequence.learnt + AT_A_TIME)
+        for i in range(max(1, sequence.learnt), end):
+            said = i >= sequence.prompt
+            # Of what was asked, others are told nothing.
+            self._guesses.learn(texts if said else texts[:1], ids[max(0, i - ORDERS[0]) : i], ids[i], count=said)
+        sequence.learnt = end
+
+    def counted(self, guessed: int, accepted: int) -> None:
+        """A sequence's step: so many ids were guessed, so many were right."""
+        self.guessed += guessed
+        self.accepted += accepted
+        self._gain += 0.01 * (1 + accepted - self._gain)
+
+    def took(self, ids: int, seconds: float) -> None:
+        """A step that only decoded took so long."""
+        self._pace.took(ids, seconds)
+
+    def _worth(self, running: int) -> float:
+        """The least chance of being right that pays for one more id in a step.
+
+        An id that is right saves its sequence's share of a later step, of which each gives `_gain` ids.
+        """
+        pace = self._pace
+        share = (pace.step / running + pace.each) / self._gain
+        return pace.each / share if share else 1.0
+
+    def _texts(self, sequence: Sequence) -> tuple[int, ...]:
+        own = sequence.request + 1
+        return (own, -sequence.adapter) if self.shared else (own,)
