@@ -19,7 +19,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -30,7 +29,7 @@ from denken.engine.native import Native
 from denken.errors import CheckpointError, RequestError, quoted
 from denken.model.adapters import Adapter, layers_of
 from denken.model.kernels.call import covers
-from denken.model.kernels.products import multiply
+from denken.model.kernels.products import Packed
 
 if TYPE_CHECKING:
     from denken.engine.runner import Model
@@ -120,21 +119,26 @@ def _check_can_change(name: str, adapter: Adapter) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One layer's share of a group. columns: those of its outputs; ranks: those of its K among the group's X."""
-
-    columns: slice
-    ranks: slice
-    b_KO: Tensor
-
-
-@dataclass(frozen=True, slots=True)
 class Group:
-    """What is added to several layers' products, which stand side by side. a_IX: each changed layer's A, X = K each."""
+    """What is added to several layers' products, which stand side by side: (x A, but for others' ranks) B.
 
-    a_IX: Tensor
-    parts: tuple[Part, ...]
+    a_IX: each changed layer's A, X = K each. b_XO: their B, zero where a layer's ranks meet another layer's outputs.
+    """
+
+    def __init__(self, a_IX: Tensor, b_XO: Tensor) -> None:
+        self.ranks = a_IX.shape[1]
+        self._packed = (Packed(a_IX), Packed(b_XO)) if covers(a_IX) else None
+        self._plain = None if self._packed else (a_IX, b_XO)
+
+    def add(self, x_RI: Tensor, others_RX: Tensor, out_RO: Tensor) -> None:
+        """Onto `out`, all in fp32."""
+        # What is others' is not multiplied with zero: if it overflowed, it would become everybody's.
+        if self._packed:
+            a, b = self._packed
+            b(a(x_RI).masked_fill_(others_RX, 0.0), out_RO, add=True)
+        elif self._plain:
+            a_IX, b_XO = self._plain
+            out_RO.addmm_((x_RI @ a_IX).masked_fill_(others_RX, 0.0), b_XO)
 
 
 class Stack:
@@ -162,17 +166,17 @@ class Stack:
         return self._groups[names]
 
     def _group(self, names: tuple[str, ...]) -> Group | None:
-        begins = list(itertools.accumulate((self._shapes[name][0] for name in names), initial=0))
-        changed = [(name, begin) for name, begin in zip(names, begins, strict=False) if name in self.layers]
+        changed = [name for name in names if name in self.layers]
         if not changed:
             return None
-        ranks, parts = len(self.owner_K), []
-        for place, (name, begin) in enumerate(changed):
-            b_KO = torch.cat([self._pair(number, name)[1].t() for number in self.order]).contiguous()
-            columns = slice(begin, begin + self._shapes[name][0])
-            parts.append(Part(columns, slice(place * ranks, (place + 1) * ranks), b_KO))
-        a_XI = torch.cat([self._pair(number, name)[0] for name, _ in changed for number in self.order])
-        return Group(a_XI.t().contiguous(), tuple(parts))
+        a_XI = torch.cat([self._pair(number, name)[0] for name in changed for number in self.order])
+        blocks = [
+            torch.cat([self._pair(number, name)[1].t() for number in self.order])
+            if name in self.layers
+            else torch.zeros(0, self._shapes[name][0], device=self._device)
+            for name in names
+        ]
+        return Group(a_XI.t().contiguous(), torch.block_diag(*blocks))
 
     def _pair(self, number: int, name: str) -> tuple[Tensor, Tensor]:
         """An adapter's A and B of a layer; zeros where it leaves that layer as it is."""
@@ -212,32 +216,18 @@ class Step:
         group = self.stack.group(names)
         if group is None:
             return
-        x_RI = x_NI if self._rows_R is None else x_NI.index_select(0, self._rows_R)
-        inner_RX = _product(x_RI.float(), group.a_IX)
-        # Not multiplied with zero: what overflowed under another's adapter is not to become everybody's.
-        inner_RX.masked_fill_(self._others_of(len(group.parts)), 0.0)
-        # Onto the product itself, in one order, so that a row is the same to the bit in any company.
-        mine_RO = (out_NO if self._rows_R is None else out_NO.index_select(0, self._rows_R)).float()
-        for part in group.parts:
-            _add_product(mine_RO[:, part.columns], inner_RX[:, part.ranks], part.b_KO)
-        if self._rows_R is not None:
-            out_NO.index_copy_(0, self._rows_R, mine_RO.to(out_NO.dtype))
-        elif mine_RO is not out_NO:
-            out_NO.copy_(mine_RO)
+        rows_R = self._rows_R
+        x_RI, out_RO = (x if rows_R is None else x.index_select(0, rows_R) for x in (x_NI, out_NO))
+        # Onto the product itself, so that a row is the same to the bit in any company.
+        sum_RO = out_RO.float()
+        group.add(x_RI.float(), self._others_of(group.ranks), sum_RO)
+        if rows_R is not None:
+            out_NO.index_copy_(0, rows_R, sum_RO.to(out_NO.dtype))
+        elif sum_RO is not out_NO:
+            out_NO.copy_(sum_RO)
 
-    def _others_of(self, layers: int) -> Tensor:
-        """For each of the group's X whether it is another's."""
-        if layers not in self._others:
-            self._others[layers] = self._others_RK.repeat(1, layers)
-        return self._others[layers]
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    return multiply(a, b) if covers(a, b) else a @ b
-
-
-def _add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
-    if covers(a, b):
-        multiply(a, b, out, add=True)
-    else:
-        out.addmm_(a, b)
+    def _others_of(self, ranks: int) -> Tensor:
+        """For each of a group's X whether it is another's."""
+        if ranks not in self._others:
+            self._others[ranks] = self._others_RK.repeat(1, ranks // self._others_RK.shape[1])
+        return self._others[ranks]

@@ -44,11 +44,11 @@ class Packed:
         pack = kernel("denken_pack", (*_MATRIX, POINTER, INTEGER, INTEGER))
         pack(matrix_IO.data_ptr(), *matrix_IO.stride(), self.numbers.data_ptr(), self.inputs, self.outputs)
 
-    def __call__(self, x_NI: Tensor, out_NO: Tensor | None = None) -> Tensor:
-        """x @ matrix."""
+    def __call__(self, x_NI: Tensor, out_NO: Tensor | None = None, *, add: bool = False) -> Tensor:
+        """x @ matrix; into `out`, or (`add`) onto it."""
         if out_NO is None:
             out_NO = torch.empty(len(x_NI), self.outputs)
-        _call(x_NI, self.numbers.data_ptr(), 0, 0, out_NO, len(x_NI), self.inputs, self.outputs, False)
+        _call(x_NI, self.numbers.data_ptr(), 0, 0, out_NO, len(x_NI), self.inputs, self.outputs, add)
         return out_NO
 
 
