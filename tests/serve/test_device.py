@@ -88,9 +88,12 @@ def test_it_is_made_once_and_anew_where_its_sources_or_its_bytes_are_others(devi
     first.made().path.write_bytes(b"damaged")
     assert device_of().made().path.read_bytes() == MODEL
     assert len(device_of.made) == 2
+    first.made().path.unlink()
+    assert first.made().path.is_file()
+    assert len(device_of.made) == 3
     (folder / "model.safetensors").write_bytes(b"trained on")
     device_of().made()
-    assert len(device_of.made) == 3
+    assert len(device_of.made) == 4
     kept = first.made().path.parent
     assert all(path.name.endswith(f"-{DIGEST[:16]}.gguf") for path in kept.iterdir())
 

@@ -77,6 +77,8 @@ class Device:
     def made(self) -> Made:
         """The file, made if it is not there. Raises Failure 404 where there can be none."""
         with self._lock:
+            if self._made is not None and not self._made.path.is_file():
+                self._made = None  # somebody has tidied up
             if self._made is None and self._problem is None:
                 try:
                     self._made = self._find() or self._write()
