@@ -6,7 +6,7 @@
 The configuration is DeepSeek-R1-Distill-Qwen-1.5B's, the weights are random, in bf16. Everything is measured in
 processes of their own, one after the other. Memory is the peak of what was resident (VmHWM): what the process
 allocated, its libraries, and pages of mapped files while they are mapped; the system's cache of files that are merely
-read is not in it. With `--exact`, bf16 logits of both sides are held against `transformers` in fp32, which takes 8 GB.
+read is not in it. With `--exact`, the logits of both sides are compared in fp32, too, which takes 8 GB.
 """
 
 from __future__ import annotations
@@ -95,9 +95,10 @@ def measure(folder: Path, *, exact: bool) -> None:
     ours, theirs = run("logits", folder), run("logits_theirs", folder)
     print(f"logits of {TOKENS} tokens: {compared(ours, theirs)}")
     if exact:
-        truth = run("logits_exact", folder)
-        print(f"denken against fp32: {compared(ours, truth)}")
-        print(f"transformers against fp32: {compared(theirs, truth)}")
+        truth = run("logits_theirs_exact", folder)
+        print(f"denken in bf16 against fp32: {compared(ours, truth)}")
+        print(f"transformers in bf16 against fp32: {compared(theirs, truth)}")
+        print(f"both in fp32: {compared(run('logits_exact', folder), truth)}")
 
 
 def run(step: str, folder: Path) -> dict[str, float]:
@@ -114,7 +115,7 @@ def compared(some: dict, others: dict) -> str:
     a, b = (torch.load(found["logits"], weights_only=True) for found in (some, others))
     root = ((a - b).square().mean() / b.square().mean()).sqrt()
     same = (a.argmax(-1) == b.argmax(-1)).float().mean()
-    return f"root mean square of the difference {root:.5f} of the logits', largest {(a - b).abs().max():.4f}, " + (
+    return f"root mean square of the difference {root:.2g} of the logits', largest {(a - b).abs().max():.2g}, " + (
         f"likeliest token the same at {same:.1%}"
     )
 
@@ -144,14 +145,18 @@ def load_theirs(folder: Path) -> dict[str, float]:
     return {"before": before, "seconds": time.perf_counter() - began, "peak": high_water()}
 
 
-def logits(folder: Path) -> dict[str, str]:
+def logits(folder: Path, dtype: str = "bfloat16") -> dict[str, str]:
     import torch
 
     from denken.model import checkpoint
 
-    model = checkpoint.load(folder).eval()
+    model = checkpoint.load(folder, dtype=getattr(torch, dtype)).eval()
     with torch.no_grad():
-        return kept(folder, "ours", model(ids())[0])
+        return kept(folder, f"ours-{dtype}", model(ids())[0])
+
+
+def logits_exact(folder: Path) -> dict[str, str]:
+    return logits(folder, "float32")
 
 
 def logits_theirs(folder: Path, dtype: str = "bfloat16") -> dict[str, str]:
@@ -160,10 +165,10 @@ def logits_theirs(folder: Path, dtype: str = "bfloat16") -> dict[str, str]:
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
     with torch.no_grad():
-        return kept(folder, dtype, model(ids()).logits[0])
+        return kept(folder, f"theirs-{dtype}", model(ids()).logits[0])
 
 
-def logits_exact(folder: Path) -> dict[str, str]:
+def logits_theirs_exact(folder: Path) -> dict[str, str]:
     return logits_theirs(folder, "float32")
 
 
@@ -182,7 +187,10 @@ def kept(folder: Path, name: str, numbers) -> dict[str, str]:
     return {"logits": str(place)}
 
 
-STEPS = {function.__name__: function for function in (load, load_theirs, logits, logits_theirs, logits_exact)}
+STEPS = {
+    function.__name__: function
+    for function in (load, load_theirs, logits, logits_theirs, logits_exact, logits_theirs_exact)
+}
 
 
 if __name__ == "__main__":

@@ -130,6 +130,24 @@ def test_what_denken_exports_is_known_again(everyones: Tokenizer, tmp_path: Path
     assert in_folder(tmp_path, house_template(), everyones).name == "deepseek"
 
 
+def test_of_several_templates_the_default_one_counts(
+    templates: dict[str, str], everyones: Tokenizer, tmp_path: Path
+) -> None:
+    listed = [
+        {"name": ["default"], "template": "x"},
+        {"name": "rag", "template": "y"},
+        {"name": "default", "template": templates[QWEN_3]},
+    ]
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text(json.dumps({"chat_template": listed}), encoding="utf-8")
+    assert format_of(tmp_path, everyones).name == "qwen3"
+    (tmp_path / "chat_template.jinja").write_text(templates[QWEN_2_5], encoding="utf-8")
+    assert format_of(tmp_path, everyones).name == "qwen2.5", "the file comes first, as in transformers"
+    (tmp_path / "chat_template.jinja").unlink()
+    settings.write_text(json.dumps({"chat_template": listed[:2]}), encoding="utf-8")
+    assert format_of(tmp_path, everyones).name == "deepseek", "none of them is meant for conversations"
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [

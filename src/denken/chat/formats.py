@@ -196,8 +196,8 @@ def _template(folder: Path, settings: dict[str, Any]) -> str | None:
     """The folder's chat template; of several by name the default one."""
     own: Any = _text(folder / "chat_template.jinja") or settings.get("chat_template")
     if isinstance(own, list):
-        named = {found.get("name"): found.get("template") for found in own if isinstance(found, dict)}
-        own = named.get("default")
+        named = [found for found in own if isinstance(found, dict) and found.get("name") == "default"]
+        own = named[0].get("template") if named else None
     if own is not None and not isinstance(own, str):
         raise CheckpointError(f"The chat_template in {folder} is no text; fetch tokenizer_config.json again.")
     return own or None
