@@ -9,6 +9,10 @@ import pytest
 from mutations import TEXTS, mutate, verdict
 from small_folders import write_model
 
+from denken import assistant
+from denken.model.quantized import INT8, Scheme
+from denken.quantize.folder import Plan, quantize
+
 SHAPE = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
@@ -30,6 +34,26 @@ def whole(folder: Path) -> Path:
 def test_mutated_folders_are_used_or_refused_with_a_sentence(block: int, good: Path, tmp_path: Path) -> None:
     counts = {"used": 0, "refused": 0}
     for seed in range(1_000_000 + block * 50, 1_000_000 + (block + 1) * 50):
+        folder = tmp_path / str(seed)
+        shutil.copytree(good, folder)
+        how = mutate(folder, seed)
+        try:
+            counts[verdict(folder)] += 1
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, {how}: {error}") from error
+        shutil.rmtree(folder)
+    assert counts["refused"] > 10, counts
+    assert counts["used"] > 0, counts
+
+
+@pytest.mark.parametrize("scheme", [INT8, Scheme(4, 32)], ids=str)
+def test_mutated_quantised_folders_are_used_or_refused_with_a_sentence(scheme: Scheme, tmp_path: Path) -> None:
+    write_model(tmp_path / "model", **SHAPE | {"hidden_size": 32, "intermediate_size": 32})
+    good = tmp_path / "good"
+    quantize(tmp_path / "model", good, Plan(scheme, "round", check=False), assistant.load, progress=False)
+    (good / "about.json").write_text('{"thinks": "always"}')
+    counts = {"used": 0, "refused": 0}
+    for seed in range(2_000_000, 2_000_024):
         folder = tmp_path / str(seed)
         shutil.copytree(good, folder)
         how = mutate(folder, seed)

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def details(name: str, folder: Path) -> Iterator[tuple[str, str]]:
     yield "parameters", f"{sum(math.prod(shape) for shape in weights.shapes.values()):,}"
     yield "layers", f"{config.num_hidden_layers} of width {config.hidden_size}"
     yield "context", f"{config.max_position_embeddings:,} tokens"
-    yield "precision", str(weights.dtype).removeprefix("torch.")
+    yield "precision", _precision(weights)
     yield "size", shown(_size(folder))
     yield "licence", licence(folder) or "not said"
     if (folder / PULLED).is_file():
@@ -144,6 +145,13 @@ def adapter_details(folder: Path, base: Path | None) -> Iterator[tuple[str, str]
     there = "here, and it fits" if base is not None else "not here" if settings.base else "to be named"
     yield "its base", there
     yield "ask it", f"denken ask --model {settings.base or 'BASE'} --adapter {folder} ..."
+
+
+def _precision(weights: Weights) -> str:
+    """The type of most numbers, and how many layers are whole numbers: bfloat16, 42 layers in int4."""
+    layers = Counter(f"int{scheme.bits}" for scheme in weights.quantised.values())
+    kinds = [f"{count} layers in {kind}" for kind, count in sorted(layers.items())]
+    return ", ".join([str(weights.dtype).removeprefix("torch."), *kinds])
 
 
 def shown(size: int) -> str:
