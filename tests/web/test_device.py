@@ -163,6 +163,39 @@ def test_what_was_cut_off_and_a_file_that_was_changed_are_told(visit, site):
     assert site.actor.asks == []
 
 
+# In the place of the worker: it thinks one word, and is then silent until it is stopped.
+SILENT = """window.Worker = class {
+  tell(data) { setTimeout(() => this.onmessage({ data })); }
+  postMessage({ kind, number }) {
+    const counted = { prompt_tokens: 3, cached_tokens: 0, thought_tokens: 1, answer_tokens: 0 };
+    if (kind === "open") this.tell({ kind: "opened", memory: 1 });
+    if (kind === "ask") this.tell({ kind: "said", number, pieces: [{ kind: "think", text: "Hmm" }] });
+    if (kind === "stop") this.tell({ kind: "ended", number, end: "stopped", counted, leftOut: 0, message: "" });
+  }
+  terminate() {}
+}"""
+
+
+def test_a_reply_is_stopped_and_another_tab_sees_it_come_and_end(visit, device, site):
+    words = Words("en")
+    page = visit("/")
+    page.evaluate("(offer) => localStorage.setItem('denken.device', offer)", json.dumps(device.record()))
+    page.evaluate("() => localStorage.setItem('denken.composer', '{\"here\": true}')")
+    page.context.add_init_script(SILENT)
+    page.reload()
+    talk = Talk(page, words, "desktop")
+    talk.ask("Are you there?")
+    talk.answer.get_by_text("Hmm").wait_for()
+    other = Talk(visit(page.url, context=page.context), words, "desktop")
+    other.page.locator("article.answer[aria-busy=true]").wait_for()
+    talk.press("composer.stop")
+    for one in (talk, other):
+        assert words("thread.stopped") in one.wait().inner_text()
+    page.reload()
+    assert words("thread.stopped") in talk.wait().inner_text()
+    assert site.actor.asks == []
+
+
 # The worker itself, as the page uses it.
 ASKS = """async ([worker, offer, wasm, questions, stops]) => {
   const model = new Worker(worker, { type: "module" });
@@ -207,8 +240,8 @@ def asked(page, device, questions, *, stops: bool = False):
 def test_the_browser_says_what_the_server_would_say(visit, device):
     page = visit("/")
     page.evaluate(KEEPS, device.record()["file"]["url"])
-    questions = [question for language in ("en", "de") for question in read_about(BUNDLED).examples[language]]
-    questions.append("Spell <think> backwards.")
+    examples = read_about(BUNDLED).examples
+    questions = [*examples["en"][:2], *examples["de"][2:], "Spell <think> backwards."]
     found = asked(page, device, questions)
     with load("bundled", threads=1) as assistant:
         for question, reply in zip(questions, found["replies"], strict=True):
