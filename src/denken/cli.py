@@ -270,14 +270,16 @@ def _runs(folder: Path | None) -> Runs | None:
 
 
 def _device(speaker: Speaker, model: str, kept: Path) -> Device | None:
-    """The model here as browsers may take it along; None where only servers upstream have one, and for conversations
-    that are written in another way than DeepSeek's, which is the one that browsers know.
+    """The model here as browsers may take it along; None where only servers upstream have one, for an adapter over its
+    base, and for conversations that are written in another way than DeepSeek's, which is the one that browsers know.
     """
     from denken.assistant import Assistant, find_folder
     from denken.export import gguf
     from denken.serve.device import Device
 
-    if not isinstance(speaker, Assistant) or speaker.format.name != "deepseek" or not speaker.format.opens:
+    if not isinstance(speaker, Assistant) or speaker.parent is not None:
+        return None
+    if speaker.format.name != "deepseek" or not speaker.format.opens:
         return None
 
     def make(folder: Path, out: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from denken import cli
 from denken.assistant import Assistant, find_folder, load, named_adapter
 from denken.errors import CheckpointError, ConfigError, UnknownNameError
 from denken.model import adapters, checkpoint
@@ -155,6 +156,13 @@ def test_what_is_no_adapter_of_it_is_refused_with_a_sentence(
         load(elsewhere)
     with pytest.raises(ConfigError, match="Two models are called 'sums'"):
         create_app([whole, adapted, whole.adapted(two[1], "sums")])
+
+
+def test_an_adapter_alone_is_a_server_too(base: Path, two: list[Path], tmp_path: Path) -> None:
+    """Loaded by its own folder, with the base that it names; no browser is offered half of it."""
+    with load(two[0]) as model:
+        assert (model.name, model.parent, model.about.summary) == ("sums", "tiny", {"en": "Adds up."})
+        assert cli._device(model, str(two[0]), tmp_path) is None
 
 
 def test_an_adapter_is_named_as_it_is_typed(two: list[Path], tmp_path: Path) -> None:
