@@ -140,6 +140,10 @@ class Beginnings:
         self.lengths_S = torch.tensor([self.lengths[slot] for slot in slots], device=device)
         self.slots_S, self.lengths_U = slots_S, torch.tensor(self.lengths, device=device)
         self.order_S = slots_S.argsort(stable=True)
+        self.begun = [
+            Begun(keys, values, self.length, self.slots_S, self.lengths_U)
+            for keys, values in zip(self.keys, self.values, strict=True)
+        ]
 
     def scores(self, layer: int, query_NGD: Tensor) -> Tensor:
         """Rows' queries (S * K, G, D) over their beginnings: (S * K, G, P)."""
@@ -231,12 +235,7 @@ class Paged:
         store, apart = self.store, self.beginnings
         if not store.native or self.others:
             return None
-        begun = None
-        if apart is not None:
-            begun = [
-                Begun(keys, values, apart.length, apart.slots_S, apart.lengths_U)
-                for keys, values in zip(apart.keys, apart.values, strict=True)
-            ]
+        begun = None if apart is None else apart.begun
         rows, blocks = (store.row_keys, store.row_values), (store.keys, store.values)
         return Seats(*rows, *blocks, self.stride, self.lengths_S, self.slots_N, begun, self.order_S)
 
@@ -249,8 +248,8 @@ class Paged:
                 tensor.flatten(0, 1).index_copy_(0, self.slots_N[decodes:], new_NKD[decodes:])
         if decodes:
             begun = None
-            if (apart := self.beginnings) is not None:
-                begun = Begun(apart.keys[layer], apart.values[layer], apart.length, apart.slots_S, apart.lengths_U)
+            if self.beginnings is not None:
+                begun = self.beginnings.begun[layer]
             rows = self.store.row_keys[layer], self.store.row_values[layer]
             new = query_NHD[:decodes], key_NKD[:decodes], value_NKD[:decodes]
             outs.append(

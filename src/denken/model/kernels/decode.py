@@ -59,7 +59,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Seats:
-    """Where each sequence's keys and values are, as `attention.attend_rows` takes them; tensors of a layer each."""
+    """Where each sequence's keys and values are, as `attention.attend_rows` takes them; tensors of a layer each.
+
+    Whoever replaces a tensor replaces its list: that is how it is seen.
+    """
 
     row_keys: Sequence[Tensor]
     row_values: Sequence[Tensor]
@@ -107,7 +110,7 @@ class Decoder:
         self._weights = torch.tensor([layer.record() for layer in layers])
         self._network = _Network(len(layers), len(last_M), inner, *heads, eps, scale, last_M.data_ptr())
         self._call = kernel(f"denken_decode_{NAMES[last_M.dtype]}", _CALL)
-        self._places: Tensor | None = None
+        self._seen: tuple[Sequence[Tensor], Sequence[Begun] | None] | None = None
         self._layers = self._weights
 
     def __call__(self, x_SM: Tensor, cos_SF: Tensor, sin_SF: Tensor, seats: Seats) -> Tensor:
@@ -139,11 +142,11 @@ class Decoder:
 
     def _find(self, seats: Seats) -> None:
         """Writes the addresses of keys and values behind each layer's weights, where they are others than before."""
+        if self._seen is not None and self._seen[0] is seats.row_keys and self._seen[1] is seats.begun:
+            return
         begun = seats.begun or []
-        columns = [[x.data_ptr() for x in seats_of] for seats_of in seats.tensors()]
+        columns = [[x.data_ptr() for x in tensors] for tensors in seats.tensors()]
         columns += [[b.keys.data_ptr() for b in begun], [b.values.data_ptr() for b in begun]] if begun else []
         columns += [[0] * len(self._weights)] * (6 - len(columns))
-        places = torch.tensor(columns).t()
-        if self._places is None or not torch.equal(places, self._places):
-            self._places = places
-            self._layers = torch.cat((self._weights, places), dim=1).contiguous()
+        self._layers = torch.cat((self._weights, torch.tensor(columns).t()), dim=1).contiguous()
+        self._seen = seats.row_keys, seats.begun

@@ -35,6 +35,8 @@ from denken.model.kernels.call import INTEGER, NAMES, POINTER, address, covers, 
 LONGEST = 1 << 16
 # So many products of 8 bits add up in fp32 without a rounding.
 EXACT = 1024
+# Channels that are rounded at a time.
+AT_ONCE = 4096
 # Channels of a panel; how scales may be stored, as in `integers.cpp`; bytes of a large page.
 LANES = 16
 KINDS = (torch.float32, torch.bfloat16, torch.float16)
@@ -197,8 +199,9 @@ def whole_numbers(weight_OI: Tensor, bits: int, group: int = 32) -> Int8 | Int4:
     largest_OG = grouped_OGX.float().abs().amax(dim=2)
     scale_OG = (largest_OG / 7.5).bfloat16().float().clamp(min=torch.finfo(torch.bfloat16).tiny)
     codes_OGX = torch.empty(grouped_OGX.shape, dtype=torch.int8)
-    for codes_GX, rows_GX, scale_G in zip(codes_OGX, grouped_OGX, scale_OG, strict=True):
-        codes_GX.copy_((rows_GX.float() / scale_G[:, None]).round().clamp(-8, 7))
+    for start in range(0, len(codes_OGX), AT_ONCE):
+        rows = slice(start, start + AT_ONCE)
+        codes_OGX[rows] = (grouped_OGX[rows].float() / scale_OG[rows, :, None]).round().clamp(-8, 7)
     return Int4(codes_OGX.flatten(1), scale_OG)
 
 
