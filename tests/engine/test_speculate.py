@@ -123,11 +123,14 @@ def test_kernels_give_the_very_numbers() -> None:
     subject = engine(model, Cheap())
     if not subject._runner.store.native:
         pytest.skip("this machine has no kernels")
-    params = [SamplingParams(temperature=1.0, top_p=1.0, seed=i, max_tokens=40) for i in range(6)]
-    plain = engine(model)(prompts(6), params)
+    groups = [question for question in prompts(3) for _ in range(6)]
+    params = [SamplingParams(temperature=1.0, top_p=1.0, seed=i, max_tokens=40) for i in range(18)]
+    plain = engine(model)(groups, params)
     for _ in range(2):
-        for one, other in zip(subject(prompts(6), params), plain, strict=True):
+        for one, other in zip(subject(groups, params), plain, strict=True):
             assert (one.ids, one.logprobs) == (other.ids, other.logprobs)
+    assert subject.speculation is not None
+    assert subject.speculation.accepted > 300
 
 
 @pytest.fixture(scope="module")

@@ -232,6 +232,34 @@ def test_decoding_is_reading_is_learning_to_the_bit(dtype: torch.dtype, heads: i
 
 
 @native
+@both_types
+@pytest.mark.parametrize("threads", [1, 2])
+def test_several_tokens_of_a_row_are_as_one_after_the_other(dtype: torch.dtype, threads: int) -> None:
+    heads, keys, size, stride, counts, before = 4, 2, 24, 48, [1, 5, 3], [7, 30, 0]
+    seats = torch.arange(3).repeat_interleave(torch.tensor(counts))
+    lengths = torch.tensor([b + 1 + i for b, count in zip(before, counts, strict=True) for i in range(count)])
+    new = [torch.randn(9, h, size).to(dtype) for h in (heads, keys, keys)]
+    places = torch.randperm(20)[:9]
+
+    def memory() -> tuple[list[Tensor], list[Tensor]]:
+        torch.manual_seed(1)
+        rows = [torch.randn(3 * keys * stride * size + BEHIND).to(dtype).float() for _ in range(2)]
+        return rows, [torch.zeros(20, keys, size, dtype=dtype) for _ in range(2)]
+
+    with on_threads(threads):
+        rows, blocks = memory()
+        order = torch.arange(9)
+        found = attend_rows(*new, *rows, stride, lengths, *blocks, places, None, order, 0.3, seats)
+        own_rows, own_blocks = memory()
+        for token in range(9):
+            one = slice(token, token + 1)
+            args = (*own_rows, stride, lengths[one], *own_blocks, places[one], None, order[:1], 0.3, seats[one])
+            assert torch.equal(attend_rows(*(x[one].contiguous() for x in new), *args)[0], found[token])
+    for ours, theirs in zip(rows + blocks, own_rows + own_blocks, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@native
 def test_tokens_that_nobody_sees_get_nothing() -> None:
     query, key, value = (torch.randn(6, 2, 8, requires_grad=True) for _ in range(3))
     out = Attention.apply(query, key, value, to_table([Stretch(1, 3, 0, 0, 1)]), 0.5)

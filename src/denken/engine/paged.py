@@ -14,6 +14,7 @@ before the softmax, probabilities after it, sums at the end.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -145,6 +146,12 @@ class Beginnings:
             for keys, values in zip(self.keys, self.values, strict=True)
         ]
 
+    def of(self, slots: list[int]) -> Beginnings:
+        """The same for tokens of these slots, of which several may stand in one row."""
+        again = copy.copy(self)
+        again.arrange(slots)
+        return again
+
     def scores(self, layer: int, query_NGD: Tensor) -> Tensor:
         """Rows' queries (S * K, G, D) over their beginnings: (S * K, G, P)."""
         key_XPD = self.keys[layer]
@@ -184,13 +191,22 @@ class Paged:
     ) -> None:
         self.store = store
         self.latent = store.layout.latent_size > 0
+        seats = [row for row, chunk in enumerate(seating.order) for _ in range(chunk.count)]
+        # Which row each token belongs to; None: one a row.
+        self.seats_S = torch.tensor(seats) if len(seats) > len(seating.order) else None
+        if beginnings is not None and self.seats_S is not None:
+            beginnings = beginnings.of([seating.slots[row] for row in seats])
         self.beginnings = beginnings
         self.others = others
         self.stride = stride
         self.slots_N = slots_N
         self.dtype = dtype
         device, heads = slots_N.device, store.layout.kv_heads
-        lengths = [chunk.start + 1 - skip for chunk, skip in zip(seating.order, seating.skips, strict=True)]
+        lengths = [
+            chunk.start + 1 + place - skip
+            for chunk, skip in zip(seating.order, seating.skips, strict=True)
+            for place in range(chunk.count)
+        ]
         lengths_S = torch.tensor(lengths, dtype=torch.long, device=device)
         self.decodes = len(lengths)
         self.longest = max(lengths, default=0)
@@ -237,7 +253,7 @@ class Paged:
             return None
         begun = None if apart is None else apart.begun
         rows, blocks = (store.row_keys, store.row_values), (store.keys, store.values)
-        return Seats(*rows, *blocks, self.stride, self.lengths_S, self.slots_N, begun, self.order_S)
+        return Seats(*rows, *blocks, self.stride, self.lengths_S, self.slots_N, begun, self.order_S, self.seats_S)
 
     def _native(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, scale: float) -> Tensor:
         """All of `__call__` in kernels, which know where a sequence ends: nothing is masked."""
@@ -253,7 +269,10 @@ class Paged:
             rows = self.store.row_keys[layer], self.store.row_values[layer]
             new = query_NHD[:decodes], key_NKD[:decodes], value_NKD[:decodes]
             outs.append(
-                attend_rows(*new, *rows, self.stride, self.lengths_S, *blocks, self.slots_N, begun, self.order_S, scale)
+                attend_rows(
+                    *(*new, *rows, self.stride, self.lengths_S, *blocks),
+                    *(self.slots_N, begun, self.order_S, scale, self.seats_S),
+                )
             )
         end = decodes
         for chunk, places, stretches in zip(self.others, self.tables, self.stretches, strict=True):

@@ -69,7 +69,7 @@ class Rows:
         self._asked: list[Seat] = []
 
     def seat(self, chunks: list[Chunk]) -> Seating:
-        """Gives rows 0, 1, ... to decoding chunks (of one id each); the longest may be left out."""
+        """Gives rows 0, 1, ... to decoding chunks; the longest may be left out."""
         known = {id(seat.sequence): seat for seat in self._seats}
         pairs = [(known.get(id(chunk.sequence)) or self._new(chunk.sequence), chunk) for chunk in chunks]
         self._decide([seat for seat, _ in pairs])
@@ -77,7 +77,7 @@ class Rows:
         seats = [seat for seat, _ in pairs]
         seating = Seating([chunk for _, chunk in pairs], [self._skip(seat) for seat in seats])
         seating.changed = seats != self._seats
-        lengths = [chunk.start + 1 - skip for chunk, skip in zip(seating.order, seating.skips, strict=True)]
+        lengths = [chunk.start + chunk.count - skip for chunk, skip in zip(seating.order, seating.skips, strict=True)]
         stride = self._stride(max(lengths, default=1))
         if stride > self.stride or self.stride * len(seats) > self.tokens:
             self.stride = stride
@@ -86,7 +86,8 @@ class Rows:
             if max(seat.filled, skip) < chunk.start:
                 first = max(seat.filled // self.block_size * self.block_size, skip)
                 seating.missing.append((seat.row, first, chunk))
-            seat.filled = chunk.start + 1
+            # Where a part of a guess turns out wrong, the next chunk begins before this and is written over it.
+            seat.filled = chunk.start + chunk.count
         self._seats = seats
         if self._sharing:
             numbers: dict[Beginning, int] = {}
@@ -128,7 +129,7 @@ class Rows:
 
     def _choose(self, pairs: list[tuple[Seat, Chunk]]) -> list[tuple[Seat, Chunk]]:
         """All that fit without too much padding: the longest are left out first."""
-        lengths = [chunk.start + 1 - self._skip(seat) for seat, chunk in pairs]
+        lengths = [chunk.start + chunk.count - self._skip(seat) for seat, chunk in pairs]
         total, longest = sum(lengths), max(lengths, default=0)
         if len(pairs) * longest <= PADDING * total and len(pairs) * self._stride(longest) <= self.tokens:
             return pairs

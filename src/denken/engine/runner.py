@@ -60,7 +60,10 @@ class Runner:
     def run(self, chunks: list[Chunk]) -> Tensor:
         """Logits (R, V) where they are due (`Chunk.due`): after a text's last id and each that is guessed behind it, in
         the order of `chunks`."""
-        seating = self.rows.seat([chunk for chunk in chunks if chunk.decodes and not chunk.guess])
+        # Without kernels a row takes one id a step.
+        seating = self.rows.seat(
+            [chunk for chunk in chunks if chunk.decodes and (self.store.native or not chunk.guess)]
+        )
         self.store.fill(seating.missing, seating.skips, self.rows.stride)
         self._set_apart(seating)
         seated = {id(chunk) for chunk in seating.order}

@@ -250,7 +250,11 @@ struct Rows {
     index_t stride;
     const index_t* lengths;
     T *block_keys, *block_values;
-    const index_t* places;
+    const index_t *places, *seats;
+    // Where the keys and values are that a token and its head see.
+    index_t of(index_t token, index_t head, index_t key_heads) const {
+        return (seats ? seats[token] : token) * key_heads + head;
+    }
 };
 
 struct Beginnings {
@@ -259,10 +263,27 @@ struct Beginnings {
     const index_t *slots, *lengths;
 };
 
-// `members` rows of one slot (`order`: which), and one key head of theirs.
+// A token's key and value go to its row, and to its block.
 template <typename T>
-void attend_rows(Heads<const T> query, Heads<const T> key, Heads<const T> value, T* out, const Rows<T>& rows,
-                 const Beginnings& begun, const index_t* order, index_t members, index_t head, const Shape& shape) {
+void write_new(Heads<const T> key, Heads<const T> value, const Rows<T>& rows, index_t token, index_t head,
+               const Shape& shape) {
+    index_t size = shape.size, at = rows.of(token, head, shape.key_heads), place = rows.lengths[token] - 1;
+    float line[LANES];
+    over(size, [&](index_t d, auto part) {
+        store(line, load(key.of(token, head, size) + d, part));
+        for (index_t i = d; i < std::min(size, d + LANES); i++)
+            rows.keys[(at * size + i) * rows.stride + place] = line[i - d];
+    });
+    widen(value.of(token, head, size), rows.values + (at * rows.stride + place) * size, size);
+    index_t block = (rows.places[token] * shape.key_heads + head) * size;
+    memcpy(rows.block_keys + block, key.of(token, head, size), size * sizeof(T));
+    memcpy(rows.block_values + block, value.of(token, head, size), size * sizeof(T));
+}
+
+// `members` tokens over one slot (`order`: which), and one key head of theirs.
+template <typename T>
+void attend_rows(Heads<const T> query, T* out, const Rows<T>& rows, const Beginnings& begun, const index_t* order,
+                 index_t members, index_t head, const Shape& shape) {
     index_t size = shape.size, wide = up(size, BEHIND), group = shape.heads / shape.key_heads;
     index_t slot = begun.slots ? begun.slots[order[0]] : 0, before = begun.slots ? begun.lengths[slot] : 0;
     index_t longest = 0, pairs = members * group;
@@ -276,19 +297,9 @@ void attend_rows(Heads<const T> query, Heads<const T> key, Heads<const T> value,
     const float* slot_keys = begun.keys + (slot * shape.key_heads + head) * size * begun.length;
     const float* slot_values = begun.values + (slot * shape.key_heads + head) * size * begun.length;
     for (index_t m = 0; m < members; m++) {
-        index_t row = order[m], at = row * shape.key_heads + head, place = rows.lengths[row] - 1;
         float line[LANES];
-        over(size, [&](index_t d, auto part) {
-            store(line, load(key.of(row, head, size) + d, part));
-            for (index_t i = d; i < std::min(size, d + LANES); i++)
-                rows.keys[(at * size + i) * rows.stride + place] = line[i - d];
-        });
-        widen(value.of(row, head, size), rows.values + (at * rows.stride + place) * size, size);
-        index_t block = (rows.places[row] * shape.key_heads + head) * size;
-        memcpy(rows.block_keys + block, key.of(row, head, size), size * sizeof(T));
-        memcpy(rows.block_values + block, value.of(row, head, size), size * sizeof(T));
         for (index_t g = 0; g < group; g++) {
-            const T* from = query.of(row, head * group + g, size);
+            const T* from = query.of(order[m], head * group + g, size);
             over(size, [&](index_t d, auto part) {
                 store(line, load(from + d, part) * shape.scale);
                 for (index_t i = d; i < std::min(size, d + LANES); i++) turned[i * pairs + m * group + g] = line[i - d];
@@ -301,7 +312,7 @@ void attend_rows(Heads<const T> query, Heads<const T> key, Heads<const T> value,
               true);
     }
     for (index_t m = 0; m < members; m++) {
-        index_t at = order[m] * shape.key_heads + head, length = rows.lengths[order[m]];
+        index_t at = rows.of(order[m], head, shape.key_heads), length = rows.lengths[order[m]];
         for (index_t first = 0; first < group; first += ROWS) {
             index_t count = std::min<index_t>(ROWS, group - first), pair = m * group + first;
             tiles(count, size, turned + pair, pairs, rows.keys + at * size * rows.stride, rows.stride,
@@ -316,7 +327,7 @@ void attend_rows(Heads<const T> query, Heads<const T> key, Heads<const T> value,
         sums_of(weights, count, before, slot_values, size, size, sums + first * wide, wide, false);
     }
     for (index_t m = 0; m < members; m++) {
-        index_t at = order[m] * shape.key_heads + head, length = rows.lengths[order[m]];
+        index_t at = rows.of(order[m], head, shape.key_heads), length = rows.lengths[order[m]];
         for (index_t first = 0; first < group; first += ROWS) {
             index_t count = std::min<index_t>(ROWS, group - first), pair = m * group + first;
             turn(scores + pair * pitch + before, pitch, count, length, weights);
@@ -377,11 +388,19 @@ void attend_seated(const T* query, index_t query_pitch, const T* key, index_t ke
         if (!goes_on || i - starts[parts - 1] >= most) starts[parts++] = i;
     }
     starts[parts] = count;
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (index_t item = 0; item < parts * shape.key_heads; item++) {
-        index_t part = item / shape.key_heads;
-        attend_rows<T>({query, query_pitch}, {key, key_pitch}, {value, value_pitch}, out, rows, begun,
-                       order + starts[part], starts[part + 1] - starts[part], item % shape.key_heads, shape);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        // All are written before any is read: of one row, later tokens see earlier ones.
+#pragma omp for
+        for (index_t item = 0; item < count * shape.key_heads; item++)
+            write_new<T>({key, key_pitch}, {value, value_pitch}, rows, item / shape.key_heads, item % shape.key_heads,
+                         shape);
+#pragma omp for schedule(dynamic)
+        for (index_t item = 0; item < parts * shape.key_heads; item++) {
+            index_t part = item / shape.key_heads;
+            attend_rows<T>({query, query_pitch}, out, rows, begun, order + starts[part],
+                           starts[part + 1] - starts[part], item % shape.key_heads, shape);
+        }
     }
 }
 
@@ -414,21 +433,21 @@ ATTEND(bf16, bf16)
 ATTEND_BACKWARD(float, fp32)
 ATTEND_BACKWARD(bf16, bf16)
 
-// One new token of each of `count` rows; its key and value are written to place lengths[row] - 1 of the row first, and
-// to places[row] of the blocks (places, key_heads, size).
+// `count` new tokens; their keys and values are written first, each to place lengths[token] - 1 of its row, and to
+// places[token] of the blocks (places, key_heads, size). seats: whose row is whose; absent: one token a row.
 // row_keys (rows, key_heads, size, stride), row_values (rows, key_heads, stride, size); slot_keys (slots, key_heads,
-// size, slot_length), slot_values (slots, key_heads, slot_length, size), slots (rows) and slot_lengths may be absent.
-// 64 more numbers than these must be readable behind the last. order: the rows, those of one slot on end.
+// size, slot_length), slot_values (slots, key_heads, slot_length, size), slots (tokens) and slot_lengths may be absent.
+// 64 more numbers than these must be readable behind the last. order: the tokens, those of one slot on end.
 #define ATTEND_ROWS(T, NAME)                                                                                           \
     EXPORT void denken_attend_rows_##NAME(                                                                             \
         const T* query, index_t query_pitch, const T* key, index_t key_pitch, const T* value, index_t value_pitch,     \
         T* out, float* row_keys, float* row_values, index_t stride, const index_t* lengths, T* block_keys,             \
         T* block_values, const index_t* places, const float* slot_keys, const float* slot_values, index_t slot_length, \
-        const index_t* slots, const index_t* slot_lengths,              \
+        const index_t* slots, const index_t* slot_lengths, const index_t* seats,                                       \
         const index_t* order, index_t count, index_t heads, index_t key_heads, index_t size, float scale,              \
         index_t threads) {                                                                                             \
         attend_seated(query, query_pitch, key, key_pitch, value, value_pitch, out,                                     \
-                      Rows<T>{row_keys, row_values, stride, lengths, block_keys, block_values, places},                \
+                      Rows<T>{row_keys, row_values, stride, lengths, block_keys, block_values, places, seats},         \
                       Beginnings{slot_keys, slot_values, slot_length, slots, slot_lengths}, order, count,              \
                       Shape{heads, key_heads, size, scale}, threads);                                                  \
     }

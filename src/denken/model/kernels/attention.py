@@ -121,15 +121,16 @@ def attend_rows(
     begun: Begun | None,
     order_S: Tensor,
     scale: float,
+    seats_S: Tensor | None = None,
 ) -> Tensor:
-    """(S, H, D): one new token a row. Its key and value are written first, to place lengths_S - 1 of its row and to
-    places_S of the blocks (places, K, D).
+    """(S, H, D): new tokens, one of each row, or as `seats_S` says. Their keys and values are written first, to place
+    lengths_S - 1 of their rows and to places_S of the blocks (places, K, D).
 
     row_keys (rows, K, D, stride) and row_values (rows, K, stride, D) are fp32, with BEHIND numbers more behind them.
-    order_S: the rows, those of one slot on end.
+    order_S: the tokens, those of one slot on end. seats_S: each token's row; tokens of one row follow one another.
     """
     out_SHD = torch.empty(query_SHD.shape, dtype=query_SHD.dtype)
-    types = (*_HEADS * 3, *[POINTER] * 3, INTEGER, *[POINTER] * 6, INTEGER, *[POINTER] * 3, *[INTEGER] * 4, NUMBER)
+    types = (*_HEADS * 3, *[POINTER] * 3, INTEGER, *[POINTER] * 6, INTEGER, *[POINTER] * 4, *[INTEGER] * 4, NUMBER)
     kernel(f"denken_attend_rows_{NAMES[query_SHD.dtype]}", (*types, INTEGER))(
         *_heads(query_SHD),
         *_heads(key_SKD),
@@ -147,6 +148,7 @@ def attend_rows(
         0 if begun is None else begun.length,
         None if begun is None else address(begun.slots_S),
         None if begun is None else address(begun.lengths_U),
+        address(seats_S),
         address(order_S),
         *query_SHD.shape[:2],
         *key_SKD.shape[1:],

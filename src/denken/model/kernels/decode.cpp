@@ -15,8 +15,8 @@
                                             index_t, index_t, index_t, index_t);                                       \
     extern "C" void denken_attend_rows_##NAME(                                                                         \
         const T*, index_t, const T*, index_t, const T*, index_t, T*, float*, float*, index_t, const index_t*, T*, T*,  \
-        const index_t*, const float*, const float*, index_t, const index_t*, const index_t*, const index_t*, index_t,  \
-        index_t, index_t, index_t, float, index_t);                                                                    \
+        const index_t*, const float*, const float*, index_t, const index_t*, const index_t*, const index_t*,           \
+        const index_t*, index_t, index_t, index_t, index_t, float, index_t);                                           \
     extern "C" void denken_integers_##NAME(const T*, index_t, index_t, const void*, index_t, T*, index_t, index_t);    \
     INLINE void norm(const T* x, const T* weight, T* out, index_t rows, index_t size, float eps, index_t threads) {    \
         denken_norm_##NAME(x, size, weight, out, nullptr, rows, size, eps, threads);                                   \
@@ -65,7 +65,7 @@ struct Seats {
     index_t rows, stride;
     const index_t *lengths, *places;
     index_t slot_length;
-    const index_t *slots, *slot_lengths, *order;
+    const index_t *slots, *slot_lengths, *seats, *order;
 };
 
 struct Crew {
@@ -127,7 +127,7 @@ void decode(const Network& network, const Layer* layers, const Seats& seats, T* 
                        qkv + turned_heads * size, all * size, seen, layer.row_keys, layer.row_values, seats.stride,
                        seats.lengths, static_cast<T*>(layer.block_keys), static_cast<T*>(layer.block_values),
                        seats.places, layer.slot_keys, layer.slot_values, seats.slot_length, seats.slots,
-                       seats.slot_lengths, seats.order, rows, heads, keys, size, network.scale,
+                       seats.slot_lengths, seats.seats, seats.order, rows, heads, keys, size, network.scale,
                        crew(rows * heads * size * seats.stride));
         multiply(seen, layer.out, added, rows, crew);
         add(x, added, rows * hidden);

@@ -73,6 +73,7 @@ class Seats:
     places_S: Tensor
     begun: Sequence[Begun] | None
     order_S: Tensor
+    seats_S: Tensor | None = None
 
     def tensors(self) -> tuple[Sequence[Tensor], ...]:
         return self.row_keys, self.row_values, self.block_keys, self.block_values
@@ -96,6 +97,7 @@ class _Seats(ctypes.Structure):
         ("slot_length", INTEGER),
         ("slots", POINTER),
         ("slot_lengths", POINTER),
+        ("seats", POINTER),
         ("order", POINTER),
     ]
 
@@ -125,6 +127,7 @@ class Decoder:
             begun.length if begun else 0,
             address(begun.slots_S) if begun else None,
             address(begun.lengths_U) if begun else None,
+            address(seats.seats_S),
             address(seats.order_S),
         )
         out_SM = torch.empty(x_SM.shape, dtype=x_SM.dtype)
