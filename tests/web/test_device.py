@@ -163,6 +163,40 @@ def test_what_was_cut_off_and_a_file_that_was_changed_are_told(visit, site):
     assert site.actor.asks == []
 
 
+def test_fetching_is_called_off_checked_and_undone(visit, watched):
+    watched.expected += NOBODY
+    words = Words("en")
+    talk = Talk(visit("/"), words, "desktop")
+    page = talk.page
+    picker(talk).select_option(label=words("device.choose"))
+    dialog = page.get_by_role("dialog", name=words("device.title"))
+    fetch = dialog.get_by_role("button", name=words.like("device.fetch"))
+    kept = """async () => [
+      localStorage.getItem("denken.device"),
+      (await (await caches.open("denken-device")).keys()).length,
+    ]"""
+
+    page.route("**/app/device/*.gguf", lambda route: None)  # never answered
+    fetch.click()
+    dialog.get_by_role("progressbar", name=words("device.fetching")).wait_for()
+    talk.press("device.cancel", dialog)
+    fetch.wait_for()
+    page.unroute("**/app/device/*.gguf")
+
+    page.route("**/app/device/*.gguf", lambda route: route.fulfill(body="GGUF, but another"))
+    fetch.click()
+    dialog.get_by_text(words("device.spoilt")).wait_for()
+    assert page.evaluate(kept) == [None, 0]
+    page.unroute("**/app/device/*.gguf")
+
+    fetch.click()
+    dialog.get_by_text(words("device.isThere")).wait_for()
+    talk.press("device.remove", dialog)
+    fetch.wait_for()
+    page.wait_for_function("() => caches.has('denken-device').then((there) => !there)")
+    assert page.evaluate(kept) == [None, 0]
+
+
 # In the place of the worker: it thinks one word, and is then silent until it is stopped.
 SILENT = """window.Worker = class {
   tell(data) { setTimeout(() => this.onmessage({ data })); }

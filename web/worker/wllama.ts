@@ -12,6 +12,7 @@ const NAME = "virtual:wllama";
 const FOLDER = dirname(createRequire(import.meta.url).resolve("@wllama/wllama/package.json"));
 const SCRIPT = join(FOLDER, "src", "single-thread", "wllama.js");
 const WASM = join(FOLDER, "src", "single-thread", "wllama.wasm");
+const LICENCE = join(FOLDER, "LICENCE");
 const GLUE = join(FOLDER, "src", "glue", "glue.ts");
 
 /** The functions for the worker, the address of the WebAssembly, and its size for whoever has to fetch it. */
@@ -29,7 +30,10 @@ export function wllama(): Plugin {
       if (!script.includes(own)) throw new Error(`${SCRIPT} is another script than this plugin knows.`);
       // Whatever runs it, it finds itself in a worker, and no Node.
       const given = "Module, process, window, module, require";
+      const licence = readFileSync(LICENCE, "utf-8").replaceAll("*/", "");
       return [
+        // MIT asks for its text beside what is handed on; a comment like this one outlives the minifier.
+        `/*! wllama, and the compiled llama.cpp (Copyright (c) The ggml authors, MIT License as well)\n\n${licence}*/`,
         `export { glueSerialize, glueDeserialize } from ${JSON.stringify(GLUE)};`,
         `export function start(${given}) {\n${script.replace(own, "Module=typeof Module")}\nreturn Module;\n}`,
       ].join("\n");
