@@ -54,6 +54,7 @@ TABLES = {  # what a table in docs/train.md lists -> the records that its keys a
     "key of `[optim]`": (config.OptimSection,),
     "key of `[train]`": (config.TrainSection,),
     "key of `[sample]`": (config.SampleSection,),
+    "key of `[sample.endpoint]`": (config.EndpointSection,),
     "key of `[rl]`": (config.RLSection,),
     "key of `[[rl.tasks]]`": (config.RLTask,),
     "key of `[reward]`": (config.RewardSection,),

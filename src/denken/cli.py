@@ -520,7 +520,9 @@ def distil_model(
     teacher_model: Annotated[str | None, typer.Option(help="Which of the server's models, if it has several.")] = None,
     key_env: Annotated[str | None, typer.Option(help="The environment variable with the server's key.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Answers that the server makes at once.")] = 8,
-    tell: Annotated[str, typer.Option(help="Said to the server behind every question; the student is not told.")] = "",
+    tell: Annotated[
+        str | None, typer.Option(help="Said to the server behind every question; the student is not told.")
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=16, help="The most tokens of an answer, thought included.")
     ] = None,
@@ -536,7 +538,12 @@ def distil_model(
 
     endpoint = None
     if teacher.startswith(("http://", "https://")):
-        given: dict[str, Any] = {"name": teacher_model, "key_env": key_env, "tell": tell, "concurrency": concurrency}
+        given: dict[str, Any] = {
+            "name": teacher_model,
+            "key_env": key_env,
+            "tell": tell or "",
+            "concurrency": concurrency,
+        }
         given |= {"usd_in": usd_in, "usd_out": usd_out, "usd": budget_usd}
         endpoint = parse(EndpointSection, given, where="The teacher's options")
     elif teacher_model or key_env or tell or budget_usd is not None:
@@ -903,6 +910,22 @@ def usage(
         print(json.dumps(reported, ensure_ascii=False, indent=2))
     else:
         _print(usage.table(reported))
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One object instead of text.")] = False,
+    threads: Threads = None,
+) -> None:
+    """Say what this machine computes with, and what would make it faster."""
+    from denken import doctor as doctors
+
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    report = doctors.examine()
+    print(json.dumps(asdict(report)) if as_json else doctors.to_text(report))
 
 
 @app.command()

@@ -16,6 +16,7 @@ texts: of a teacher's probabilities (logit distillation) nothing.
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 import re
@@ -60,7 +61,7 @@ from denken.train.jsonl import JsonlSet
 from denken.train.owntask import HELD_OUT, _absolute, _cores, _finished, _is_file, _kept
 from denken.train.parallel import Mesh
 from denken.train.pretrain import Trainer
-from denken.train.sample import make_set, params_of, set_path
+from denken.train.sample import make_set, params_of, set_path, weights_digest
 from denken.train.shape import model_config
 from denken.train.teacher import NO_MONEY, Endpoint, Journal, Stopped, connect, journal_path
 
@@ -218,7 +219,7 @@ class _Flow:
         if not self.new:
             with self.model(self.start) as local:
                 self.problems(local)
-                self.measured("before", self.asked.student, local)
+                self.measured("before", _named(self.asked.student, self.start), local)
         self.measure_teacher()
         if not set_path(self.folder).is_file():
             _write(self.recipe(self.learning(longest=WIDEST, steps=100, batch=2048, minutes=None)), self.folder)
@@ -227,7 +228,7 @@ class _Flow:
                 raise Stopped
         self.learn()
         with self.model(self.folder / "model", self.longest_learnt()) as local:
-            self.measured("after", str(self.folder / "model"), local)
+            self.measured("after", _named(str(self.folder / "model"), self.folder / "model"), local)
         self.report()
 
     def section(self, *, problems: int, apart: int) -> SampleSection:
@@ -321,7 +322,7 @@ class _Flow:
             place = model_folder(resolve_weights(self.asked.teacher, Path(), self.folder))
             with self.model(place) as local:
                 self.problems(local)
-                row = self.measured("teacher", self.asked.teacher, local)
+                row = self.measured("teacher", _named(self.asked.teacher, place), local)
         else:
             # What is asked does not depend on how many problems there are.
             section = self.section(problems=1, apart=0)
@@ -376,11 +377,13 @@ class _Flow:
     def answer(self, answers: Answers, label: str, who: str, problems: int) -> list[Result]:
         s = self.section(problems=1, apart=0)
         settings = {"label": who, "thinking": s.thinking, "params": asdict(params_of(s, self.asked.seed))}
+        # A model that has learnt more keeps its place, but what it answered before is not its answer any more.
+        which = hashlib.sha256(who.encode()).hexdigest()[:8]
         return measure(
             answers,
             self.tasks,
             problems=problems,
-            transcripts=self.folder / label / "answers.jsonl",
+            transcripts=self.folder / label / f"answers-{which}.jsonl",
             settings=settings,
             progress=self.console.is_terminal,
         )
@@ -502,6 +505,10 @@ class _Complete:
                 "--max-tokens."
             )
         return answered
+
+
+def _named(name: str, place: Path) -> str:
+    return f"{name}@{weights_digest(place)[:12]}"
 
 
 def _task(name: str) -> Task:
