@@ -119,6 +119,22 @@ def test_three_adapters_and_the_base_in_one_batch_are_as_each_alone(
         close(ours, together(lone, [question])[0], atol=1e-5)
 
 
+def test_experts_and_latent_attention_have_adapters_too(tmp_path: Path) -> None:
+    """DeepSeek's: an up-projection that is absorbed, experts that see only the rows they are dealt, all changed."""
+    model = tiny_model("deepseek_v3")
+    both = [write(model, tmp_path / "1", seed=1), write(model, tmp_path / "2", seed=2, rank=3)]
+    assert {"kv_b_proj", "kv_a_proj_with_mqa"} <= {name.rpartition(".")[2] for name in both[0].layers}
+    assert any(".mlp.experts.3." in name for name in both[0].layers)
+    assert any(".shared_experts." in name for name in both[0].layers)
+    subject = engine(model, max_batch_tokens=48)
+    numbers = [0, *map(subject.learn, folders(both))]
+    models = [engine(each, prefix_reuse=False) for each in (model, *(merged(model, each) for each in both))]
+    asked = [(prompt, GREEDY, numbers[i % 3]) for i, prompt in enumerate(prompts(15, seed=12))]
+    for ours, (prompt, _, number) in zip(together(subject, asked), asked, strict=True):
+        close(ours, models[number]([prompt], GREEDY)[0])
+    assert len({ours.ids for ours in together(subject, [(prompts(1)[0], GREEDY, number) for number in numbers])}) == 3
+
+
 def test_a_row_comes_out_to_the_bit_whoever_is_beside_it(base: Transformer, three: list[Adapter]) -> None:
     """With kernels: not even the last digit says who else is served."""
     if not Native.covers(base):

@@ -7,8 +7,9 @@ own is set to zero before the product with B. So a step costs two small products
 however many adapters there are in it; a step without any is left alone. Sums are in fp32, whatever the network is in.
 
 The change is added beside the product, not merged into the weights: the base is there once, also where it is
-quantised. What goes through `Native` is reached by its `beside`, any other network through hooks on its layers. That no
-adapter reads another's blocks of the cache is seen to by `cache.py`; files are `denken.model.adapters`'.
+quantised. What goes through `Native` is reached by its `beside`, any other network through hooks on its layers, and
+where latent attention reads a weight itself, by that one's `beside`. That no adapter reads another's blocks of the cache
+is seen to by `cache.py`; files are `denken.model.adapters`'.
 """
 
 # N = tokens of the step, R = rows of those that have an adapter, I = inputs, O = outputs, K = ranks of all adapters of
@@ -28,13 +29,18 @@ from torch import Tensor, nn
 from denken.engine.native import Native
 from denken.errors import CheckpointError, RequestError, quoted
 from denken.model.adapters import Adapter, layers_of
+from denken.model.attention import LatentAttention
 from denken.model.kernels.call import covers
 from denken.model.kernels.products import Packed
+from denken.model.moe import Router, dealt
 
 if TYPE_CHECKING:
     from denken.engine.runner import Model
 
 Pairs = Mapping[str, tuple[Tensor, Tensor]]
+
+# Layers that are reached in ways of their own: the up-projection of latent attention, and routed experts.
+UP, EXPERTS = ".kv_b_proj", ".experts."
 
 # The layers whose products `Native` makes together, by its names for them.
 TOGETHER = {
@@ -89,8 +95,17 @@ class Adapters:
                 yield model
                 return
             for name in step.stack.layers:
-                hook = self._model.get_submodule(name).register_forward_hook(step.hook(name))
-                held.callback(hook.remove)
+                parent = name.rpartition(".")[0]
+                if name.endswith(UP):
+                    attention = cast(LatentAttention, self._model.get_submodule(parent))
+                    attention.beside = Absorbed(step, name, attention.plain)
+                    held.callback(setattr, attention, "beside", None)
+                else:
+                    layer = self._model.get_submodule(name)
+                    held.callback(layer.register_forward_hook(step.hook(name)).remove)
+            for name in sorted({name.partition(EXPERTS)[0] for name in step.stack.layers if EXPERTS in name}):
+                gate = self._model.get_submodule(name + ".gate")
+                held.callback(gate.register_forward_hook(step.dealing(name)).remove)
             yield cast("Model", self._model)
 
     def _stacked(self, active: set[int]) -> Stack:
@@ -111,8 +126,8 @@ class Adapters:
 
 
 def _check_can_change(name: str, adapter: Adapter) -> None:
-    """CheckpointError for a layer whose product is not made where a row's own adapter could be added."""
-    if name == "lm_head" or ".experts." in name or name.endswith("kv_b_proj"):
+    """CheckpointError for the head: its product is not made where a row's own adapter could be added."""
+    if name == "lm_head":
         raise CheckpointError(
             f"{adapter.folder} changes {quoted(name)}, which cannot be changed for some rows of a batch alone; merge "
             "it (denken export BASE OUT --adapter FOLDER) and serve OUT."
@@ -178,6 +193,11 @@ class Stack:
         ]
         return Group(a_XI.t().contiguous(), torch.block_diag(*blocks))
 
+    def pair(self, name: str) -> tuple[Tensor, Tensor]:
+        """A (K, I) and B (O, K) of one layer."""
+        a, b = zip(*(self._pair(number, name) for number in self.order), strict=True)
+        return torch.cat(a), torch.cat(b, dim=1)
+
     def _pair(self, number: int, name: str) -> tuple[Tensor, Tensor]:
         """An adapter's A and B of a layer; zeros where it leaves that layer as it is."""
         found = self._pairs[number].get(name)
@@ -187,47 +207,91 @@ class Stack:
         return torch.zeros(rank, columns, device=self._device), torch.zeros(rows, rank, device=self._device)
 
 
+class Company:
+    """The rows of a product: which of them have an adapter, and whose ranks are not theirs."""
+
+    def __init__(self, numbers_N: Tensor, owner_K: Tensor) -> None:
+        rows_R = numbers_N.nonzero()[:, 0]
+        self.rows_R = None if len(rows_R) == len(numbers_N) else rows_R
+        self.empty = len(rows_R) == 0
+        self._others_RK = numbers_N[rows_R][:, None] != owner_K
+        self._others: dict[int, Tensor] = {}
+
+    def others(self, ranks: int) -> Tensor:
+        """For each of a group's X whether it is another's (R, X)."""
+        if ranks not in self._others:
+            self._others[ranks] = self._others_RK.repeat(1, ranks // self._others_RK.shape[1])
+        return self._others[ranks]
+
+
 class Step:
     """One step's rows, and what is added to their products. numbers_N: the adapter of each row, 0 for none."""
 
     def __init__(self, stack: Stack, numbers_N: Sequence[int]) -> None:
         self.stack = stack
-        device = stack.owner_K.device
-        rows = [row for row, number in enumerate(numbers_N) if number]
-        self._rows_R = None if len(rows) == len(numbers_N) else torch.tensor(rows, device=device)
-        numbers_R1 = torch.tensor([[numbers_N[row]] for row in rows], device=device)
-        self._others_RK = numbers_R1 != stack.owner_K
-        self._others: dict[int, Tensor] = {}
+        self.numbers_N = torch.tensor(numbers_N, device=stack.owner_K.device)
+        self._everybody = Company(self.numbers_N, stack.owner_K)
+        self._of_experts: dict[str, Company] = {}
 
     def beside(self, layer: int, part: str, x_NI: Tensor, out_NO: Tensor) -> None:
         """As `Native.beside`."""
-        self.add(tuple(f"model.layers.{layer}.{name}" for name in TOGETHER[part]), x_NI, out_NO)
+        self._add(tuple(f"model.layers.{layer}.{name}" for name in TOGETHER[part]), x_NI, out_NO, self._everybody)
 
     def hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         """For `register_forward_hook` on the layer of that name."""
+        expert = name.rpartition(".")[0] if EXPERTS in name else ""
 
         def hook(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-            self.add((name,), inputs[0].flatten(0, -2), out.view(-1, out.shape[-1]))
+            company = self._of_experts[expert] if expert else self._everybody
+            self._add((name,), inputs[0].flatten(0, -2), out.view(-1, out.shape[-1]), company)
 
         return hook
 
-    def add(self, names: tuple[str, ...], x_NI: Tensor, out_NO: Tensor) -> None:
+    def dealing(self, mixture: str) -> Callable[[nn.Module, tuple[Tensor, ...], tuple[Tensor, Tensor]], None]:
+        """For `register_forward_hook` on the router of a mixture of experts: each expert sees the rows it is dealt."""
+
+        def hook(router: nn.Module, _: tuple[Tensor, ...], out: tuple[Tensor, Tensor]) -> None:
+            chosen_NS = out[1]
+            order, counts = dealt(chosen_NS, cast(Router, router).config.n_routed_experts)
+            for expert, rows in enumerate((order // chosen_NS.shape[1]).split(counts)):
+                self._of_experts[f"{mixture}{EXPERTS}{expert}"] = Company(self.numbers_N[rows], self.stack.owner_K)
+
+        return hook
+
+    def _add(self, names: tuple[str, ...], x_NI: Tensor, out_NO: Tensor, company: Company) -> None:
         """Adds to what these layers, side by side, made of x."""
         group = self.stack.group(names)
-        if group is None:
+        if group is None or company.empty:
             return
-        rows_R = self._rows_R
+        rows_R = company.rows_R
         x_RI, out_RO = (x if rows_R is None else x.index_select(0, rows_R) for x in (x_NI, out_NO))
         # Onto the product itself, so that a row is the same to the bit in any company.
         sum_RO = out_RO.float()
-        group.add(x_RI.float(), self._others_of(group.ranks), sum_RO)
+        group.add(x_RI.float(), company.others(group.ranks), sum_RO)
         if rows_R is not None:
             out_NO.index_copy_(0, rows_R, sum_RO.to(out_NO.dtype))
         elif sum_RO is not out_NO:
             out_NO.copy_(sum_RO)
 
-    def _others_of(self, ranks: int) -> Tensor:
-        """For each of a group's X whether it is another's."""
-        if ranks not in self._others:
-            self._others[ranks] = self._others_RK.repeat(1, ranks // self._others_RK.shape[1])
-        return self._others[ranks]
+
+class Absorbed:
+    """As `denken.model.attention.Beside`: a step's changes of an up-projection that is absorbed.
+
+    plain: columns of a head's keys that have no position; its outputs are those, and then its values.
+    """
+
+    def __init__(self, step: Step, name: str, plain: int) -> None:
+        # T = tokens of the step, H = heads, N = plain, E = columns of a value, C = the latent's, K = ranks
+        self._a_KC, self._b_OK = step.stack.pair(name)
+        self._plain = plain
+        self._others_T1K = (step.numbers_N[:, None] != step.stack.owner_K)[:, None]
+
+    def lifted(self, query_BTHN: Tensor) -> Tensor:
+        key_HNK = self._b_OK.unflatten(0, (query_BTHN.shape[2], -1))[:, : self._plain]
+        inner_BTHK = torch.einsum("bthn,hnk->bthk", query_BTHN.float(), key_HNK).masked_fill_(self._others_T1K, 0.0)
+        return (inner_BTHK @ self._a_KC).to(query_BTHN.dtype)
+
+    def lowered(self, seen_BTHC: Tensor) -> Tensor:
+        value_HEK = self._b_OK.unflatten(0, (seen_BTHC.shape[2], -1))[:, self._plain :]
+        inner_BTHK = (seen_BTHC.float() @ self._a_KC.t()).masked_fill_(self._others_T1K, 0.0)
+        return torch.einsum("bthk,hek->bthe", inner_BTHK, value_HEK).to(seen_BTHC.dtype)

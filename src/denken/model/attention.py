@@ -124,6 +124,18 @@ def _sdpa(query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor, scale: float
     return out_BHTE.transpose(1, 2)[..., :value_size]
 
 
+class Beside(Protocol):
+    """What is added where the up-projection of latent attention is absorbed: some rows may have a change of it."""
+
+    def lifted(self, query_BTHN: Tensor) -> Tensor:
+        """To queries in the latent's columns (B, T, H, C)."""
+        ...
+
+    def lowered(self, seen_BTHC: Tensor) -> Tensor:
+        """To what the heads give (B, T, H, E)."""
+        ...
+
+
 class GroupedAttention(nn.Module):
     """Grouped-query attention; with biases (Qwen2) or with each head's queries and keys normalised (Qwen3)."""
 
@@ -159,7 +171,11 @@ class LatentAttention(nn.Module):
     Expanded, each head gets its own keys and values (cheaper for many tokens at once). Absorbed, the up-projections
     move to the query and output side and heads attend over the latent itself (cheaper with a cache). Both are the
     same function; `attend.latent` chooses.
+
+    beside: what is added in the absorbed form; None everywhere but in an engine's steps with adapters.
     """
+
+    beside: Beside | None = None
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -214,10 +230,13 @@ class LatentAttention(nn.Module):
         up_HXC = self.kv_b_proj.weight.view(self.heads, -1, self.latent)
         key_up_HNC, value_up_HEC = up_HXC[:, : self.plain], up_HXC[:, self.plain :]
         query_BTHC = torch.einsum("bthn,hnc->bthc", query_BTHN, key_up_HNC)
+        if self.beside is not None:
+            query_BTHC = query_BTHC + self.beside.lifted(query_BTHN)
         query_BTHD = torch.cat((query_BTHC, query_BTHR), dim=-1)
         key_BT1D = torch.cat((latent_BTC[:, :, None], key_BT1R), dim=-1)
         out_BTHC = attend(self.layer, query_BTHD, key_BT1D, None, self.scale)
-        return torch.einsum("bthc,hec->bthe", out_BTHC, value_up_HEC)
+        out_BTHE = torch.einsum("bthc,hec->bthe", out_BTHC, value_up_HEC)
+        return out_BTHE if self.beside is None else out_BTHE + self.beside.lowered(out_BTHC)
 
 
 def latent_scale(config: ModelConfig) -> float:

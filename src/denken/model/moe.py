@@ -77,9 +77,8 @@ class MixtureOfExperts(nn.Module):
 
     def _routed(self, tokens_NM: Tensor, weights_NS: Tensor, chosen_NS: Tensor) -> Tensor:
         """Tokens are sorted by expert, so that each expert runs once over the tokens that chose it."""
-        order = chosen_NS.flatten().argsort(stable=True)
+        order, counts = dealt(chosen_NS, len(self.experts))
         token = order // chosen_NS.shape[1]
-        counts = chosen_NS.flatten().bincount(minlength=len(self.experts)).tolist()
         weight_1 = weights_NS.flatten()[order, None]
         out_NM = torch.zeros_like(tokens_NM, dtype=torch.promote_types(tokens_NM.dtype, torch.float32))
         start = 0
@@ -91,3 +90,9 @@ class MixtureOfExperts(nn.Module):
                 )
                 start += count
         return out_NM.to(tokens_NM.dtype)
+
+
+def dealt(chosen_NS: Tensor, experts: int) -> tuple[Tensor, list[int]]:
+    """The order of the N * S choices that puts each expert's together, and how many each expert got."""
+    chosen = chosen_NS.flatten()
+    return chosen.argsort(stable=True), chosen.bincount(minlength=experts).tolist()
