@@ -26,7 +26,7 @@ LEFT_TO_RIGHT = (
     ("chat", "model"),
     ("engine", "search", "export"),
     ("tasks",),
-    ("rollout", "language", "shelf"),
+    ("rollout", "language", "shelf", "doctor"),
     ("reward",),
     ("evaluate",),
     ("train",),

@@ -33,7 +33,7 @@ SECONDS = 120.0
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None where there are to be none, or can be none. Asked once a process."""
-    if os.environ.get(SWITCH, "").strip().lower() == "none" or not _suits():
+    if os.environ.get(SWITCH, "").strip().lower() == "none" or not suits():
         return None
     for compiler in filter(None, map(shutil.which, COMPILERS)):
         try:
@@ -45,7 +45,7 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
-def _suits() -> bool:
+def suits() -> bool:
     """x86 with AVX2 at least: sums are in the order of PyTorch's kernels for it."""
     import torch
 
