@@ -414,9 +414,9 @@ class _Flow:
         most = max(LEAST_PROBLEMS, MOST_PROBLEMS // len(self.tasks))
         if local is not None:
             draws = [Draw(task.problem(seed)) for task in self.tasks for seed in range(TRIAL // len(self.tasks) + 1)]
-            local(self.tasks[0], draws[:1])  # what happens once is not counted
-            started = time.monotonic()
             prompts = [prompt_ids(draw.problem, local.tokenizer) for draw in draws]
+            local.generate(prompts[:1], replace(local.params, max_tokens=4))  # what happens once is not counted
+            started = time.monotonic()
             local.generate(prompts, local.params)
             each = (time.monotonic() - started) / len(draws)
             affordable = int(MEASURE * self.seconds / max(1e-6, each) / len(self.tasks))
