@@ -8,8 +8,8 @@ however many adapters there are in it; a step without any is left alone. Sums ar
 
 The change is added beside the product, not merged into the weights: the base is there once, also where it is
 quantised. What goes through `Native` is reached by its `beside`, any other network through hooks on its layers, and
-where latent attention reads a weight itself, by that one's `beside`. That no adapter reads another's blocks of the cache
-is seen to by `cache.py`; files are `denken.model.adapters`'.
+where latent attention reads a weight itself, by that one's `beside`. That no adapter reads another's blocks of the
+cache is seen to by `cache.py`; files are `denken.model.adapters`'.
 """
 
 # N = tokens of the step, R = rows of those that have an adapter, I = inputs, O = outputs, K = ranks of all adapters of
@@ -172,15 +172,19 @@ class Stack:
         # Whose each of the K is.
         self.owner_K = torch.tensor([number for number in order for _ in range(ranks[number])], device=device)
         self._ranks, self._pairs, self._shapes, self._device = ranks, pairs, shapes, device
-        self._groups: dict[tuple[str, ...], Group | None] = {}
+        self._groups: dict[str | tuple[int, str], Group | None] = {}
 
-    def group(self, names: tuple[str, ...]) -> Group | None:
-        """What is added to the products of these layers; None where none of them is changed."""
-        if names not in self._groups:
-            self._groups[names] = self._group(names)
-        return self._groups[names]
+    def group(self, key: str | tuple[int, str]) -> Group | None:
+        """What is added to the product of a layer, or to that which `Native` makes of several; None if nothing is.
 
-    def _group(self, names: tuple[str, ...]) -> Group | None:
+        key: the layer's name, or the block's number and what its product is called in TOGETHER.
+        """
+        if key not in self._groups:
+            names = (key,) if isinstance(key, str) else [f"model.layers.{key[0]}.{name}" for name in TOGETHER[key[1]]]
+            self._groups[key] = self._group(names)
+        return self._groups[key]
+
+    def _group(self, names: Sequence[str]) -> Group | None:
         changed = [name for name in names if name in self.layers]
         if not changed:
             return None
@@ -235,7 +239,7 @@ class Step:
 
     def beside(self, layer: int, part: str, x_NI: Tensor, out_NO: Tensor) -> None:
         """As `Native.beside`."""
-        self._add(tuple(f"model.layers.{layer}.{name}" for name in TOGETHER[part]), x_NI, out_NO, self._everybody)
+        self._add((layer, part), x_NI, out_NO, self._everybody)
 
     def hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         """For `register_forward_hook` on the layer of that name."""
@@ -243,7 +247,7 @@ class Step:
 
         def hook(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
             company = self._of_experts[expert] if expert else self._everybody
-            self._add((name,), inputs[0].flatten(0, -2), out.view(-1, out.shape[-1]), company)
+            self._add(name, inputs[0].flatten(0, -2), out.view(-1, out.shape[-1]), company)
 
         return hook
 
@@ -258,20 +262,23 @@ class Step:
 
         return hook
 
-    def _add(self, names: tuple[str, ...], x_NI: Tensor, out_NO: Tensor, company: Company) -> None:
-        """Adds to what these layers, side by side, made of x."""
-        group = self.stack.group(names)
+    def _add(self, key: str | tuple[int, str], x_NI: Tensor, out_NO: Tensor, company: Company) -> None:
+        """Adds to what one layer, or several side by side, made of x: onto the product itself, so that a row is the
+        same to the bit in any company."""
+        group = self.stack.group(key)
         if group is None or company.empty:
             return
-        rows_R = company.rows_R
-        x_RI, out_RO = (x if rows_R is None else x.index_select(0, rows_R) for x in (x_NI, out_NO))
-        # Onto the product itself, so that a row is the same to the bit in any company.
+        others_RX, rows_R = company.others(group.ranks), company.rows_R
+        if rows_R is None and out_NO.dtype == torch.float32:
+            group.add(x_NI, others_RX, out_NO)
+            return
+        x_RI, out_RO = (x_NI, out_NO) if rows_R is None else (x_NI[rows_R], out_NO[rows_R])
         sum_RO = out_RO.float()
-        group.add(x_RI.float(), company.others(group.ranks), sum_RO)
-        if rows_R is not None:
-            out_NO.index_copy_(0, rows_R, sum_RO.to(out_NO.dtype))
-        elif sum_RO is not out_NO:
+        group.add(x_RI.float(), others_RX, sum_RO)
+        if rows_R is None:
             out_NO.copy_(sum_RO)
+        else:
+            out_NO.index_copy_(0, rows_R, sum_RO.to(out_NO.dtype))
 
 
 class Absorbed:
