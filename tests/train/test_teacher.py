@@ -15,8 +15,9 @@ from denken.errors import ConfigError, DenkenError, UnknownNameError
 from denken.rollout import Answered, Draw, Reply
 from denken.tokenizer import Tokenizer
 from denken.train import rejection, teacher
+from denken.train.journal import Journal
 from denken.train.sample import Asked, Judges, sample_chunk
-from denken.train.teacher import NO_MONEY, NO_TIME, Endpoint, Journal, Stopped, connect, divided
+from denken.train.teacher import NO_MONEY, NO_TIME, Endpoint, Stopped, connect, divided
 from fake_teacher import TASK, FakeTeacher, Given, Record, right, said, slowly, teaching
 
 KEY = "sk-very-secret-4711"

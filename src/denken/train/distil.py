@@ -57,13 +57,14 @@ from denken.train.folder import (
     start_of,
 )
 from denken.train.grpo import _eos_ids
+from denken.train.journal import Journal, journal_path
 from denken.train.jsonl import JsonlSet
 from denken.train.owntask import HELD_OUT, _absolute, _cores, _finished, _is_file, _kept
 from denken.train.parallel import Mesh
 from denken.train.pretrain import Trainer
 from denken.train.sample import make_set, params_of, set_path, weights_digest
 from denken.train.shape import model_config
-from denken.train.teacher import NO_MONEY, Endpoint, Journal, Stopped, connect, journal_path
+from denken.train.teacher import NO_MONEY, Endpoint, Stopped, connect
 
 NEW = "new"
 # The shape of a new student: that of the half-size one in recipes/07_distill.

@@ -48,12 +48,13 @@ from denken.tasks.dataset import JsonlTask
 from denken.tokenizer import Tokenizer
 from denken.train.data import Conversation, Drawer, mixture_of, training_seed
 from denken.train.folder import complete, find, held_out_file, model_folder, only_one, resolve_weights
+from denken.train.journal import Journal, journal_path
 from denken.train.jsonl import provenance, write
 from denken.train.ledger import Ledger, Price
 from denken.train.parallel import Mesh, launch, stop_signals
 from denken.train.rejection import EXAMINED, OVER, SPELT, chosen, reason, spells
 from denken.train.runlog import PLAIN_LINE_EVERY_S
-from denken.train.teacher import Endpoint, Journal, Stopped, connect, journal_path
+from denken.train.teacher import Endpoint, Stopped, connect
 from denken.types import Problem, SamplingParams, Score
 
 OURS = ("plain:", "game:", "smalltalk:")  # tasks whose questions are worded here; the others' are reasoning-gym's

@@ -1,11 +1,9 @@
 """A teacher elsewhere: answers of a server with OpenAI's API, such as vLLM, llama.cpp, Ollama, DeepSeek, or denken.
 
 `Endpoint` asks for whole answers, several at once, and satisfies `rollout.Answers`, so that whoever samples need not
-know where a teacher is. Every answer is a line of a journal, on the disk before the next thing is done, and no question
-that stands there is asked again: a run that was stopped or killed at any moment pays again for nothing but what was
-under way.
-
-    {"id": "9f0c...", "thought": "3 * 4 = 12", "answer": "12", "finish": "stop", "prompt_tokens": 9, "tokens": 14, ...}
+know where a teacher is. Every answer is a line of a journal (`journal.py`), on the disk before the next thing is done,
+and no question that stands there is asked again: a run that was stopped or killed at any moment pays again for nothing
+but what was under way.
 
 What a server does wrong: it is asked again where another try may help (too many requests, failures, silence, hang-ups,
 what is no answer), after the time that it names or a doubling one, up to `tries` times; an answer is given up where it
@@ -23,14 +21,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import asdict
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -42,7 +38,8 @@ from denken.errors import ConfigError, DenkenError, UnknownNameError
 from denken.remote import whole_characters
 from denken.rollout import Answered, Draw, Reply, lookup_of, sample_seed
 from denken.tasks.base import Task
-from denken.types import Completion, FinishReason, Rollout
+from denken.train.journal import Journal, Said
+from denken.types import Completion, Rollout
 
 CONNECT_SECONDS = 10.0
 LIST_SECONDS = 30.0
@@ -72,94 +69,6 @@ class _Again(Exception):
 
 class _Lost(Exception):
     """This question gets no answer; why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What came for one question, as the journal has it.
-
-    apart: whether the thought came apart from the answer, or between its tags. estimated: the server counted nothing.
-    usd: what it cost at the prices given. elapsed: seconds since the first question for the same purpose.
-    """
-
-    id: str
-    purpose: str
-    task: str
-    seed: int
-    sample: int
-    thought: str
-    answer: str
-    cut: bool
-    apart: bool
-    finish: FinishReason
-    prompt_tokens: int
-    tokens: int
-    estimated: bool
-    usd: float
-    seconds: float
-    elapsed: float = 0.0
-
-    def reply(self, thinking: bool) -> Reply:
-        return Reply(self.thought, self.answer, self.cut, tags_in_place=self.apart if thinking else not self.thought)
-
-
-class Journal:
-    """Answers by their id, on the disk; in memory is only where each stands, and the sums.
-
-    spent: US dollars by purpose. elapsed: seconds likewise.
-    A last line that a kill cut short is dropped. Raises ConfigError for a file that is none.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.spent: dict[str, float] = {}
-        self.elapsed: dict[str, float] = {}
-        self._places: dict[str, int] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
-        self._file.seek(0)
-        end = 0
-        for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n"):
-                break
-            self._count(_said_in(line, f"{path}, line {number}"), end)
-            end += len(line)
-        self._file.truncate(end)
-        self._end = end
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @property
-    def usd(self) -> float:
-        return sum(self.spent.values())
-
-    def get(self, id_: str) -> Said | None:
-        place = self._places.get(id_)
-        if place is None:
-            return None
-        self._file.seek(place)
-        return _said_in(self._file.readline(), str(self.path))
-
-    def add(self, said: Said) -> None:
-        """On the disk when this returns."""
-        line = json.dumps(asdict(said), ensure_ascii=False).encode() + b"\n"
-        self._file.write(line)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._count(said, self._end)
-        self._end += len(line)
-
-    def _count(self, said: Said, start: int) -> None:
-        self._places[said.id] = start
-        self.spent[said.purpose] = self.spent.get(said.purpose, 0.0) + said.usd
-        self.elapsed[said.purpose] = max(self.elapsed.get(said.purpose, 0.0), said.elapsed)
 
 
 class Endpoint:
@@ -527,13 +436,6 @@ def _get(url: str, key: str | None) -> tuple[int, Any]:
     return response.status_code, None
 
 
-def _said_in(line: bytes, where: str) -> Said:
-    try:
-        return Said(**json.loads(line))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{where}: this is no answer that was kept ({error}); move the file away.") from None
-
-
 def _about(body: Mapping[str, Any]) -> int:
     """About how many tokens a prompt has: rather too many, since money is held against it."""
     return sum(_tokens(message["content"]) for message in body["messages"]) + 16
@@ -549,8 +451,3 @@ def _count(value: Any) -> int | None:
 
 def _text(value: Any) -> str:
     return whole_characters(value) if isinstance(value, str) else ""
-
-
-def journal_path(folder: Path) -> Path:
-    """Where a run keeps what its teacher said."""
-    return folder / "data" / "asked.jsonl"
