@@ -22,6 +22,7 @@ import os
 import platform
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -280,8 +281,9 @@ def main() -> None:
     report = args.report or Path(__file__).parent / "results" / f"merge-{machine}-{today}.md"
     given = f"benchmarks/merge.py --problems {args.problems} --choose-on {args.choose_on}"
     command = f"`OMP_NUM_THREADS=1 python {given}`"
-    lines = [f"# What a merge keeps of its parents, {machine}, {today}", "", f"{command}:", ""]
-    lines += [f"{_about(args)} torch {torch.__version__}, Python {platform.python_version()}.", "", MEANING, ""]
+    lines = [f"# What a merge keeps of its parents, {machine}, {today}", ""]
+    about = f"{_about(args)} torch {torch.__version__}, Python {platform.python_version()}."
+    lines += [textwrap.fill(f"{command}: {about}", 120, break_on_hyphens=False), "", MEANING, ""]
     report.write_text("\n".join([*lines, *(line for part in parts for line in part)]).rstrip() + "\n", encoding="utf-8")
     print(f"{report} is written; this part took {(time.time() - started) / 60:.0f} minutes.")
 
