@@ -239,7 +239,7 @@ def test_nothing_is_guessed_where_one_more_id_costs_as_much_as_it_saves() -> Non
         speculation.took(ids, 0.001 + 0.0001 * ids)
     assert speculation._worth(1) == pytest.approx(0.0001 / 0.0011, rel=0.25)
     assert speculation._worth(4) < 0.4
-    speculation.counted(9, 9)
+    speculation._gain = 1.1
     # Steps of many bound by arithmetic: an id saved is an id's time, and one guessed is the same, and may be wrong.
     assert speculation._worth(500) > 0.9
     text = Sequence(0, [1, 2, 3] * 40, GREEDY, 100, Endings(frozenset()), 0)
@@ -279,6 +279,21 @@ def test_guesses_are_what_followed_and_say_how_often_they_are_right() -> None:
     assert promised == pytest.approx(right, rel=0.15)
     assert guesses.guess((1,), [97, 98, 1, 2])[0] == 3
     assert guesses.guess((2,), [1, 2]) == (0, 0.0)
+
+
+def test_what_was_said_behind_a_wrong_guess_is_guessed_while_that_is_often_right() -> None:
+    text = Sequence(0, [5, 6, 7], GREEDY, 4000, Endings(frozenset()), 0)
+    speculation, draw = Cheap(), random.Random(4)
+    for right in (True, False):
+        for _ in range(40 if right else 600):
+            said = [draw.randrange(100, 10**6) for _ in range(3)]
+            text.surmise = tuple(said if right else [id_ + 1 for id_ in said])
+            guess = speculation.guess(text, 3, 1)
+            for id_ in said:
+                text.append(id_, -1.0)
+            speculation.checked(text, said, len(guess), 0, [])
+        assert len(guess) == (3 if right else 0)
+    assert text.surmise == ()
 
 
 def test_prompts_are_told_to_nobody_else_and_long_ones_in_parts() -> None:

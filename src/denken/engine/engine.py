@@ -346,8 +346,8 @@ class Engine:
         # One id at least is left, for the next to be sampled after.
         sequence.computed = min(before + right, len(sequence.ids) - 1)
         if self.speculation is not None:
-            self.speculation.counted(len(guess), right)
-            self.speculation.learn(sequence)
+            behind = [choice.id for choice in choices[right + 1 :] if choice is not None]
+            self.speculation.checked(sequence, sequence.ids[before:], len(guess), right, behind)
 
     def _draw_at_once(self, chunks: list[Chunk], logits_RV: Tensor) -> list[Choice | None]:
         """A choice for each row; None behind a guess where it depends on the choices before."""

@@ -157,7 +157,8 @@ class Sequence:
     blocks, chain, known: the block table, the content number of its last known full block, and how many are known
         (see cache.py); the chain begins with the adapter's, for what was computed under one is of no use to another.
     preempted: whether it ever gave its blocks back to be computed again.
-    learnt: how many of its ids are known to those who guess (see speculate.py).
+    learnt: how many of its ids are known to those who guess, surmise: what the network said behind a wrong guess (see
+        speculate.py).
     """
 
     request: int
@@ -179,6 +180,7 @@ class Sequence:
     cached_tokens: int = 0
     preempted: bool = False
     learnt: int = 0
+    surmise: tuple[int, ...] = ()
     finish_reason: FinishReason | None = None
     prompt: int = field(init=False)
     logprobs: list[float] = field(default_factory=list)

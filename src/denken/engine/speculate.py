@@ -8,9 +8,11 @@ What is guessed is what followed the same few ids before: in the same text, prom
 said lately in any other (what others asked is not looked at). Contexts are kept in one table of fixed size, where old
 ones give way. How often such guesses are right is counted for each kind of them (how long the context was, whether it
 stood in this text, how often it was followed by this id and how often by another), all the time, also while nothing is
-guessed, at no cost to the network. A guess goes on as long as the chance that all of it is right is worth the time that
-one more id takes in a step, which is measured (`Pace`). So it stops by itself where texts cannot be guessed, and where
-steps are full anyway.
+guessed, at no cost to the network. Behind a guess that was wrong the network has said, in the same pass, what it would
+have gone on with; much of that is said all the same, a place further on (Jacobi decoding: Santilli et al. 2023,
+arXiv 2305.10427), and is the third source. A guess goes on as long as the chance that all of it is right is worth the
+time that one more id takes in a step, which is measured (`Pace`). So it stops by itself where texts cannot be guessed,
+and where steps are full anyway.
 
 What it leaves to others: whether a step has room (`scheduler.py`), and whether a guess was right (`engine.py`).
 """
@@ -28,6 +30,8 @@ ORDERS = (6, 4, 3, 2)
 ASKED = 1
 # Beyond so many, counts only say "often".
 OFTEN = 7
+# The kinds of guesses that the network made itself: the first id of one, and what follows in it.
+FIRST, LATER = -2, -1
 # The most ids of a prompt that are taken in at a time, so that a long one holds nobody up.
 AT_A_TIME = 512
 
@@ -41,7 +45,7 @@ class Guesses:
         self._ids = array("i", repeat(0, slots))
         self._hits = bytearray(slots)
         self._misses = bytearray(slots)
-        kinds = 2 * len(ORDERS) << 6
+        kinds = (2 * len(ORDERS) << 6) + 2
         # A kind that was never seen is given a chance of one in four.
         self._right = array("d", repeat(0.5, kinds))
         self._seen = array("d", repeat(2.0, kinds))
@@ -60,12 +64,24 @@ class Guesses:
                 if self._tags[slot] != mixed:
                     continue
                 kind = self._kind(source, order, slot)
-                if (likely := self._right[kind] / self._seen[kind]) > chance:
+                if (likely := self.chance(kind)) > chance:
                     best, chance = self._ids[slot], likely
                 asked += 1
                 if asked == ASKED:
                     break
         return best, chance
+
+    def chance(self, kind: int) -> float:
+        """How likely guesses of this kind are right."""
+        return self._right[kind] / self._seen[kind]
+
+    def count(self, kind: int, right: bool) -> None:
+        """A guess of this kind was right or wrong; what was long ago weighs little."""
+        self._right[kind] += right
+        self._seen[kind] += 1.0
+        if self._seen[kind] > 256:
+            self._right[kind] /= 2
+            self._seen[kind] /= 2
 
     def learn(self, texts: tuple[int, ...], tail: list[int], id: int, *, count: bool = True) -> None:
         """`id` followed. count: whether guesses at this place are to be counted as right or wrong."""
@@ -77,12 +93,7 @@ class Guesses:
                 known = self._tags[slot] == mixed
                 if known and asked < ASKED:
                     asked += 1
-                    kind = self._kind(source, order, slot)
-                    self._right[kind] += self._ids[slot] == id
-                    self._seen[kind] += 1.0
-                    if self._seen[kind] > 256:
-                        self._right[kind] /= 2
-                        self._seen[kind] /= 2
+                    self.count(self._kind(source, order, slot), self._ids[slot] == id)
                 self._note(slot, mixed, id, known)
 
     def _note(self, slot: int, mixed: int, id: int, known: bool) -> None:
@@ -160,6 +171,8 @@ class Speculation:
         chance, texts, tail = 1.0, self._texts(sequence), sequence.ids[-ORDERS[0] :]
         while len(ids) < most:
             id, likely = self._guesses.guess(texts, tail)
+            if (place := len(ids)) < len(sequence.surmise):
+                id, likely = self._weigh(id, likely, sequence.surmise[place], LATER if place else FIRST)
             chance *= likely
             if chance < worth or not likely:
                 break
@@ -177,11 +190,27 @@ class Speculation:
             self._guesses.learn(texts if said else texts[:1], ids[max(0, i - ORDERS[0]) : i], ids[i], count=said)
         sequence.learnt = end
 
-    def counted(self, guessed: int, accepted: int) -> None:
-        """A sequence's step: so many ids were guessed, so many were right."""
+    def checked(self, sequence: Sequence, said: list[int], guessed: int, accepted: int, behind: list[int]) -> None:
+        """A sequence's step, which said these ids: so many were guessed, so many of them were right.
+
+        behind: what the network would have said behind the first that was wrong.
+        """
         self.guessed += guessed
         self.accepted += accepted
         self._gain += 0.01 * (1 + accepted - self._gain)
+        for place, (surmised, id) in enumerate(zip(sequence.surmise, said, strict=False)):
+            self._guesses.count(LATER if place else FIRST, surmised == id)
+            if surmised != id:
+                break
+        sequence.surmise = tuple(behind)
+        self.learn(sequence)
+
+    def _weigh(self, id: int, likely: float, surmised: int, kind: int) -> tuple[int, float]:
+        """One guess of two, which are surer where they agree."""
+        own = self._guesses.chance(kind)
+        if id == surmised:
+            return id, 1 - (1 - likely) * (1 - own)
+        return (surmised, own) if own > likely else (id, likely)
 
     def took(self, ids: int, seconds: float) -> None:
         """A step that only decoded took so long."""
