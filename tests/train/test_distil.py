@@ -102,6 +102,11 @@ def test_a_whole_run_with_a_teacher_elsewhere(small: FakeTeacher, tmp_path: Path
     steps = [line["loss"] for line in metrics if "loss" in line]
     assert steps[-1] < steps[0]
 
+    # The time of the answers is not taken from learning.
+    sampling = json.loads((folder / "data/sampling.json").read_text())["seconds"]
+    minutes = Recipe.load(folder / "recipe.toml").train.minutes
+    assert minutes == pytest.approx((1.3 * distil.LEARNING * 12 + sampling) / 60, abs=0.001)
+
     requests, kept = len(small.asked), learnt.read_bytes()
     assert distil.distil(asked(small), prices, console=QUIET) == folder
     assert (len(small.asked), learnt.read_bytes()) == (requests, kept)

@@ -59,6 +59,7 @@ from denken.train.folder import (
 from denken.train.grpo import _eos_ids
 from denken.train.journal import Journal, journal_path
 from denken.train.jsonl import JsonlSet
+from denken.train.ledger import Ledger
 from denken.train.owntask import HELD_OUT, _absolute, _cores, _finished, _is_file, _kept
 from denken.train.parallel import Mesh
 from denken.train.pretrain import Trainer
@@ -300,12 +301,14 @@ class _Flow:
             kind = "new" if self.new else "small" if self.setting.small else "large"
             most = max(8, -(-EPOCHS[kind] * sum(lengths) // size))
             steps = max(2, min(most, int(budget / (took * size / batch))))
-            learning = self.learning(longest=longest, steps=steps, batch=size, minutes=1.3 * budget / 60)
+            # A run's time begins with that of its set.
+            seconds = 1.3 * budget + Ledger.spent(self.folder).seconds
+            learning = self.learning(longest=longest, steps=steps, batch=size, minutes=seconds / 60)
             _write(self.recipe(learning), self.folder)
             mark.touch()
         path = self.folder / "recipe.toml"
         if not _finished(self.folder):
-            self.say(f"Learning: about {Recipe.load(path).train.minutes or 0:.1f} minutes at most, see {path}.")
+            self.say(f"Learning: about {1.3 * LEARNING * self.asked.minutes:.1f} minutes at most, see {path}.")
             run(path, run_dir=self.folder)
             if not _finished(self.folder):
                 raise Stopped
