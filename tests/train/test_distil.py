@@ -107,6 +107,8 @@ def test_a_whole_run_with_a_teacher_elsewhere(small: FakeTeacher, tmp_path: Path
     minutes = Recipe.load(folder / "recipe.toml").train.minutes
     assert minutes == pytest.approx((1.3 * distil.LEARNING * 12 + sampling) / 60, abs=0.001)
 
+    # What is done is not done again, and wants no server any more.
+    small.listing = (500, {}, {})
     requests, kept = len(small.asked), learnt.read_bytes()
     assert distil.distil(asked(small), prices, console=QUIET) == folder
     assert (len(small.asked), learnt.read_bytes()) == (requests, kept)

@@ -21,7 +21,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -331,13 +331,15 @@ class _Flow:
             # What is asked does not depend on how many problems there are.
             section = self.section(problems=1, apart=0)
             with Journal(journal_path(self.folder)) as journal:
-                there = connect(section, self.asked.seed, journal, purpose="measure")
+                there = _Complete(lambda: connect(section, self.asked.seed, journal, purpose="measure"))
+                name = self.endpoint.name
+                who = f"{name}@{self.asked.teacher}" if name else self.asked.teacher
                 path = self.folder / "teacher" / "counts.json"
                 if not path.exists():
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(json.dumps(self.affordable(there)), encoding="utf-8")
+                    path.write_text(json.dumps(self.affordable(there, who, journal)), encoding="utf-8")
                 count = int(json.loads(path.read_text(encoding="utf-8")))
-                row = self.measured("teacher", there.name, _Complete(there), count, lambda: journal.spent["measure"])
+                row = self.measured("teacher", who, there, count, lambda: journal.spent.get("measure", 0.0))
         if row.solved.value == 0:
             raise DenkenError(
                 f"The teacher solved none of {sum(each.problems for each in row.results)} problems, so there is "
@@ -345,15 +347,15 @@ class _Flow:
                 'is at fault, say how to answer, as in --tell "Give the final answer alone."'
             )
 
-    def affordable(self, there: Endpoint) -> int:
+    def affordable(self, there: Answers, who: str, journal: Journal) -> int:
         """How many problems a task the teacher is measured on: a few show what one costs."""
         most = self.problems()
-        if there.settings.usd is None:
+        if self.endpoint is None or self.endpoint.usd is None:
             return most
         few = max(1, 4 // len(self.tasks))
-        self.answer(_Complete(there), "teacher", there.name, few)
-        each = there.journal.spent.get("measure", 0.0) / (few * len(self.tasks))
-        money = MEASURE_USD * there.settings.usd / len(self.tasks)
+        self.answer(there, "teacher", who, few)
+        each = journal.spent.get("measure", 0.0) / (few * len(self.tasks))
+        money = MEASURE_USD * self.endpoint.usd / len(self.tasks)
         return max(few, min(most, int(money / max(each, 1e-12))))
 
     def measured(self, label: str, who: str, answers: Answers, problems: int | None = None, paid: Any = None) -> Row:
@@ -495,12 +497,17 @@ class _Flow:
 
 
 class _Complete:
-    """A server's answers for a measure: one that stopped for want of money must not look like a bad one."""
+    """A server's answers for a measure: one that stopped for want of money must not look like a bad one.
 
-    def __init__(self, there: Endpoint) -> None:
-        self.there = there
+    It is connected to when there is something to ask, so that a run goes on without it where all was answered.
+    """
+
+    def __init__(self, connecting: Callable[[], Endpoint]) -> None:
+        self.connecting = connecting
+        self.there: Endpoint | None = None
 
     def __call__(self, task: Task, draws: Sequence[Draw]) -> list[Answered]:
+        self.there = self.there or self.connecting()
         answered = self.there(task, draws)
         if any(each.lost == NO_MONEY for each in answered):
             raise DenkenError(
