@@ -19,7 +19,7 @@ from denken.engine.cache import Blocks
 from denken.engine.grammar import Grammars, Matcher
 from denken.engine.runner import Runner
 from denken.engine.sampler import Choice, sample, steer
-from denken.engine.scheduler import Chunk, Scheduler
+from denken.engine.scheduler import Chunk, Portions, Scheduler
 from denken.engine.sequence import Endings, Output
 from denken.engine.sequence import Sequence as Request
 from denken.engine.speculate import Speculation
@@ -49,6 +49,7 @@ class Engine:
     prefix_reuse: whether prompts take over what earlier texts that began alike have computed.
     speculation: whether, and from what, guesses are made of how texts go on; they change how long a step takes, and
         nothing that is said (see speculate.py).
+    portions: whether prompts are read in such portions that those who decode beside them wait little longer than usual.
     head: rounds the output projection of a dense network to so many bits, where kernels run it: half the bytes or less
         for each token, and logits that are near the model's, not its own.
 
@@ -68,6 +69,7 @@ class Engine:
         max_sequences: int = 256,
         prefix_reuse: bool = True,
         speculation: Speculation | None = None,
+        portions: bool = False,
         head: Literal["int8", "int4"] | None = None,
     ) -> None:
         if cache_tokens is None:
@@ -94,7 +96,8 @@ class Engine:
         self._no_answer = sorted(self._endings.no_answer)
         self._grammars = None if tokenizer is None else Grammars(tokenizer, eos_ids)
         self._blocks = Blocks(count, block_size, reuse=prefix_reuse)
-        self._scheduler = Scheduler(self._blocks, max_batch_tokens, max_sequences, speculation)
+        self._portions = Portions() if portions else None
+        self._scheduler = Scheduler(self._blocks, max_batch_tokens, max_sequences, speculation, self._portions)
         self._runner = Runner(model, next(model.parameters()), count, block_size, head)
         self._requests: dict[int, Request] = {}
         self._next = 0
@@ -250,7 +253,7 @@ class Engine:
         # New books rather than emptied ones: whatever failed may have left the old ones half written.
         self._blocks = Blocks(self._blocks.count, self._blocks.size, reuse=self._blocks.reuse)
         self._scheduler = Scheduler(
-            self._blocks, self._scheduler.max_batch_tokens, self.max_sequences, self.speculation
+            self._blocks, self._scheduler.max_batch_tokens, self.max_sequences, self.speculation, self._portions
         )
         self._runner.reset()
 

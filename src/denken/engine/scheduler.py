@@ -50,16 +50,54 @@ class Chunk:
         return 1 + len(self.guess) if self.last else 0
 
 
+class Portions:
+    """How many ids of prompts go into a step beside those who decode, so that these wait little longer than usual.
+
+    Both what a step takes that only decodes, and what an id of a prompt adds to one, are measured.
+    """
+
+    # A step with a part of a prompt takes at most about so many times one without; a part has at least so many ids.
+    STEPS, LEAST, UNKNOWN = 2.0, 8, 64
+
+    def __init__(self) -> None:
+        self._step = self._each = 0.0
+
+    @property
+    def most(self) -> int:
+        if not (self._step and self._each):
+            return self.UNKNOWN
+        return max(self.LEAST, int((self.STEPS - 1) * self._step / self._each))
+
+    def took(self, decode: bool, read: int, seconds: float) -> None:
+        """A step in which somebody decoded, or nobody, and so many ids of prompts were read."""
+        if decode and not read:
+            self._step = _drawn_to(self._step, seconds)
+        elif decode or read >= self.UNKNOWN:  # a short prompt alone takes as long as a step does
+            self._each = _drawn_to(self._each, max(0.0, seconds - (self._step if decode else 0.0)) / read)
+
+
+def _drawn_to(value: float, seen: float) -> float:
+    """A mean of what was seen lately, which single odd ones move little."""
+    return value + 0.1 * (min(seen, 3 * value) - value) if value else seen
+
+
 class Scheduler:
-    """max_batch_tokens: ids in a step. max_sequences: requests that hold blocks at a time. speculation: who guesses."""
+    """max_batch_tokens: ids in a step. max_sequences: requests that hold blocks at a time. speculation: who guesses.
+    portions: how much of prompts is read beside those who decode; None: as much as there is room for."""
 
     def __init__(
-        self, blocks: Blocks, max_batch_tokens: int, max_sequences: int, speculation: Speculation | None = None
+        self,
+        blocks: Blocks,
+        max_batch_tokens: int,
+        max_sequences: int,
+        speculation: Speculation | None = None,
+        portions: Portions | None = None,
     ) -> None:
         self.blocks = blocks
         self.max_batch_tokens = max_batch_tokens
         self.max_sequences = max_sequences
         self.speculation = speculation
+        self.portions = portions
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
@@ -78,28 +116,41 @@ class Scheduler:
         """The next step's chunks; empty only if there is nothing to do."""
         chunks: list[Chunk] = []
         budget = self.max_batch_tokens
-        was_running = len(self.running)
-        while len(chunks) < len(self.running) and budget > 0:
-            chunk = self._continue(self.running[len(chunks)], budget)
+        # What prompts may have of it.
+        portion = budget
+        if self.portions is not None and any(sequence.speaks for sequence in self.running):
+            portion = min(budget, self.portions.most)
+        was_running, turn = len(self.running), 0
+        while turn < len(self.running) and budget > 0:
+            sequence, turn = self.running[turn], turn + 1
+            speaks = sequence.speaks
+            if not (speaks or portion):
+                continue
+            chunk = self._continue(sequence, budget if speaks else min(budget, portion))
             if chunk is None:
                 break
             chunks.append(chunk)
             budget -= chunk.count
+            portion -= 0 if speaks else chunk.count
         preempted = len(self.running) < was_running
-        while budget > 0 and self.waiting and len(self.running) < self.max_sequences and not preempted:
+        while min(budget, portion) > 0 and self.waiting and len(self.running) < self.max_sequences and not preempted:
             if not self._admit(self.waiting[0]):
                 break
-            chunk = self._continue(self.waiting[0], budget, admitted=True)
+            chunk = self._continue(self.waiting[0], min(budget, portion), admitted=True)
             assert chunk is not None
             self.running.append(self.waiting.popleft())
             chunks.append(chunk)
             budget -= chunk.count
+            portion -= chunk.count
         return chunks
 
     def took(self, chunks: list[Chunk], seconds: float) -> None:
         """The step of these chunks took so long."""
         if self.speculation is not None and all(chunk.decodes for chunk in chunks):
             self.speculation.took(sum(chunk.count for chunk in chunks), seconds)
+        if self.portions is not None and chunks:
+            decode = any(chunk.decodes for chunk in chunks)
+            self.portions.took(decode, sum(chunk.count for chunk in chunks if not chunk.decodes), seconds)
 
     def preempt_all(self) -> None:
         """Everything that runs waits again, in its old order, and is computed anew."""

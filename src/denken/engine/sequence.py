@@ -220,6 +220,11 @@ class Sequence:
         return len(self.ids) - self.computed
 
     @property
+    def speaks(self) -> bool:
+        """Whether somebody waits for its next id: all of its text is computed, but the last id or what was forced."""
+        return self.generated > 0 and self.pending <= 1 + len(self.endings.closing)
+
+    @property
     def owes_answer(self) -> bool:
         """The thought was closed by force just now: the next id must not be one of `Endings.no_answer`."""
         return self._answer_begins == len(self.ids)
