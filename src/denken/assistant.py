@@ -386,7 +386,11 @@ def _offered(ask: Ask) -> tuple[Tool, ...]:
 
 
 def load(
-    name_or_folder: str | Path = "bundled", *, threads: int | None = None, adapter: str | Path | None = None
+    name_or_folder: str | Path = "bundled",
+    *,
+    threads: int | None = None,
+    speculation: bool = True,
+    adapter: str | Path | None = None,
 ) -> Assistant:
     """Loads a model that can be asked.
 
@@ -395,16 +399,19 @@ def load(
         there is one). A folder of an adapter is loaded with its base, where it says which and that is here.
     adapter: the folder of an adapter over it; see `Assistant.adapted` for several.
     threads: processor threads for the network; PyTorch's own choice where it is None.
+    speculation: whether guesses of how a text goes on are checked several at a time; they change the time that a text
+        takes and nothing that it says (docs/engine.md).
     Raises UnknownNameError where there is no such model, CheckpointError or ConfigError where it cannot be used.
     """
     if adapter is not None:
-        return load(name_or_folder, threads=threads).adapted(adapter)
+        return load(name_or_folder, threads=threads, speculation=speculation).adapted(adapter)
     if is_adapter(name_or_folder):
-        return load(base_of(name_or_folder), threads=threads).adapted(name_or_folder)
+        return load(base_of(name_or_folder), threads=threads, speculation=speculation).adapted(name_or_folder)
     folder = find_folder(name_or_folder)
     import torch
 
     from denken.engine.engine import Engine
+    from denken.engine.speculate import Speculation
     from denken.engine.stream import Stream
     from denken.model.checkpoint import load as load_weights
 
@@ -424,6 +431,8 @@ def load(
         end_of_thinking=end_of_thinking(tokenizer),
         tokenizer=tokenizer,
         block_size=BLOCK_SIZE,
+        speculation=Speculation() if speculation else None,
+        portions=True,
     )
     loaded = Assistant(
         _name(folder),

@@ -217,6 +217,13 @@ def serve(
         Literal["json", "text"], typer.Option(help="The form of the line that every request leaves on standard error.")
     ] = "text",
     threads: Threads = None,
+    speculation: Annotated[
+        bool,
+        typer.Option(
+            "--speculation/--no-speculation",
+            help="Whether several tokens are guessed and checked at a time: the same texts, sooner.",
+        ),
+    ] = True,
 ) -> None:
     """Serve a page to talk on, and an API as OpenAI's and DeepSeek's: POST /v1/chat/completions."""
     from denken.search.library import Library
@@ -244,7 +251,7 @@ def serve(
         with (
             closing(KeyDesk(opened, keys_on, per_hour)) as desk,
             closing(Chats(opened, searcher, sharing=sharing)) as chats,
-            _speakers(model, adapter or (), threads, there) as speakers,
+            _speakers(model, adapter or (), threads, there, speculation) as speakers,
         ):
             if for_lan:
                 # A certificate is made out to a name, which is then one that the server is called by.
@@ -303,7 +310,7 @@ def _upstreams(
 
 @contextmanager
 def _speakers(
-    model: str | None, adapters: Sequence[str], threads: int | None, upstreams: Pool | None
+    model: str | None, adapters: Sequence[str], threads: int | None, upstreams: Pool | None, speculation: bool = True
 ) -> Iterator[list[Speaker]]:
     """The model here, if it is wanted, its adapters, and then those of the servers upstream."""
     with ExitStack() as held:
@@ -311,7 +318,7 @@ def _speakers(
         if model is not None or upstreams is None or adapters:
             from denken.assistant import load, named_adapter
 
-            base = held.enter_context(load(model or "bundled", threads=threads))
+            base = held.enter_context(load(model or "bundled", threads=threads, speculation=speculation))
             found.append(base)
             for given in adapters:
                 name, folder = named_adapter(given)
