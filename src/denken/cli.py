@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from denken.assistant import Assistant
     from denken.chat.message import Message
+    from denken.rollout import Answers
     from denken.search.library import Library
     from denken.search.tool import Searcher
     from denken.serve.device import Device
@@ -121,7 +122,7 @@ def ask(
 
     searcher = _searcher(web, searxng, store) if search else None
     with load(model, threads=threads, adapter=adapter) as assistant:
-        put = _asking(assistant, _sampling(assistant, temperature, seed, budget, max_tokens), searcher)
+        put = _asking(assistant, _sampling(assistant.defaults, temperature, seed, budget, max_tokens), searcher)
         reply = put([Message("user", question or "")], not no_thinking)
         if as_json:
             answer, sources = gather(reply)
@@ -158,7 +159,7 @@ def chat(
     searcher = _searcher(web, searxng, store) if search else None
     with load(model, threads=threads, adapter=adapter) as assistant:
         note(f"{assistant.name} listens. /new begins again, /think switches thinking, /quit or Ctrl-D leaves.")
-        put = _asking(assistant, _sampling(assistant, temperature, seed, budget, max_tokens), searcher)
+        put = _asking(assistant, _sampling(assistant.defaults, temperature, seed, budget, max_tokens), searcher)
         _converse(put, thinking=not no_thinking)
 
 
@@ -332,7 +333,9 @@ def _speakers(
 
 @app.command("eval")
 def evaluate_model(
-    model: Annotated[str, typer.Argument(help="'bundled', or a folder in the Hugging Face layout.")],
+    model: Annotated[
+        str, typer.Argument(help="A model's name or folder, or the address of a server with OpenAI's API.")
+    ],
     names: Annotated[
         list[str],
         typer.Argument(metavar="TASKS...", help="Names of tasks (see `denken tasks`), or of a suite: gym-easy."),
@@ -351,39 +354,45 @@ def evaluate_model(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep report, plot and every answer here; resumes there.")] = None,
     threads: Threads = None,
+    served_model: Annotated[str | None, typer.Option(help="Which of the server's models, if it has several.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="The environment variable with the server's key.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Answers that the server makes at once.")] = 8,
 ) -> None:
     """Measure accuracy on fresh problems, beside the published scores of DeepSeek-R1 and o3-mini."""
-    from denken.assistant import load
-    from denken.evaluate import evaluate, page, report, suites
+    from denken.evaluate import measure, page, report, suites
 
     if greedy and temperature:
         raise RequestError("--greedy and --temperature contradict each other; give one of them.")
+    temperature = 0.0 if greedy else temperature
     parts = suites.parts(names, problems)
     _check_writable(json_file, out / "answers.jsonl" if out else None)
-    with load(model, threads=threads, adapter=adapter) as assistant:
-        made = datetime.fromtimestamp(assistant.created, UTC)
+    with ExitStack() as held:
+        sampling = (temperature, seed, budget, max_tokens)
+        if model.startswith(("http://", "https://")):
+            given = {"name": served_model, "key_env": key_env, "concurrency": concurrency}
+            answers, name, settings = _elsewhere(held, model, given, not no_thinking, out, *sampling)
+        elif served_model or key_env:
+            raise ConfigError("--served-model and --key-env say more of a server; give its address as the model.")
+        else:
+            answers, name, settings = _here(held, model, adapter, threads, not no_thinking, *sampling)
         results = [
             result
             for part in parts
-            for result in evaluate(
-                assistant.generate,
-                assistant.tokenizer,
+            for result in measure(
+                answers,
                 part.tasks(),
                 problems=part.problems,
                 samples=samples,
                 seed_from=part.seed_from,
-                params=_sampling(assistant, 0.0 if greedy else temperature, seed, budget, max_tokens),
-                thinking=not no_thinking,
                 transcripts=out / "answers.jsonl" if out else None,
-                # A run that trains on keeps its name, but what its older weights answered is not the newer ones'.
-                label=f"{assistant.name}, weights of {made:%Y-%m-%d %H:%M:%S} UTC",
+                settings=settings,
                 level=part.level,
                 leave_out=note if part.level else None,
             )
         ]
     for said in filter(None, map(suites.remade, parts)):
         note(said)
-    _print(report.table(results, title=assistant.name))
+    _print(report.table(results, title=name))
     for line in report.summary(results):
         print(line)
     if json_file:
@@ -391,11 +400,45 @@ def evaluate_model(
     if out:
         (out / "results.json").write_text(report.to_json(results), encoding="utf-8")
         (out / "results.md").write_text(report.markdown(results), encoding="utf-8")
-        report.plot(results, out / "results.png", assistant.name)
+        report.plot(results, out / "results.png", name)
         if parts[0].level:
-            report.radar(results, out / "radar.png", assistant.name)
+            report.radar(results, out / "radar.png", name)
         plots = [out / "radar.png", out / "results.png"]
-        page.write(results, out / "answers.jsonl", plots, out / "index.html", assistant.name)
+        page.write(results, out / "answers.jsonl", plots, out / "index.html", name)
+
+
+def _here(
+    held: ExitStack, model: str, adapter: str | None, threads: int | None, thinking: bool, *sampling: Any
+) -> tuple[Answers, str, dict[str, Any]]:
+    """A model here as it answers an examination: its name, and what its transcript is begun with."""
+    from denken.assistant import load
+    from denken.rollout import Local
+
+    assistant = held.enter_context(load(model, threads=threads, adapter=adapter))
+    made = datetime.fromtimestamp(assistant.created, UTC)
+    params = _sampling(assistant.defaults, *sampling)
+    params = params if params.seed is not None else replace(params, seed=0)
+    # A run that trains on keeps its name, but what its older weights answered is not the newer ones'.
+    label = f"{assistant.name}, weights of {made:%Y-%m-%d %H:%M:%S} UTC"
+    settings = {"label": label, "thinking": thinking, "params": asdict(params)}
+    return Local(assistant.tokenizer, assistant.generate, params, thinking), assistant.name, settings
+
+
+def _elsewhere(
+    held: ExitStack, address: str, given: dict[str, Any], thinking: bool, out: Path | None, *sampling: Any
+) -> tuple[Answers, str, dict[str, Any]]:
+    """A server's model, likewise."""
+    from denken.config import EndpointSection, parse
+    from denken.train.elsewhere import elsewhere
+    from denken.types import SamplingParams
+
+    params = _sampling(SamplingParams(), *sampling)
+    if params.thinking_budget is not None:
+        raise RequestError("--budget is for models here; no server elsewhere can be told it.")
+    endpoint = parse(EndpointSection, given, where="The server's options")
+    answers = held.enter_context(elsewhere(address, endpoint, params, thinking=thinking, out=out))
+    settings = {"label": answers.name, "thinking": thinking, "params": asdict(params)}
+    return answers, answers.name, settings
 
 
 @app.command()
@@ -977,7 +1020,7 @@ def _print(table: Table) -> None:
 
 
 def _sampling(
-    assistant: Assistant, temperature: float | None, seed: int | None, budget: int | None, max_tokens: int | None
+    usual: SamplingParams, temperature: float | None, seed: int | None, budget: int | None, max_tokens: int | None
 ) -> SamplingParams:
     given: dict[str, Any] = {
         "temperature": temperature,
@@ -985,7 +1028,7 @@ def _sampling(
         "thinking_budget": budget,
         "max_tokens": max_tokens,
     }
-    return replace(assistant.defaults, **{name: value for name, value in given.items() if value is not None})
+    return replace(usual, **{name: value for name, value in given.items() if value is not None})
 
 
 def _check_writable(*files: Path | None) -> None:

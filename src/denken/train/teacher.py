@@ -94,8 +94,8 @@ class Endpoint:
     ) -> None:
         self.section, self.seed, self.journal = section, seed, journal
         self.settings = section.endpoint or EndpointSection()
-        self.api, root = remote.addresses(section.model, "the teacher")
-        self.key = remote.read_key(self.settings.key_env, "the teacher")
+        self.api, root = remote.addresses(section.model, "the server")
+        self.key = remote.read_key(self.settings.key_env, "the server")
         self.secrets = remote.secrets(self.key, root)
         self.model, self.kind, self.context, self.purpose = model, kind, context, purpose
         self.name = f"{model}@{urlsplit(root).netloc}"
@@ -276,16 +276,16 @@ class Endpoint:
         if status in (401, 403):
             given = f"that in {self.settings.key_env}" if self.settings.key_env else "none was given"
             return DenkenError(
-                f"The teacher's server refused our key ({given}); put the right one into a variable and name it, as "
+                f"The server refused our key ({given}); put the right one into a variable and name it, as "
                 f"in --key-env NAME.{told}"
             )
         if status == 402:
-            return DenkenError(f"The teacher's server says that the account there is empty; fill it up.{told}")
+            return DenkenError(f"The server says that the account there is empty; fill it up.{told}")
         if 300 <= status < 400:
-            return DenkenError("The teacher's server redirects, which is not followed; give the address it leads to.")
+            return DenkenError("The server redirects, which is not followed; give the address it leads to.")
         if status in (404, 405):
             return DenkenError(
-                f"The teacher's server does not know such requests, or no model {self.model!r} (status {status}); is "
+                f"The server does not know such requests, or no model {self.model!r} (status {status}); is "
                 f"the address that of its OpenAI API?{told}"
             )
         seconds = remote.retry_seconds(retry_after)
@@ -363,19 +363,22 @@ class Endpoint:
         return (prompt_tokens * self.settings.usd_in + tokens * self.settings.usd_out) / 1e6
 
 
-def connect(section: SampleSection, seed: int, journal: Journal, **given: Any) -> Endpoint:
-    """Asks the server which models it has. given: further arguments of `Endpoint`.
+def connect(
+    section: SampleSection, seed: int, journal: Journal, *, by: str = "--teacher-model", **given: Any
+) -> Endpoint:
+    """Asks the server which models it has. by: the option that names one of them. given: further arguments of
+    `Endpoint`.
 
     Raises ConfigError for an address or a key that cannot be used, UnknownNameError for a model that it does not have,
     DenkenError where it does not answer or refuses the key.
     """
     settings = section.endpoint or EndpointSection()
-    api, root = remote.addresses(section.model, "the teacher")
-    key = remote.read_key(settings.key_env, "the teacher")
+    api, root = remote.addresses(section.model, "the server")
+    key = remote.read_key(settings.key_env, "the server")
     status, record = _get(f"{api}/models", key)
     if status in (401, 403):
         raise DenkenError(
-            "The teacher's server refused our key; put the right one into a variable and name it, as in --key-env "
+            "The server refused our key; put the right one into a variable and name it, as in --key-env "
             f"NAME. It said: {remote.said(record, remote.secrets(key, root))[0] or 'nothing'}"
         )
     listed = record.get("data") if isinstance(record, dict) else None
@@ -384,10 +387,10 @@ def connect(section: SampleSection, seed: int, journal: Journal, **given: Any) -
     name = settings.name or (next(iter(offers)) if len(offers) == 1 else None)
     if name is None:
         some = ", ".join(list(offers)[:8]) or "none that it names"
-        raise ConfigError(f"The teacher's server has several models or none ({some}); say which by --teacher-model.")
+        raise ConfigError(f"The server has several models or none ({some}); say which by {by}.")
     if offers and name not in offers:
         some = ", ".join(list(offers)[:8])
-        raise UnknownNameError(f"The teacher's server has no model {name!r}; it has {some}.")
+        raise UnknownNameError(f"The server has no model {name!r}; it has {some}.")
     context = remote.context_of(offers[name]) if name in offers else None
     kind = remote.kind_of(api, [offers[name]] if name in offers else records)
     return Endpoint(section, seed, journal, model=name, kind=kind, context=context, **given)
@@ -429,7 +432,7 @@ def _get(url: str, key: str | None) -> tuple[int, Any]:
                     break
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise DenkenError(
-            f"The teacher's server does not answer ({type(error).__name__}); is it running, and is its address right?"
+            f"The server does not answer ({type(error).__name__}); is it running, and is its address right?"
         ) from None
     with suppress(ValueError):
         return response.status_code, remote.parse(bytes(parts))
