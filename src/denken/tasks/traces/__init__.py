@@ -10,26 +10,39 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from denken.tasks.base import Demonstration
-from denken.tasks.traces import arithmetic, division, legs, letters, sorting
+from denken.tasks.traces import arithmetic, division, legs, letters, palindromes, rewriting, sorting, strings
 from denken.types import Problem
 
 WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
+    "ab": rewriting.ab,
     "base_conversion": division.base_conversion,
     "basic_arithmetic": arithmetic.basic_arithmetic,
+    "binary_alternation": strings.binary_alternation,
+    "caesar_cipher": strings.caesar_cipher,
     "chain_sum": arithmetic.chain_sum,
+    "count_bits": strings.count_bits,
     "division": arithmetic.division,
+    "emoji_mystery": strings.emoji_mystery,
     "gcd": division.gcd,
+    "group_anagrams": strings.group_anagrams,
     "isomorphic_strings": letters.isomorphic_strings,
     "lcm": division.lcm,
     "leg_counting": legs.leg_counting,
     "letter_counting": letters.letter_counting,
     "number_filtering": sorting.number_filtering,
+    "number_format": strings.number_format,
     "number_sorting": sorting.number_sorting,
     "palindrome_generation": letters.palindrome_generation,
+    "palindrome_partitioning": palindromes.palindrome_partitioning,
     "primality": division.primality,
     "prime_factorization": division.prime_factorization,
     "products": arithmetic.products,
+    "ransom_note": strings.ransom_note,
     "spell_backward": letters.spell_backward,
+    "string_insertion": rewriting.string_insertion,
+    "string_manipulation": rewriting.string_manipulation,
+    "string_splitting": rewriting.string_splitting,
+    "string_synthesis": rewriting.string_synthesis,
     "word_length": letters.word_length,
     "word_sequence_reversal": letters.word_sequence_reversal,
     "word_sorting": sorting.word_sorting,
