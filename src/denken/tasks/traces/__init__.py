@@ -10,7 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from denken.tasks.base import Demonstration
-from denken.tasks.traces import arithmetic, division, legs, letters, palindromes, rewriting, sorting, strings
+from denken.tasks.traces import (
+    algebra,
+    arithmetic,
+    decimals,
+    division,
+    hexadecimal,
+    legs,
+    letters,
+    palindromes,
+    powers,
+    rewriting,
+    sorting,
+    strings,
+)
 from denken.types import Problem
 
 WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
@@ -18,11 +31,16 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "base_conversion": division.base_conversion,
     "basic_arithmetic": arithmetic.basic_arithmetic,
     "binary_alternation": strings.binary_alternation,
+    "bitwise_arithmetic": hexadecimal.bitwise_arithmetic,
     "caesar_cipher": strings.caesar_cipher,
     "chain_sum": arithmetic.chain_sum,
+    "complex_arithmetic": algebra.complex_arithmetic,
     "count_bits": strings.count_bits,
+    "decimal_arithmetic": decimals.decimal_arithmetic,
+    "decimal_chain_sum": decimals.decimal_chain_sum,
     "division": arithmetic.division,
     "emoji_mystery": strings.emoji_mystery,
+    "fraction_simplification": algebra.fraction_simplification,
     "gcd": division.gcd,
     "group_anagrams": strings.group_anagrams,
     "isomorphic_strings": letters.isomorphic_strings,
@@ -34,10 +52,13 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "number_sorting": sorting.number_sorting,
     "palindrome_generation": letters.palindrome_generation,
     "palindrome_partitioning": palindromes.palindrome_partitioning,
+    "polynomial_multiplication": algebra.polynomial_multiplication,
+    "power_function": powers.power_function,
     "primality": division.primality,
     "prime_factorization": division.prime_factorization,
     "products": arithmetic.products,
     "ransom_note": strings.ransom_note,
+    "simple_equations": algebra.simple_equations,
     "spell_backward": letters.spell_backward,
     "string_insertion": rewriting.string_insertion,
     "string_manipulation": rewriting.string_manipulation,

@@ -9,8 +9,8 @@ from denken.types import Problem
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-def _euclid(a: int, b: int) -> tuple[list[str], int]:
-    """Euclid's algorithm, larger number first; it stops at a remainder of 0 or 1."""
+def euclid(a: int, b: int) -> tuple[list[str], int]:
+    """The lines of Euclid's algorithm, larger number first, and the common divisor; it stops at 0 or 1."""
     a, b = max(a, b), min(a, b)
     lines = []
     while b > 1:
@@ -25,7 +25,7 @@ def gcd(problem: Problem) -> Demonstration:
     value, *rest = problem.metadata["numbers"]
     lines: list[str] = []
     for number in rest:
-        more, value = _euclid(value, number)
+        more, value = euclid(value, number)
         lines += more
     return Demonstration("\n".join([*lines, f"gcd {value}"]), problem.answer)
 
@@ -35,7 +35,7 @@ def lcm(problem: Problem) -> Demonstration:
     value, *rest = problem.metadata["numbers"]
     lines: list[str] = []
     for number in rest:
-        more, divisor = _euclid(value, number)
+        more, divisor = euclid(value, number)
         line, share, _ = divide(value, divisor)
         product = multiply(share, number)
         lines += [*more, f"gcd {divisor}", line, product.text]
