@@ -17,8 +17,8 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import mmap
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,6 +30,8 @@ from denken.model.kernels.attention import BEHIND, Begun, Stretch, attend, atten
 from denken.model.kernels.call import covers
 from denken.model.kernels.decode import Seats
 
+# Memory of this process alone, where systems have a word for it.
+PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 # The most scores of a chunk that are written out, rather than left to PyTorch's kernel, which rounds elsewhere.
 WRITTEN_OUT = 1 << 23
 # Queries of a chunk that one thread takes at a time, with kernels.
@@ -398,10 +400,10 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
     """Zeros that take memory where they are first written; `torch.zeros` writes to all of them at once."""
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
-    size, line = math.prod(shape) * dtype.itemsize, 64
-    raw = torch.from_numpy(np.zeros(size + line, dtype=np.uint8))
-    start = -raw.data_ptr() % line
-    return raw[start : start + size].view(dtype).view(shape)
+    size = math.prod(shape) * dtype.itemsize
+    # Straight from the system: what the heap hands out may be used memory, which it must overwrite.
+    area = mmap.mmap(-1, max(size, 1), **PRIVATE)
+    return torch.frombuffer(area, dtype=torch.uint8)[:size].view(dtype).view(shape)
 
 
 def additive(beyond: Tensor, dtype: torch.dtype) -> Tensor:

@@ -181,10 +181,11 @@ def _room(size: int) -> Tensor:
         start = -raw.data_ptr() % 64
     else:
         area = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        with contextlib.suppress(OSError):  # a system without them
-            area.madvise(mmap.MADV_HUGEPAGE)
         raw = torch.frombuffer(area, dtype=torch.uint8)
         start = -raw.data_ptr() % HUGE
+        with contextlib.suppress(OSError):  # a system without them
+            # Not the last, unfilled one: it would take room for nothing.
+            area.madvise(mmap.MADV_HUGEPAGE, start, size // HUGE * HUGE)
     return raw[start : start + size]
 
 
