@@ -305,7 +305,7 @@ def options(name: str) -> str:
 
 def with_options(page: str) -> str:
     """The page with every table of options as the command line has it."""
-    block = re.compile(r"(<!-- options of ([\w ]+) -->\n\n).*?(\n<!-- end -->)", re.DOTALL)
+    block = re.compile(r"(<!-- options of ([\w ]+) -->\n\n)(?:(?!<!--).)*?(\n?<!-- end -->)", re.DOTALL)
     return block.sub(lambda found: found[1] + options(found[2]) + found[3], page)
 
 
