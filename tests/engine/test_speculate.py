@@ -26,6 +26,8 @@ GREEDY = SamplingParams(temperature=0, max_tokens=40)
 class Cheap(Speculation):
     """As if one more id in a step cost little, whatever the clock says."""
 
+    CROWD = 1000
+
     def _worth(self, running: int) -> float:
         return 0.1
 
@@ -246,6 +248,14 @@ def test_nothing_is_guessed_where_one_more_id_costs_as_much_as_it_saves() -> Non
     speculation.learn(text)
     assert speculation.guess(text, 8, 1)
     assert speculation.guess(text, 8, 500) == ()
+    # Nor is anything taken in there.
+    learnt = text.learnt
+    text.append(1, -1.0)
+    speculation.checked(text, [1], 0, 0, [])
+    assert text.learnt == learnt
+    speculation.guess(text, 8, 1)
+    speculation.checked(text, [], 0, 0, [])
+    assert text.learnt == learnt + 1
     assert len(speculation.guess(text, 2, 1)) <= 2
 
 

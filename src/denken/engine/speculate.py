@@ -26,8 +26,6 @@ from denken.engine.sequence import Sequence
 
 # How many ids before a place it is looked up by, the longest first.
 ORDERS = (6, 4, 3, 2)
-# Of one source, only the longest few contexts that are known are asked.
-ASKED = 1
 # Beyond so many, counts only say "often".
 OFTEN = 7
 # The kinds of guesses that the network made itself: the first id of one, and what follows in it.
@@ -56,18 +54,16 @@ class Guesses:
         texts: numbers of the texts that are asked: this one, and what stands for all others.
         """
         best, chance = 0, 0.0
+        contexts, tags, mask = _contexts(tail), self._tags, self._mask
         for source, text in enumerate(texts):
-            asked = 0
-            for order, length in enumerate(ORDERS):
-                mixed = hash((text, *tail[-length:]))
-                slot = mixed & self._mask
-                if self._tags[slot] != mixed:
-                    continue
-                kind = self._kind(source, order, slot)
-                if (likely := self.chance(kind)) > chance:
-                    best, chance = self._ids[slot], likely
-                asked += 1
-                if asked == ASKED:
+            salt = _salt(text)
+            for order, context in enumerate(contexts):
+                mixed = context ^ salt
+                slot = mixed & mask
+                # Only the longest context that is known is asked.
+                if tags[slot] == mixed:
+                    if (likely := self.chance(self._kind(source, order, slot))) > chance:
+                        best, chance = self._ids[slot], likely
                     break
         return best, chance
 
@@ -85,35 +81,49 @@ class Guesses:
 
     def learn(self, texts: tuple[int, ...], tail: list[int], id: int, *, count: bool = True) -> None:
         """`id` followed. count: whether guesses at this place are to be counted as right or wrong."""
+        contexts, tags, ids, hits, mask = _contexts(tail), self._tags, self._ids, self._hits, self._mask
         for source, text in enumerate(texts):
-            asked = 0 if count else ASKED
-            for order, length in enumerate(ORDERS):
-                mixed = hash((text, *tail[-length:]))
-                slot = mixed & self._mask
-                known = self._tags[slot] == mixed
-                if known and asked < ASKED:
-                    asked += 1
-                    self.count(self._kind(source, order, slot), self._ids[slot] == id)
-                self._note(slot, mixed, id, known)
+            salt, asked = _salt(text), not count
+            for order, context in enumerate(contexts):
+                mixed = context ^ salt
+                slot = mixed & mask
+                if tags[slot] != mixed:
+                    if hits[slot] > 1:
+                        hits[slot] -= 1
+                    else:
+                        tags[slot], ids[slot], hits[slot], self._misses[slot] = mixed, id, 1, 0
+                    continue
+                if not asked:
+                    asked = True
+                    self.count(self._kind(source, order, slot), ids[slot] == id)
+                self._note(slot, id)
 
-    def _note(self, slot: int, mixed: int, id: int, known: bool) -> None:
-        if known and self._ids[slot] == id:
-            if self._hits[slot] == OFTEN:
+    def _note(self, slot: int, id: int) -> None:
+        """This context was followed by `id` once more, or by it instead of another."""
+        hits, misses = self._hits[slot], self._misses[slot]
+        if self._ids[slot] == id:
+            if hits == OFTEN:
                 # What is often, and was always, is told from what is often and was not, lately.
-                self._hits[slot], self._misses[slot] = OFTEN // 2, self._misses[slot] // 2
-            self._hits[slot] += 1
-            return
-        if known and self._misses[slot] < self._hits[slot]:
-            self._misses[slot] += 1
-            return
-        if not known and self._hits[slot] > 1:
-            self._hits[slot] -= 1
-            return
-        self._misses[slot] = self._hits[slot] if known else 0
-        self._tags[slot], self._ids[slot], self._hits[slot] = mixed, id, 1
+                hits, self._misses[slot] = OFTEN // 2, misses // 2
+            self._hits[slot] = hits + 1
+        elif misses < hits:
+            self._misses[slot] = misses + 1
+        else:
+            self._ids[slot], self._hits[slot], self._misses[slot] = id, 1, hits
 
     def _kind(self, source: int, order: int, slot: int) -> int:
         return (source * len(ORDERS) + order) << 6 | self._hits[slot] << 3 | self._misses[slot]
+
+
+def _contexts(tail: list[int]) -> list[int]:
+    """A number for each of the contexts that a text ends with, the longest first."""
+    ids = tuple(tail)
+    return [hash(ids[-length:]) for length in ORDERS]
+
+
+def _salt(text: int) -> int:
+    """What tells the same context in different texts apart."""
+    return text * 0x9E3779B97F4A7C15 & 0x7FFFFFFFFFFFFFFF
 
 
 class Pace:
@@ -152,8 +162,9 @@ class Speculation:
     guessed, accepted: how many ids were guessed so far, and how many of them were right.
     """
 
-    # The most ids of a guess.
-    LONGEST = 16
+    # The most ids of a guess. Where more than so many decode at once nothing is guessed, nor taken in: what that takes
+    # of the processor is then more than it saves.
+    LONGEST, CROWD = 16, 8
 
     def __init__(self, *, shared: bool = True) -> None:
         self.shared = shared
@@ -162,11 +173,15 @@ class Speculation:
         self._pace = Pace()
         # Ids that a sequence got from a step, lately.
         self._gain = 1.0
+        self._crowded = False
 
     def guess(self, sequence: Sequence, room: int, running: int) -> tuple[int, ...]:
         """What may follow, at most `room` ids; empty where that would not pay. running: who shares the step."""
         most = min(room, self.LONGEST, sequence.limit - sequence.generated - 1)
+        self._crowded = running > self.CROWD
         worth = self._worth(running)
+        if self._crowded or worth >= 1:
+            return ()
         ids: list[int] = []
         chance, texts, tail = 1.0, self._texts(sequence), sequence.ids[-ORDERS[0] :]
         while len(ids) < most:
@@ -203,7 +218,8 @@ class Speculation:
             if surmised != id:
                 break
         sequence.surmise = tuple(behind)
-        self.learn(sequence)
+        if not self._crowded:
+            self.learn(sequence)
 
     def _weigh(self, id: int, likely: float, surmised: int, kind: int) -> tuple[int, float]:
         """One guess of two, which are surer where they agree."""
