@@ -12,8 +12,8 @@ minutes apart. Rows that stand in `--out` already are not measured again; delete
 llama.cpp comes through llama-cpp-python, built for this very machine:
 CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF" pip install llama-cpp-python. It runs with its files in memory, not
 mapped, which is its faster setting; its 4-bit head is Q6_K, as its own tool writes it, and nothing is sampled from its
-logits, while our figures include sampling. What is not installed is left out. Up to 12 GiB of memory are taken at once,
-and 4 GiB of disk under `--folder`. Runs alone, on an otherwise idle machine, or not at all.
+logits, while our figures include sampling. What is not installed is left out. Up to 16 GiB of memory are taken at once,
+and 7 GiB of disk under `--folder`. Runs alone, on an otherwise idle machine, or not at all.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ HELD_TO = {"decode-bf16": ("transformers bf16",)}
 class Ours:
     """The engine over weights in fp32, bf16, int8 or int4."""
 
-    def __init__(self, shape: dict[str, Any], kind: str, threads: int, folder: Path) -> None:
+    def __init__(self, shape: dict[str, Any], kind: str, threads: int, folder: Path, streams: int) -> None:
         from denken.engine.engine import Engine
 
         torch.set_num_threads(threads)
@@ -149,7 +149,7 @@ class Ours:
 class Llama:
     """llama.cpp by its C interface."""
 
-    def __init__(self, shape: dict[str, Any], kind: str, threads: int, folder: Path) -> None:
+    def __init__(self, shape: dict[str, Any], kind: str, threads: int, folder: Path, streams: int) -> None:
         import llama_cpp
 
         self.lib = llama_cpp
@@ -165,9 +165,9 @@ class Llama:
         of_model.use_mmap = False
         self.model = llama_cpp.llama_model_load_from_file(str(file).encode(), of_model)
         of_context = llama_cpp.llama_context_default_params()
-        of_context.n_ctx = 32 * 1024
+        of_context.n_ctx = streams * 1024
         of_context.n_batch = of_context.n_ubatch = 1024
-        of_context.n_seq_max = 32
+        of_context.n_seq_max = streams
         of_context.n_threads = of_context.n_threads_batch = threads
         self.context = llama_cpp.llama_init_from_model(self.model, of_context)
         if not self.context:
@@ -205,7 +205,7 @@ class Llama:
 class Transformers:
     """transformers' own forward pass with its cache, as `generate` calls it."""
 
-    def __init__(self, shape: dict[str, Any], kind: str, threads: int, folder: Path) -> None:
+    def __init__(self, shape: dict[str, Any], kind: str, threads: int, folder: Path, streams: int) -> None:
         import transformers
 
         torch.set_num_threads(threads)
@@ -237,7 +237,7 @@ class Transformers:
         self.start([prompt])
 
 
-KINDS: dict[str, Callable[[dict[str, Any], str, int, Path], Ours | Llama | Transformers]] = {
+KINDS: dict[str, Callable[[dict[str, Any], str, int, Path, int], Ours | Llama | Transformers]] = {
     "denken": Ours,
     "llama.cpp": Llama,
     "transformers": Transformers,
@@ -382,12 +382,12 @@ def _bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def work(name: str, shape: str, threads: int, folder: Path) -> None:
+def work(name: str, shape: str, streams: int, threads: int, folder: Path) -> None:
     """A contestant: takes tasks as lines of JSON and answers each with a line."""
     kind, _, rest = name.partition(" ")
     said = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints
-    subject = KINDS[kind](SHAPES[shape], rest, threads, folder)
+    subject = KINDS[kind](SHAPES[shape], rest, threads, folder, streams)
     told = {"version": subject.version, "bytes": subject.bytes, "read": subject.read, "taken": subject.taken}
     print(json.dumps(told), file=said, flush=True)
     for line in sys.stdin:
@@ -400,8 +400,19 @@ def work(name: str, shape: str, threads: int, folder: Path) -> None:
 class Contestant:
     """The other end of `work`."""
 
-    def __init__(self, name: str, shape: str, threads: int, folder: Path) -> None:
-        command = [sys.executable, __file__, "--work", name, shape, "--threads", str(threads), "--folder", str(folder)]
+    def __init__(self, name: str, shape: str, streams: int, threads: int, folder: Path) -> None:
+        command = [
+            sys.executable,
+            __file__,
+            "--work",
+            name,
+            shape,
+            str(streams),
+            "--threads",
+            str(threads),
+            "--folder",
+            str(folder),
+        ]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
@@ -424,8 +435,8 @@ class Contestant:
 
 
 @contextmanager
-def contestant(name: str, shape: str, threads: int, folder: Path) -> Iterator[Contestant]:
-    found = Contestant(name, shape, threads, folder)
+def contestant(name: str, shape: str, streams: int, threads: int, folder: Path) -> Iterator[Contestant]:
+    found = Contestant(name, shape, streams, threads, folder)
     try:
         yield found
     finally:
@@ -446,7 +457,7 @@ def measure(name: str, row: Row, rounds: int, threads: int, folder: Path, say: C
                 say.print(f"{name}: {peer} is not installed and left out")
                 continue
             say.print(f"{name}: {peer} starts")
-            running[peer] = stack.enter_context(contestant(peer, row.shape, threads, folder))
+            running[peer] = stack.enter_context(contestant(peer, row.shape, streams, threads, folder))
             if row.streams:
                 running[peer].ask("start", prompts)
                 running[peer].ask("decode", row.steps)
@@ -526,10 +537,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bars.jsonl"), help="a line a row, added as it is done")
     parser.add_argument("--folder", type=Path, help="where files for llama.cpp lie; a temporary folder if absent")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
-        return work(*given.work, given.threads, given.folder)
+        name, shape, streams = given.work
+        return work(name, shape, int(streams), given.threads, given.folder)
     if given.list:
         return print("\n".join(ROWS))
     given.out.parent.mkdir(parents=True, exist_ok=True)

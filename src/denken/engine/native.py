@@ -84,11 +84,15 @@ class Native(Fused):
         """Takes the model's weights as they are now."""
         self._parameters = list(self.model.parameters())
         self._seen = self._versions()
-        self.native = [self._native_layer(block) for block in self.model.blocks]
+        self.native = []
+        for block in self.model.blocks:
+            self.native.append(self._native_layer(block))
+            if is_quantised(block):
+                _give_back()
         self.head_product = _head(self.model, self.head_kind)
-        self.decoder = self._decoder()
-        if is_quantised(self.model):
+        if self.head_kind is not None:
             _give_back()
+        self.decoder = self._decoder()
 
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:
         """As `Transformer.hidden`, for one row of ids; positions and attend must be given."""
