@@ -17,7 +17,7 @@ from denken.types import Problem
 
 # The most tokens of question, thought and answer together, easy and hard; None where some are longer than any bound.
 BOUNDS: dict[str, tuple[int | None, int | None]] = {
-    "ab": (800, 1400),
+    "ab": (800, 1600),
     "binary_alternation": (420, 2048),
     "caesar_cipher": (800, 900),
     "count_bits": (640, 520),
