@@ -11,7 +11,10 @@ from denken.tasks.traces import ASKED_PLAINLY, WRITERS
 from denken.tasks.traces.digits import add, divide, multiply
 from denken.tasks.verify.arithmetic import evaluate
 
-DATA_SETS = sorted(set(WRITERS) - ASKED_PLAINLY)
+# What test_traces_longhand.py holds to more: both published configurations, and that not every power is exact enough.
+LONGHAND = {"bitwise_arithmetic", "complex_arithmetic", "decimal_arithmetic", "decimal_chain_sum"}
+LONGHAND |= {"fraction_simplification", "polynomial_multiplication", "power_function", "simple_equations"}
+DATA_SETS = sorted(set(WRITERS) - ASKED_PLAINLY - LONGHAND)
 EQUATION = re.compile(r"(?<![\d*+/r-])(\d+(?:[-+*]\d+)+)=(-?\d+)(?![-\d*+/(])")
 QUOTIENT = re.compile(r"(\d+)/(\d+)=(\d+)(?:\[(\d+)\])?r(\d+)")
 

@@ -98,7 +98,8 @@ _LAST_PLACES, _INNER_PLACES = {12: 4, 10: 9}, {12: 6, 10: 10}
 def decimal_arithmetic(problem: Problem) -> Demonstration:
     """One operation at a time, brackets first, products and quotients before sums; what is left is written again.
 
-    Products and quotients are cut off behind the sixth place, and behind the fourth where none is left to come: the
+    Products and quotients are cut off behind the sixth place, or the sixth digit that counts where that comes later,
+    and behind the fourth place where none is left to come: the
     judge allows a thousandth. With ten significant digits it allows a hundred-millionth: ten and nine places, and a
     last line rounds to ten digits. A few answers are then not exact enough: 2 in 1,000, and 1 in 10 of the latter.
 
@@ -122,7 +123,7 @@ def decimal_arithmetic(problem: Problem) -> Demonstration:
         a, b = Fixed.of(items[at - 1]), Fixed.of(items[at + 1])
         more = any(item in "*/" for i, item in enumerate(items) if i != at)
         places = (_INNER_PLACES if more else _LAST_PLACES)[digits_asked]
-        line, value = _operate(a, items[at], b, places)
+        line, value = _operate(a, items[at], b, places + (_leading_zeros(a, items[at], b) if more else 0))
         items = _merged([*items[: at - 1], str(value), *items[at + 2 :]])
         lines += [line, "=" + "".join(items)]
     value = Fixed.of(items[0])
@@ -149,6 +150,19 @@ def _operate(a: Fixed, operator: str, b: Fixed, places: int) -> tuple[str, Fixed
         return divide(a, b, places)
     line, value = multiply(a, b)
     return line, value.to(min(places, value.places))
+
+
+def _leading_zeros(a: Fixed, operator: str, b: Fixed) -> int:
+    """How many zeros a product or quotient has directly behind its point before the first other digit."""
+    if operator not in "*/" or not a.units or not b.units:
+        return 0
+    tenfold, zeros = 10, 0
+    places = b.places - a.places if operator == "/" else -a.places - b.places
+    above, below = (abs(a.units), abs(b.units)) if operator == "/" else (abs(a.units * b.units), 1)
+    above, below = above * 10 ** max(places, 0), below * 10 ** max(-places, 0)
+    while above * tenfold < below:
+        tenfold, zeros = tenfold * 10, zeros + 1
+    return zeros
 
 
 def _merged(items: list[str]) -> list[str]:

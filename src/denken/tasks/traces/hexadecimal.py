@@ -33,7 +33,8 @@ def add(a: int, b: int) -> tuple[str, int]:
 
 
 def _columns_of_sum(a: int, b: int) -> str:
-    columns, carry = [], 0
+    columns: list[str] = []
+    carry = 0
     while a or b or not columns:
         total = a % 16 + b % 16 + carry
         columns.append(f"{_h(a % 16)}+{_h(b % 16)}{'+1' if carry else ''}={_h(total)}")
@@ -42,7 +43,8 @@ def _columns_of_sum(a: int, b: int) -> str:
 
 
 def _columns_of_difference(a: int, b: int) -> str:
-    columns, borrow = [], 0
+    columns: list[str] = []
+    borrow = 0
     while a or not columns:
         needs = a % 16 < b % 16 + borrow
         x = a % 16 + 16 * needs
