@@ -68,6 +68,13 @@ def test_the_benchmarks_items_are_seeds_that_training_avoids() -> None:
     assert not training_seed_allowed(-1)
 
 
+def test_one_data_sets_precision_is_not_anothers() -> None:
+    long_numbers = get("decimal_chain_sum", {"min_digits": 8, "max_digits": 8, "max_decimal_places": 6})
+    before = long_numbers.problem(7)
+    get("decimal_arithmetic", {"precision": 10}).problem(7)
+    assert long_numbers.problem(7) == before
+
+
 def test_a_seed_is_the_same_problem_whatever_pythons_hashes_are() -> None:
     sets = ("isomorphic_strings", "ransom_note", "polynomial_multiplication", "word_ladder")
     code = (

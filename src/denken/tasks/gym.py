@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import decimal
 import difflib
 import json
 import random
@@ -223,7 +224,8 @@ def _item(name: str, key: str, seed: int) -> dict[str, Any]:
 def _library_item(name: str, key: str, seed: int) -> dict[str, Any]:
     from reasoning_gym.factory import create_dataset
 
-    with _own_random_state(seed):
+    # decimal_arithmetic sets the precision of the whole thread, by which decimal_chain_sum would then be rounded.
+    with _own_random_state(seed), decimal.localcontext(decimal.DefaultContext):
         try:
             if name in _BUILT_PER_SEED:
                 return dict(create_dataset(name, **json.loads(key), seed=seed, size=1)[0])
