@@ -129,7 +129,6 @@ class Ours:
     def start(self, prompts: list[list[int]]) -> None:
         from denken.types import SamplingParams
 
-        self.engine.reset()
         for prompt in prompts:
             self.engine.add(prompt, SamplingParams(temperature=0, max_tokens=1000))
         seen: set[int] = set()

@@ -52,7 +52,13 @@ class Store:
         wide = like.device.type == "cpu" and not layout.latent_size
         self.row_dtype = torch.float32 if wide else like.dtype
         self.native = wide and layout.layers > 0 and covers(like)
-        heads = layout.kv_heads
+        self._shape = blocks, block_size, row_tokens
+        self._like = torch.empty(0, dtype=like.dtype, device=like.device)
+        self._allocate()
+
+    def _allocate(self) -> None:
+        layout, like = self.layout, self._like
+        heads, (blocks, block_size, row_tokens) = layout.kv_heads, self._shape
 
         def allocate(size: int, dtype: torch.dtype, *shape: int) -> list[Tensor]:
             # Zeros, because memory's old contents may be NaN, which a masked score would not keep out of a sum.
@@ -72,6 +78,9 @@ class Store:
         return list(zip(self.keys + self.values, self.row_keys + self.row_values, strict=True))
 
     def zero(self) -> None:
+        """Everything is zero again. On a CPU the memory goes back: writing zeros would take all that may be used."""
+        if self._like.device.type == "cpu":
+            return self._allocate()
         for tensor in itertools.chain.from_iterable(self.pairs):
             tensor.zero_()
 
