@@ -13,7 +13,7 @@ from denken.tasks.verify.arithmetic import evaluate
 
 # What test_traces_longhand.py holds to more: both published configurations, and that not every power is exact enough.
 LONGHAND = {"bitwise_arithmetic", "complex_arithmetic", "decimal_arithmetic", "decimal_chain_sum"}
-LONGHAND |= {"fraction_simplification", "polynomial_multiplication", "power_function", "simple_equations"}
+LONGHAND |= {"dice", "fraction_simplification", "polynomial_multiplication", "power_function", "simple_equations"}
 DATA_SETS = sorted(set(WRITERS) - ASKED_PLAINLY - LONGHAND)
 EQUATION = re.compile(r"(?<![\d*+/r-])(\d+(?:[-+*]\d+)+)=(-?\d+)(?![-\d*+/(])")
 QUOTIENT = re.compile(r"(\d+)/(\d+)=(\d+)(?:\[(\d+)\])?r(\d+)")

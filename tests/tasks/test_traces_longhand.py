@@ -22,6 +22,7 @@ BOUNDS: dict[str, tuple[int | None, int | None]] = {
     "complex_arithmetic": (640, 1800),
     "decimal_arithmetic": (3500, None),
     "decimal_chain_sum": (800, 1600),
+    "dice": (2048, None),
     "fraction_simplification": (1000, 1000),
     "polynomial_multiplication": (None, None),
     "power_function": (2500, 2500),
@@ -154,6 +155,18 @@ def test_simple_equations_end_in_the_unknown() -> None:
         for problem, shown in _shown("simple_equations", level):
             last = shown.thought.rpartition("=")[2].partition("r")[0].partition("[")[0]
             assert last.lstrip("-") == problem.answer, shown
+
+
+def test_dice_by_hand() -> None:
+    problem = Problem("dice", "", "", 0, {"puzzle": {"dice_str": "1d6, 1d4, 1d3", "target": 8}})
+    assert WRITERS["dice"](problem) == Demonstration(
+        "6+4=10+3=13\n13-8=5 8-3-1=4\n4 below\n6>4\n0+4=4-\n0+3=3- 4+3=7>4\n4-0=4:35\n"
+        "4-4=0:1 35-1[5-1=4,3-0=3]=34\n4-3=1:4 34-4[4-4=0,3-0=3]=30\n"
+        "6*4=24\n24*3[4*3=12,2*3+1=7]=72\n72-30[2-0=2,7-3=4]=42\n"
+        "42/2[4/2=2r0,2/2=1r0]=21r0\n72/2[7/2=3r1,12/2=6r0]=36r0\n21/2[2/2=1r0,1/2=0r1]=10r1\n"
+        "21/3=7r0\n36/3[3/3=1r0,6/3=2r0]=12r0\n7/3=2r1\n=7/12",
+        "7/12",
+    )
 
 
 def test_powers_and_algebra_by_hand() -> None:

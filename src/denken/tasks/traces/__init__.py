@@ -13,6 +13,7 @@ from denken.tasks.base import Demonstration
 from denken.tasks.traces import (
     algebra,
     arithmetic,
+    chances,
     decimals,
     division,
     hexadecimal,
@@ -38,6 +39,7 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "count_bits": strings.count_bits,
     "decimal_arithmetic": decimals.decimal_arithmetic,
     "decimal_chain_sum": decimals.decimal_chain_sum,
+    "dice": chances.dice,
     "division": arithmetic.division,
     "emoji_mystery": strings.emoji_mystery,
     "fraction_simplification": algebra.fraction_simplification,
