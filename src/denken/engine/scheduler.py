@@ -57,7 +57,7 @@ class Portions:
     """
 
     # A step with a part of a prompt takes at most about so many times one without; a part has at least so many ids.
-    STEPS, LEAST, UNKNOWN = 2.0, 8, 64
+    STEPS, LEAST, UNKNOWN = 1.8, 8, 64
 
     def __init__(self) -> None:
         self._step = self._each = 0.0
