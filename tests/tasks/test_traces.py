@@ -13,7 +13,8 @@ from denken.tasks.verify.arithmetic import evaluate
 
 # What test_traces_longhand.py holds to more: both published configurations, and that not every power is exact enough.
 LONGHAND = {"bitwise_arithmetic", "complex_arithmetic", "decimal_arithmetic", "decimal_chain_sum"}
-LONGHAND |= {"dice", "fraction_simplification", "polynomial_multiplication", "power_function", "simple_equations"}
+LONGHAND |= {"calendar_arithmetic", "dice", "fraction_simplification", "polynomial_multiplication", "power_function"}
+LONGHAND |= {"simple_equations", "time_intervals"}
 # What test_traces_grids.py holds to more.
 GRIDS = {"acre", "aiw", "bf", "binary_matrix", "course_schedule", "family_relationships", "largest_island"}
 GRIDS |= {"manipulate_matrix", "pool_matrix", "propositional_logic", "rotate_matrix", "self_reference"}

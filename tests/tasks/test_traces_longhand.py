@@ -19,6 +19,7 @@ from denken.types import Problem
 # The most tokens of question, thought and answer together, easy and hard; None where some are longer than 4,096.
 BOUNDS: dict[str, tuple[int | None, int | None]] = {
     "bitwise_arithmetic": (2048, None),
+    "calendar_arithmetic": (400, 400),
     "complex_arithmetic": (640, 1800),
     "decimal_arithmetic": (3500, None),
     "decimal_chain_sum": (800, 1600),
@@ -72,7 +73,7 @@ def test_both_published_configurations_get_full_marks_within_the_bound(name: str
     assert sum(right) >= SHARE_RIGHT.get((name, level), 1.0) * len(right)
 
 
-@pytest.mark.parametrize("name", sorted(set(BOUNDS) - {"bitwise_arithmetic"}))
+@pytest.mark.parametrize("name", sorted(set(BOUNDS) - {"bitwise_arithmetic", "calendar_arithmetic"}))
 def test_every_equation_in_a_thought_is_true(name: str) -> None:
     checked = 0
     for level in ("easy",) if name == "polynomial_multiplication" else LEVELS:
@@ -155,6 +156,30 @@ def test_simple_equations_end_in_the_unknown() -> None:
         for problem, shown in _shown("simple_equations", level):
             last = shown.thought.rpartition("=")[2].partition("r")[0].partition("[")[0]
             assert last.lstrip("-") == problem.answer, shown
+
+
+def test_calendars_by_hand() -> None:
+    counted = {"task": "count_days", "start_date": "2022-01-12", "end_date": "2022-02-27"}
+    assert WRITERS["calendar_arithmetic"](Problem("", "How many Sundays are there", "", 0, counted)) == Demonstration(
+        "January 0+12=12\nFebruary 31+27=58\n58-12[8-2=6,5-1=4]=46\nWednesday 2 Sunday 6\n6-2=4\n"
+        "46-4[6-4=2,4-0=4]=42\n42/7=6r0\n6+1=7",
+        "7",
+    )
+    back = {"task": "weekday_offset", "start_date": "2022-03-15", "offset_days": -10}
+    assert WRITERS["calendar_arithmetic"](Problem("", "", "", 0, back)) == Demonstration(
+        "Tuesday 1\n10/7=1r3\n1-3=-2+7=5\n5 Saturday", "Saturday"
+    )
+    last = {"task": "recurring_event_day", "year": 2022, "month": 5, "ordinal": "last", "weekday": "Tuesday"}
+    assert WRITERS["calendar_arithmetic"](Problem("", "", "", 0, last)) == Demonstration(
+        "Saturday 5\nMay 120\n120/7[12/7=1r5,50/7=7r1]=17r1\n5+1=6\nTuesday 1\n1-6=-5+7=2\n2+1=3\n"
+        "May 31\n3 10 17 24 31 38>31",
+        "31",
+    )
+    working = {"task": "count_business_days", "start_date": "2022-12-30", "end_date": "2023-01-07"}
+    assert WRITERS["calendar_arithmetic"](Problem("", "", "", 0, working)).thought == (
+        "December 334+30=364\nJanuary 0+7=7\n7+365[7+5=12,0+6+1=7,0+3=3]=372\n372-364[12-4=8,7-6-1=0,3-3=0]=8\n"
+        "8+1=9\n9/7=1r2\n1*5=5\nFriday 4 2\n4:6 5:6\n=6"
+    )
 
 
 def test_dice_by_hand() -> None:

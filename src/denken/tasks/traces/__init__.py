@@ -13,6 +13,7 @@ from denken.tasks.base import Demonstration
 from denken.tasks.traces import (
     algebra,
     arithmetic,
+    calendars,
     chances,
     decimals,
     division,
@@ -42,6 +43,7 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "binary_matrix": grids.binary_matrix,
     "bitwise_arithmetic": hexadecimal.bitwise_arithmetic,
     "caesar_cipher": strings.caesar_cipher,
+    "calendar_arithmetic": calendars.calendar_arithmetic,
     "chain_sum": arithmetic.chain_sum,
     "complex_arithmetic": algebra.complex_arithmetic,
     "count_bits": strings.count_bits,
