@@ -6,7 +6,8 @@
 What is timed is decoding: `--new` tokens for each of `--streams` prompts of `--prompt` random ids, no end of text,
 greedy unless a temperature is given. With `--group` so many streams have one prompt. The two take turns and the median
 of `--rounds` counts; machines are noisy, so quote the ratios. Runs alone, on an otherwise idle machine, or not at all.
-`transformers` is left out where it is not installed (`pip install denken[dev]`).
+`transformers` is left out where it is not installed (`pip install denken[dev]`). Large and quantised networks, prompts
+and llama.cpp are `bars.py`'s.
 """
 
 from __future__ import annotations
