@@ -15,8 +15,8 @@ from denken.tasks.traces import digits
 from denken.types import Problem
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS: tuple[str, ...] = ("January", "February", "March", "April", "May", "June", "July")
-_MONTHS += ("August", "September", "October", "November", "December")
+MONTHS: tuple[str, ...] = ("January", "February", "March", "April", "May", "June", "July")
+MONTHS += ("August", "September", "October", "November", "December")
 _COUNTED = re.compile(rf"(?:How many|occurrences of|times does) ({'|'.join(_DAYS)})")
 _ORDINALS = {"first": 0, "second": 7, "third": 14, "fourth": 21}
 
@@ -40,7 +40,7 @@ def calendar_arithmetic(problem: Problem) -> Demonstration:
 def _days_into_the_year(day: date) -> tuple[str, int]:
     """`February 31+27=58`"""
     before = (date(day.year, day.month, 1) - date(day.year, 1, 1)).days
-    return f"{_MONTHS[day.month - 1]} {before}+{day.day}={before + day.day}", before + day.day
+    return f"{MONTHS[day.month - 1]} {before}+{day.day}={before + day.day}", before + day.day
 
 
 def _remainder_of_weeks(days: int) -> tuple[str, int]:
@@ -87,7 +87,7 @@ def _recurring_event_day(problem: Problem) -> tuple[list[str], str]:
     weeks, rest = _remainder_of_weeks(before)
     around, opening = _around(begins, rest)
     steps, ahead = _around(_DAYS.index(wanted), -opening)
-    lines = [f"{_DAYS[begins]} {begins}", f"{_MONTHS[month - 1]} {before}", weeks, around]
+    lines = [f"{_DAYS[begins]} {begins}", f"{MONTHS[month - 1]} {before}", weeks, around]
     lines += [f"{wanted} {_DAYS.index(wanted)}", steps, f"{ahead}+1={ahead + 1}"]
     day = ahead + 1
     if problem.metadata["ordinal"] != "last":
@@ -95,7 +95,7 @@ def _recurring_event_day(problem: Problem) -> tuple[list[str], str]:
         return [*lines, f"{day}+{days_later}={day + days_later}"], str(day + days_later)
     length = (date(year + month // 12, month % 12 + 1, 1) - first).days
     chain = [day + 7 * i for i in range((length - day) // 7 + 2)]
-    return [*lines, f"{_MONTHS[month - 1]} {length}", f"{' '.join(map(str, chain))}>{length}"], str(chain[-2])
+    return [*lines, f"{MONTHS[month - 1]} {length}", f"{' '.join(map(str, chain))}>{length}"], str(chain[-2])
 
 
 def _span(problem: Problem) -> tuple[list[str], date, int]:
