@@ -31,7 +31,8 @@ BOUNDS: dict[str, tuple[int | None, int | None]] = {
     "time_intervals": (500, 500),
 }
 # Digits are cut off as they are not needed, as a rule: then at least so many answers are right.
-SHARE_RIGHT = {("decimal_arithmetic", "hard"): 0.8, ("power_function", "easy"): 0.9, ("power_function", "hard"): 0.9}
+SHARE_RIGHT = {("decimal_arithmetic", "easy"): 0.95, ("decimal_arithmetic", "hard"): 0.8}
+SHARE_RIGHT |= {("power_function", "easy"): 0.9, ("power_function", "hard"): 0.9}
 SEEDS = range(2000, 2020)
 EQUATION = re.compile(r"(?<![\w.*+/|(-])(\d[\d.]*(?:[-+*]\d[\d.]*)+)=(-?\d[\d.]*)(?![\w*+/(|-])")
 HEX_EQUATION = re.compile(r"(?:^|[\[,])([0-9a-f]+(?:[-+*][0-9a-f]+)+)=([0-9a-f]+)(?=[,\]])")

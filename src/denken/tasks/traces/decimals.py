@@ -92,16 +92,16 @@ def decimal_chain_sum(problem: Problem) -> Demonstration:
 
 
 _ASKED = re.compile(r"maximum of (\d+) significant digits.*\n(.*) = \?")
-_LAST_PLACES, _INNER_PLACES = {12: 4, 10: 9}, {12: 6, 10: 10}
+_LAST_PLACES, _INNER_PLACES = {12: 4, 10: 9}, {12: 5, 10: 10}
 
 
 def decimal_arithmetic(problem: Problem) -> Demonstration:
     """One operation at a time, brackets first, products and quotients before sums; what is left is written again.
 
-    Products and quotients are cut off behind the sixth place, or the sixth digit that counts where that comes later,
-    and behind the fourth place where none is left to come: the
-    judge allows a thousandth. With ten significant digits it allows a hundred-millionth: ten and nine places, and a
-    last line rounds to ten digits. A few answers are then not exact enough: 2 in 1,000, and 1 in 10 of the latter.
+    Products and quotients are cut off behind the fifth place, or the fifth digit that counts where that comes later,
+    and behind the fourth place where no product or quotient is left to come: the judge allows a thousandth. With ten
+    significant digits it allows a hundred-millionth: ten and nine places, and a last line rounds to ten digits. A few
+    answers are then not exact enough: 3 in 1,000, and 1 in 15 of the latter.
 
     `(5.939-0.937)*1.4`:
         5.939-0.937[9-7=2,3-3=0,9-9=0,5-0=5]=5.002
