@@ -17,7 +17,14 @@ LONGHAND |= {"calendar_arithmetic", "dice", "fraction_simplification", "polynomi
 LONGHAND |= {"simple_equations", "time_intervals"}
 # What test_traces_grids.py holds to more.
 GRIDS = {"acre", "aiw", "bf", "binary_matrix", "course_schedule", "family_relationships", "largest_island"}
-GRIDS |= {"manipulate_matrix", "pool_matrix", "propositional_logic", "rotate_matrix", "self_reference"}
+GRIDS |= {
+    "tower_of_hanoi",
+    "manipulate_matrix",
+    "pool_matrix",
+    "propositional_logic",
+    "rotate_matrix",
+    "self_reference",
+}
 GRIDS |= {"n_queens", "quantum_lock", "shortest_path", "spiral_matrix", "syllogism"}
 DATA_SETS = sorted(set(WRITERS) - ASKED_PLAINLY - LONGHAND - GRIDS)
 EQUATION = re.compile(r"(?<![\d*+/r-])(\d+(?:[-+*]\d+)+)=(-?\d+)(?![-\d*+/(])")

@@ -91,6 +91,7 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "string_synthesis": rewriting.string_synthesis,
     "syllogism": logic.syllogism,
     "time_intervals": intervals.time_intervals,
+    "tower_of_hanoi": state.tower_of_hanoi,
     "word_length": letters.word_length,
     "word_sequence_reversal": letters.word_sequence_reversal,
     "word_sorting": sorting.word_sorting,

@@ -5,6 +5,8 @@ What a state holds is written again wherever it changes; a search writes its dea
 from __future__ import annotations
 
 import re
+from functools import cache
+from typing import NamedTuple
 
 from denken.errors import ConfigError
 from denken.tasks.base import Demonstration
@@ -174,3 +176,67 @@ def _undone(value: int, operation: str, by: int) -> int | None:
     if operation == "multiply":
         return None if value % by else value // by
     return value - by if operation == "add" else value + by
+
+
+class _Tower(NamedTuple):
+    """Disks that are to be moved together, from the first to the last, and the pegs that may be used on the way."""
+
+    first: int
+    last: int
+    source: int
+    target: int
+    free: tuple[int, ...]
+
+    def __str__(self) -> str:
+        if self.first == self.last:
+            return f"{self.first}{self.source}{self.target}"
+        return f"{self.first}{self.last}:{self.source}{self.target}{''.join(map(str, self.free))}"
+
+    def parts(self) -> list[_Tower]:
+        """The upper disks out of the way, the lower ones with a peg less, the upper ones after them."""
+        if self.first == self.last:
+            return [self]
+        aside, *others = self.free
+        cut = self.first + _out_of_the_way(self.last - self.first + 1, len(self.free)) - 1
+        return [
+            _Tower(self.first, cut, self.source, aside, (*others, self.target)),
+            _Tower(cut + 1, self.last, self.source, self.target, tuple(others)),
+            _Tower(self.first, cut, aside, self.target, (*others, self.source)),
+        ]
+
+
+@cache
+def _moves_needed(disks: int, free: int) -> int:
+    if disks == 1:
+        return 1
+    upper = _out_of_the_way(disks, free)
+    return 2 * _moves_needed(upper, free) + _moves_needed(disks - upper, free - 1)
+
+
+@cache
+def _out_of_the_way(disks: int, free: int) -> int:
+    """How many upper disks to move aside first: all but one with one free peg, else as many as is best."""
+    if free == 1:
+        return disks - 1
+    return min(range(1, disks), key=lambda n: 2 * _moves_needed(n, free) + _moves_needed(disks - n, free - 1))
+
+
+def tower_of_hanoi(problem: Problem) -> Demonstration:
+    """All disks as one tower, then line by line each tower in three parts, until every part is one disk.
+
+        13:132               disks 1 to 3 from peg 1 to peg 3, with peg 2 free
+        12:123 313 12:231    the upper ones to peg 2, disk 3 from peg 1 to peg 3, the upper ones after it
+        113 212 132 313 121 223 113
+
+    With two free pegs there may be several disks in the middle, `13:1243 46:134 13:2341`; how many is a small table
+    to be known (Frame and Stewart's). Ten disks on three pegs take more moves than an answer may be long.
+    """
+    asked = problem.metadata
+    free = tuple(asked["auxiliary_pegs"])
+    parts = [_Tower(1, asked["num_disks"], asked["start_peg"], asked["target_peg"], free)]
+    lines = [str(parts[0])]
+    while any(part.first != part.last for part in parts):
+        parts = [smaller for part in parts for smaller in part.parts()]
+        lines.append(" ".join(map(str, parts)))
+    moves = [f"Move disk {part.first} from Peg {part.source} to Peg {part.target}" for part in parts]
+    return Demonstration("\n".join(lines), "\n".join(moves))
