@@ -29,7 +29,7 @@ BOUNDS: dict[str, tuple[int, int | None]] = {
     "n_queens": (2048, 2048),
     "pool_matrix": (1700, None),
     "propositional_logic": (900, 1600),
-    "quantum_lock": (2048, 1400),
+    "quantum_lock": (2048, 1500),
     "rotate_matrix": (1250, None),
     "self_reference": (740, 740),
     "shortest_path": (1800, None),
@@ -139,7 +139,7 @@ HAND = [
     ),
     (
         problem("quantum_lock", target_value=8, initial_value=0, initial_state="red", buttons=BUTTONS),
-        "A+3 B+2g C*2r|8r 8g 8+4=12|8r:A5gB6g 8g:A5rC4r|5g:A2rC! 6g:A3rC3r- 5r:A2gB3g 4r:A1gB2g-|"
+        "A+3 B+2g C*2r|8r 8g 8+6=14|8r:A5gB6g 8g:A5rC4r|5g:A2rC! 6g:A3rC3r- 5r:A2gB3g 4r:A1gB2g-|"
         "2r:A-1gB0g 3r:A0g-B1g- 2g:A-1rC1r 3g:A0r*|0rA3gB5rA8g",
         "A → B → A",
     ),
