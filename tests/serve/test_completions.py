@@ -346,6 +346,8 @@ def test_models_health_and_unknown_paths(client):
             "created": 1_700_000_000,
             "owned_by": "denken",
             "context_length": 1000,
+            "root": "fake",
+            "parent": None,
         }
     assert client.get("/health").json()["status"] == "ok"
     assert "POST /v1/chat/completions" in error(client.get("/v1/nothing"), 404)["message"]

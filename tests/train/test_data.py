@@ -74,7 +74,7 @@ def test_evaluation_seeds_are_never_drawn(monkeypatch: pytest.MonkeyPatch) -> No
         ({"sources": [{"task": "chain_sum"}], "widht": 64}, "'widht'; did you mean 'widths'"),
         ({"sources": [{"task": "plain:sums", "config": {"max_digits": 2}}]}, "plain:sums has no setting 'max_digits'"),
         ({"sources": [{"task": "chain_sum", "weight": -1}]}, "weight"),
-        ({"sources": [{"task": "syllogism"}]}, "no trace writer"),
+        ({"sources": [{"task": "zebra_puzzles"}]}, "no trace writer"),
     ],
 )
 def test_a_mixture_that_cannot_be_used_says_why(data: dict[str, object], message: str, tokenizer: Tokenizer) -> None:
