@@ -8,13 +8,13 @@ import pytest
 
 from denken.assistant import BUNDLED
 from denken.errors import ConfigError
-from denken.evaluate.suites import LEVELS, data_sets
-from denken.tasks import get
-from denken.tasks.base import Demonstration, Traced
+from denken.evaluate.suites import LEVELS
+from denken.tasks.base import Demonstration
 from denken.tasks.traces import WRITERS
 from denken.tasks.verify.arithmetic import evaluate
 from denken.tokenizer import Tokenizer
 from denken.types import Problem
+from worked import task_at, worked
 
 # The most tokens of question, thought and answer together, easy and hard; None where no context holds them.
 BOUNDS: dict[str, tuple[int, int | None]] = {
@@ -44,19 +44,10 @@ CASES = [(name, level) for name in sorted(BOUNDS) for level in LEVELS if (name, 
 
 
 @cache
-def _task(name: str, level: str) -> Traced:
-    task = get(name, dict(data_sets(level))[name])  # type: ignore[arg-type]
-    assert isinstance(task, Traced)
-    return task
-
-
-@cache
 def _shown(name: str, level: str = "easy") -> list[tuple[Problem, Demonstration]]:
-    task, bound = _task(name, level), BOUNDS[name][LEVELS.index(level)]  # type: ignore[arg-type]
-    problems = [
-        task.problem(seed) for seed in (FEW_SEEDS if not bound else SLOW_SEEDS if name == "quantum_lock" else SEEDS)
-    ]
-    return [(problem, task.demonstrate(problem)) for problem in problems if not _no_context_holds(problem)]
+    bound = BOUNDS[name][LEVELS.index(level)]  # type: ignore[arg-type]
+    seeds = FEW_SEEDS if not bound else SLOW_SEEDS if name == "quantum_lock" else SEEDS
+    return [pair for pair in worked(name, level, seeds) if not _no_context_holds(pair[0])]  # type: ignore[arg-type]
 
 
 def _no_context_holds(problem: Problem) -> bool:
@@ -66,7 +57,7 @@ def _no_context_holds(problem: Problem) -> bool:
 
 @pytest.mark.parametrize(("name", "level"), CASES)
 def test_published_configurations_get_full_marks_within_the_bound(name: str, level: str) -> None:
-    task, tokenizer = _task(name, level), Tokenizer.load(BUNDLED)
+    task, tokenizer = task_at(name, level), Tokenizer.load(BUNDLED)
     bound = BOUNDS[name][LEVELS.index(level)]  # type: ignore[arg-type]
     for problem, shown in _shown(name, level):
         assert task.score(problem, shown.answer).reward == 1.0, (problem, shown)
@@ -77,7 +68,7 @@ def test_published_configurations_get_full_marks_within_the_bound(name: str, lev
 
 
 def test_a_program_that_no_thought_holds_is_refused() -> None:
-    task = _task("bf", "hard")
+    task = task_at("bf", "hard")
     with pytest.raises(ConfigError, match="set difficulty = 1"):
         task.demonstrate(task.problem(2000))
 

@@ -2,19 +2,18 @@
 
 import re
 from fractions import Fraction
-from functools import lru_cache
 
 import pytest
 
 from denken.assistant import BUNDLED
-from denken.evaluate.suites import LEVELS, parts
-from denken.tasks import get
-from denken.tasks.base import Demonstration, Traced
+from denken.evaluate.suites import LEVELS
+from denken.tasks.base import Demonstration
 from denken.tasks.traces import WRITERS, decimals, hexadecimal, longhand
 from denken.tasks.traces.decimals import Fixed
 from denken.tasks.verify.arithmetic import evaluate
 from denken.tokenizer import Tokenizer
 from denken.types import Problem
+from worked import task_at, worked
 
 # The most tokens of question, thought and answer together, easy and hard; None where some are longer than 4,096.
 BOUNDS: dict[str, tuple[int | None, int | None]] = {
@@ -38,24 +37,8 @@ EQUATION = re.compile(r"(?<![\w.*+/|(-])(\d[\d.]*(?:[-+*]\d[\d.]*)+)=(-?\d[\d.]*
 HEX_EQUATION = re.compile(r"(?:^|[\[,])([0-9a-f]+(?:[-+*][0-9a-f]+)+)=([0-9a-f]+)(?=[,\]])")
 
 
-@lru_cache(maxsize=1)
-def _tasks() -> dict[tuple[str, str], Traced]:
-    named: dict[tuple[str, str], Traced] = {}
-    for level in LEVELS:
-        for part in parts([f"gym-{level}"]):
-            for name, config in part.named:
-                if name in BOUNDS:
-                    task = get(name, config)
-                    assert isinstance(task, Traced)
-                    named[name, level] = task
-    return named
-
-
-@lru_cache(maxsize=16)
 def _shown(name: str, level: str) -> list[tuple[Problem, Demonstration]]:
-    task = _tasks()[name, level]
-    problems = [task.problem(seed) for seed in SEEDS]
-    return [(problem, task.demonstrate(problem)) for problem in problems]
+    return worked(name, level, SEEDS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", sorted(BOUNDS))
@@ -63,7 +46,7 @@ def _shown(name: str, level: str) -> list[tuple[Problem, Demonstration]]:
 def test_both_published_configurations_get_full_marks_within_the_bound(name: str, level: str) -> None:
     if name == "polynomial_multiplication" and level == "hard":
         pytest.skip("a thought has tens of thousands of tokens there")
-    task, tokenizer = _tasks()[name, level], Tokenizer.load(BUNDLED)
+    task, tokenizer = task_at(name, level), Tokenizer.load(BUNDLED)
     bound = BOUNDS[name][LEVELS.index(level)]  # type: ignore[arg-type]
     right = []
     for problem, shown in _shown(name, level):

@@ -2,18 +2,17 @@
 
 import json
 import re
-from functools import lru_cache
 
 import pytest
 
 from denken.assistant import BUNDLED
-from denken.evaluate.suites import LEVELS, parts
-from denken.tasks import get
-from denken.tasks.base import Demonstration, Traced
+from denken.evaluate.suites import LEVELS
+from denken.tasks.base import Demonstration
 from denken.tasks.traces import WRITERS
 from denken.tasks.verify.arithmetic import evaluate
 from denken.tokenizer import Tokenizer
 from denken.types import Problem
+from worked import task_at, worked
 
 # The most tokens of question, thought and answer together, easy and hard; None where some are longer than any bound.
 BOUNDS: dict[str, tuple[int | None, int | None]] = {
@@ -36,24 +35,8 @@ EQUATION = re.compile(r"(?<![\d*+/r-])(\d+(?:[-+*]\d+)+)=(-?\d+)(?![-\d*+/(])")
 QUOTIENT = re.compile(r"(\d+)/2=(\d+)r([01])")
 
 
-@lru_cache(maxsize=1)
-def _tasks() -> dict[tuple[str, str], Traced]:
-    named: dict[tuple[str, str], Traced] = {}
-    for level in LEVELS:
-        for part in parts([f"gym-{level}"]):
-            for name, config in part.named:
-                if name in BOUNDS:
-                    task = get(name, config)
-                    assert isinstance(task, Traced)
-                    named[name, level] = task
-    return named
-
-
-@lru_cache(maxsize=4)
 def _shown(name: str, level: str) -> list[tuple[Problem, Demonstration]]:
-    task = _tasks()[name, level]
-    problems = [task.problem(seed) for seed in SEEDS]
-    return [(problem, task.demonstrate(problem)) for problem in problems]
+    return worked(name, level, SEEDS)  # type: ignore[arg-type]
 
 
 def _lines(name: str, level: str) -> list[tuple[Problem, list[str]]]:
@@ -63,7 +46,7 @@ def _lines(name: str, level: str) -> list[tuple[Problem, list[str]]]:
 @pytest.mark.parametrize("name", sorted(BOUNDS))
 @pytest.mark.parametrize("level", LEVELS)
 def test_both_published_configurations_get_full_marks_within_the_bound(name: str, level: str) -> None:
-    task, tokenizer = _tasks()[name, level], Tokenizer.load(BUNDLED)
+    task, tokenizer = task_at(name, level), Tokenizer.load(BUNDLED)
     bound = BOUNDS[name][LEVELS.index(level)]  # type: ignore[arg-type]
     for problem, shown in _shown(name, level):
         assert task.score(problem, shown.answer).reward == 1.0, (problem, shown)
@@ -196,7 +179,7 @@ def test_every_equation_and_quotient_is_true(name: str, level: str) -> None:
 
 
 def test_a_repeated_state_ends_it_with_the_state_before() -> None:
-    task = _tasks()["string_manipulation", "easy"]
+    task = task_at("string_manipulation", "easy")
     asked = task.problem(10360)
     *_, last, repeated, before = task.demonstrate(asked).thought.split("\n")
     assert last.endswith(" y")

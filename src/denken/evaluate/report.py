@@ -18,6 +18,7 @@ from typing import Any
 
 from rich.table import Table
 
+from denken.evaluate.metrics import Estimate
 from denken.evaluate.published import counting, published
 from denken.evaluate.runner import Result
 from denken.evaluate.suites import category
@@ -62,6 +63,16 @@ def summary(results: Sequence[Result]) -> list[str]:
             names = " and ".join(name for _, name in BESIDE)
             lines.append(f"{level}: at least as good as {names} on {sum(said)} of {len(said)} data sets.")
     return lines
+
+
+def verdict(before: Estimate, after: Estimate) -> str:
+    """What a training has changed, in a sentence: better is said where the intervals do not touch."""
+    change = f"{before.value:.0%} -> {after.value:.0%}"
+    if after.low > before.high:
+        return f"Better: {change}, and the intervals do not touch."
+    if after.value >= before.value:
+        return f"{change}: too little to be sure of. More --minutes may help."
+    return f"{change}: not better. Keep the model that you had, and see report.md."
 
 
 def note(results: Sequence[Result]) -> str:

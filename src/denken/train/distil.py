@@ -37,6 +37,7 @@ from denken.engine.engine import Engine
 from denken.errors import ConfigError, DenkenError
 from denken.evaluate import Estimate, Result, measure
 from denken.evaluate.metrics import wilson
+from denken.evaluate.report import verdict
 from denken.model import checkpoint as exported
 from denken.model.transformer import Transformer
 from denken.rollout import Answered, Answers, Draw, Local, prompt_ids
@@ -482,15 +483,7 @@ class _Flow:
         if self.new:
             self.say(f"The new student: {last.value:.0%} right, its teacher {self.rows[-2].solved.value:.0%}.")
             return
-        first = self.rows[0].solved
-        if last.low > first.high:
-            self.say(f"Better: {first.value:.0%} -> {last.value:.0%}, and the intervals do not touch.")
-        elif last.value >= first.value:
-            self.say(f"{first.value:.0%} -> {last.value:.0%}: too little to be sure of. More --minutes may help.")
-        else:
-            self.say(
-                f"{first.value:.0%} -> {last.value:.0%}: not better. Keep the model that you had, and see report.md."
-            )
+        self.say(verdict(self.rows[0].solved, last))
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)

@@ -38,6 +38,7 @@ from denken.config import Recipe
 from denken.engine.engine import Engine
 from denken.errors import ConfigError, DenkenError
 from denken.evaluate import evaluate
+from denken.evaluate.report import verdict
 from denken.evaluate.runner import Result
 from denken.model import checkpoint as exported
 from denken.model.adapters import Adapter, joined, layers_of
@@ -408,14 +409,7 @@ class _Flow:
         values = {label: {"greedy": asdict(each.greedy), "sampled": asdict(each.sampled)} for label, each in self.rows}
         (self.folder / "results.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
         first, last = greedy.solved, self.rows[-1][1].greedy.solved
-        if last.low > first.high:
-            self.say(f"Better: {first.value:.0%} -> {last.value:.0%}, and the intervals do not touch.")
-        elif last.value >= first.value:
-            self.say(f"{first.value:.0%} -> {last.value:.0%}: too little to be sure of. More --minutes may help.")
-        else:
-            self.say(
-                f"{first.value:.0%} -> {last.value:.0%}: not better. Keep the model that you had, and see report.md."
-            )
+        self.say(verdict(first, last))
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)

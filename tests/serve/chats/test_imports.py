@@ -170,7 +170,8 @@ def zipped(entries, method=zipfile.ZIP_DEFLATED):
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", method) as archive:
         for name, content in entries:
-            archive.writestr(name, content)
+            # Of a fixed date: the same bytes, and so the same test, in every process.
+            archive.writestr(zipfile.ZipInfo(name), content, method)
     return written.getvalue()
 
 
