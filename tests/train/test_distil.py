@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ from denken.errors import ConfigError, DenkenError
 from denken.tasks import get
 from denken.tasks.base import EVALUATION_SEEDS_FROM, training_seed_allowed
 from denken.tokenizer import Tokenizer
-from denken.train import distil, teacher
+from denken.train import distil
 from denken.train.folder import BUNDLED
 from denken.train.jsonl import JsonlSet
 from denken.train.sample import Judges
-from fake_teacher import TASK, FakeTeacher, Given, Record, right, said, teaching
+from fake_teacher import TASK, FakeTeacher, Given, Record, right, said
 from small_vocabulary import write_tokenizer
 
 QUIET = Console(quiet=True)
@@ -28,18 +27,15 @@ PRICES = {"usd_in": 1.0, "usd_out": 10.0}
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeTeacher]:
+def small(fake: FakeTeacher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeTeacher:
     """A new student of a few thousand weights, one process, few problems; a teacher, and a task in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(distil, "_cores", lambda: 1)
+    monkeypatch.setattr(distil, "cores", lambda: 1)
     monkeypatch.setattr(distil, "MOST_PROBLEMS", 16)
     monkeypatch.setattr(distil, "SHAPE", distil.SHAPE | SMALL | {"intermediate_size": 64})
-    monkeypatch.setattr(distil, "_seconds_a_step", lambda *_: 0.3)
-    monkeypatch.setattr(teacher, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(teacher, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(distil, "seconds_a_step", lambda *_: 0.3)
     (tmp_path / "more.py").write_text(TASK)
-    with teaching() as running:
-        yield running
+    return fake
 
 
 def asked(fake: FakeTeacher, **changes: Any) -> distil.Asked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,7 @@ from typer.testing import CliRunner, Result
 
 from denken.cli import app
 from denken.errors import DenkenError
-from denken.train import teacher
-from fake_teacher import TASK, FakeTeacher, right, said, teaching
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTeacher]:
-    monkeypatch.setattr(teacher, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(teacher, "LOOK_SECONDS", 0.01)
-    with teaching() as running:
-        yield running
+from fake_teacher import TASK, FakeTeacher, right, said
 
 
 def examine(fake: FakeTeacher, folder: Path, *options: str) -> Result:

@@ -42,10 +42,10 @@ def setting(parameters: int = 2_600_000, **changes: object) -> Setting:
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """One process, few problems, and an empty folder to work in."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(owntask, "_cores", lambda: 1)
+    monkeypatch.setattr(owntask, "cores", lambda: 1)
     monkeypatch.setattr(owntask, "MOST_PROBLEMS", 16)
     monkeypatch.setattr(owntask, "SAMPLED_PROBLEMS", 8)
-    monkeypatch.setattr(owntask, "_seconds_a_step", lambda *_: 1.0)
+    monkeypatch.setattr(owntask, "seconds_a_step", lambda *_: 1.0)
     return tmp_path
 
 

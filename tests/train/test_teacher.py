@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,9 @@ from denken.train import rejection, teacher
 from denken.train.journal import Journal
 from denken.train.sample import Asked, Judges, sample_chunk
 from denken.train.teacher import NO_MONEY, NO_TIME, Endpoint, Stopped, connect, divided
-from fake_teacher import TASK, FakeTeacher, Given, Record, right, said, slowly, teaching
+from fake_teacher import TASK, FakeTeacher, Given, Record, right, said, slowly
 
 KEY = "sk-very-secret-4711"
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTeacher]:
-    monkeypatch.setattr(teacher, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(teacher, "LOOK_SECONDS", 0.01)
-    with teaching() as running:
-        yield running
 
 
 class Asking:

@@ -48,25 +48,22 @@ from denken.train import defaults, run
 from denken.train.data import Conversation, to_document
 from denken.train.folder import (
     BUNDLED,
-    complete,
     held_out_file,
-    load_tokenizer,
     model_folder,
     only_one,
     refuse_quantised,
     resolve_weights,
-    start_of,
 )
 from denken.train.grpo import _eos_ids
 from denken.train.journal import Journal, journal_path
 from denken.train.jsonl import JsonlSet
 from denken.train.ledger import Ledger
-from denken.train.owntask import HELD_OUT, _absolute, _cores, _finished, _is_file, _kept
-from denken.train.parallel import Mesh
+from denken.train.owntask import HELD_OUT, _absolute, _finished, _is_file, _kept
 from denken.train.pretrain import Trainer
 from denken.train.sample import make_set, params_of, set_path, weights_digest
 from denken.train.shape import model_config
 from denken.train.teacher import NO_MONEY, Endpoint, Stopped, connect
+from denken.train.timing import cores, seconds_a_step
 
 NEW = "new"
 # The shape of a new student: that of the half-size one in recipes/07_distill.
@@ -203,7 +200,7 @@ class _Flow:
             start=str(self.start),
             parameters=parameters,
             context=config.max_position_embeddings,
-            cores=_cores(),
+            cores=cores(),
             bf16=bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
             seed=asked.seed,
             lora=asked.lora,
@@ -295,7 +292,7 @@ class _Flow:
             budget, longest = LEARNING * self.seconds, max(lengths)
             trial = self.recipe(self.learning(longest=longest, steps=3, batch=2048, minutes=None))
             # Processes work side by side: a step of all takes as long as one process's share of it.
-            took = _seconds_a_step(trial, self.folder)
+            took = seconds_a_step(trial, self.folder, Trainer)
             batch = 2048 * self.setting.processes
             size = defaults.batch_tokens_for(batch / took, budget, self.setting)
             size = max(512 * self.setting.processes, min(size, sum(lengths)))
@@ -550,24 +547,6 @@ def _write(recipe: dict[str, Any], folder: Path) -> None:
     temporary.write_text(defaults.to_toml(recipe, remark), encoding="utf-8")
     Recipe.load(temporary)
     os.replace(temporary, folder / "recipe.toml")
-
-
-def _seconds_a_step(recipe: dict[str, Any], folder: Path) -> float:
-    """How long a step takes in one process, from the second and third of a run that is thrown away."""
-    given = {**recipe, "train": {**recipe["train"], "processes": 1}}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(given["train"].get("threads", _cores()))
-    parsed = complete(Recipe.model_validate(given), Path(), folder)
-    learner = Trainer(parsed, Mesh(), load_tokenizer(parsed, Path()), start_of(parsed, Path(), folder))
-    learner.step()
-    began = time.monotonic()
-    for _ in range(2):
-        learner.step()
-    took = (time.monotonic() - began) / 2
-    del learner
-    gc.collect()
-    torch.set_num_threads(threads)
-    return took
 
 
 def _lines(row: Row) -> list[list[str]]:

@@ -17,13 +17,12 @@ on with a run that was stopped. How much of everything is `defaults`' business.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -49,13 +48,13 @@ from denken.tasks.dataset import JsonlTask
 from denken.tokenizer import Tokenizer
 from denken.train import defaults, jsonl, run
 from denken.train.data import Drawer, Mixture, to_document
-from denken.train.folder import complete, load_tokenizer, model_folder, only_one, refuse_quantised, resolve_weights
+from denken.train.folder import model_folder, only_one, refuse_quantised, resolve_weights
 from denken.train.grpo import GRPO, _eos_ids
 from denken.train.lora import base_name
-from denken.train.parallel import Mesh
 from denken.train.pipeline import Stage
 from denken.train.pipeline import finished as steps_are_done
 from denken.train.pretrain import Trainer
+from denken.train.timing import cores, seconds_a_step
 
 HELD_OUT = 0.2  # of a file's questions
 SEEN_ANSWERS = 2_000  # how many right answers are learnt from where nothing is worked out
@@ -149,7 +148,7 @@ class _Flow:
             start=str(start),
             parameters=parameters,
             context=config.max_position_embeddings,
-            cores=_cores(),
+            cores=cores(),
             bf16=bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()),
             seed=own.seed,
             lora=own.lora,
@@ -320,7 +319,7 @@ class _Flow:
                 self.setting, source, longest=longest, steps=steps, batch_tokens=batch, minutes=minutes
             )
             # Processes work side by side: a step of all takes as long as one process's share of it.
-            took = _seconds_a_step(make(3, 2048, None), folder, Trainer)
+            took = seconds_a_step(make(3, 2048, None), folder, Trainer)
             batch = 2048 * self.setting.processes
             size = defaults.batch_tokens_for(batch / took, budget, self.setting)
             steps = max(2, int(budget / (took * size / batch)))
@@ -347,7 +346,7 @@ class _Flow:
             )
             problems = defaults.problems_a_step(self.setting)
             alone_problems = max(1, problems // self.setting.processes)
-            took = _seconds_a_step(make(3, alone_problems, None), folder, GRPO)
+            took = seconds_a_step(make(3, alone_problems, None), folder, GRPO)
             chosen = defaults.problems_for(took, problems, budget, self.setting)
             steps = max(2, int(budget / (took * chosen / problems)))
             _write(make(steps, chosen, 1.1 * budget / 60), folder, "Rewards: GRPO from the weights that are there.")
@@ -470,11 +469,6 @@ def _absolute(name: str) -> str:
     return str(Path(name).expanduser().absolute()) if _is_file(name) or path.is_dir() else name
 
 
-def _cores() -> int:
-    count: Callable[[int], Any] | None = getattr(os, "sched_getaffinity", None)
-    return len(count(0)) if count is not None else os.cpu_count() or 1
-
-
 def _params(temperature: float, limit: int, seed: int) -> Any:
     from denken.types import SamplingParams
 
@@ -489,25 +483,6 @@ def _samples_of(path: Path, limit: int) -> tuple[int, float]:
     for record in records:
         rewards.setdefault(record["seed"], set()).add(record["reward"])
     return max(whole, default=limit), sum(len(each) == 1 for each in rewards.values()) / max(1, len(rewards))
-
-
-def _seconds_a_step(recipe: dict[str, Any], folder: Path, make: Any) -> float:
-    """How long a step takes in one process, from the second and third of a run that is thrown away."""
-    given = {**recipe, "train": {**recipe["train"], "processes": 1}}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(given["train"].get("threads", _cores()))
-    parsed = complete(Recipe.model_validate(given), Path(), folder)
-    start = resolve_weights(str(recipe["train"]["init_from"]), Path(), folder)
-    learner = make(parsed, Mesh(), load_tokenizer(parsed, Path()), start)
-    learner.step()
-    began = time.monotonic()
-    for _ in range(2):
-        learner.step()
-    took = (time.monotonic() - began) / 2
-    del learner
-    gc.collect()
-    torch.set_num_threads(threads)
-    return took
 
 
 def _write(recipe: dict[str, Any], folder: Path, remark: str) -> None:
