@@ -3,6 +3,8 @@
 `problem(seed)` is the library's item of that seed: `create_dataset(name, seed=seed, size=1)[0]`. Most data sets draw
 item `i` from `Random(seed + i)`, so one data set object with seed 0 serves every seed as an index; the few in
 `_BUILT_PER_SEED` draw when they are built. The library's rare use of the global generators is seeded and undone.
+basic_arithmetic looks for the divisors of its operands by trial, for minutes on rare seeds of its published hard
+configuration (900000453 and 900000474 among the 500 fresh ones); `divisors` gives the same list at once in its place.
 Data sets in `_HASH_DEPENDENT` iterate over sets of strings: they are generated in the verifier's process, whose
 PYTHONHASHSEED is fixed, so that a seed means the same problem in every process.
 
@@ -29,6 +31,7 @@ import dataclasses
 import decimal
 import difflib
 import json
+import math
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -179,6 +182,22 @@ def names() -> list[str]:
     return sorted(set(DATASETS) - set(EXCLUDED))
 
 
+def divisors(a: int, b: int) -> list[int]:
+    """All common divisors, each of the smaller half with its partner behind it: the library's list, by factorisation.
+
+    >>> divisors(12, 18), divisors(36, 0)
+    ([1, 6, 2, 3], [1, 36, 2, 18, 3, 12, 4, 9, 6])
+    """
+    from sympy import factorint
+
+    common = math.gcd(a, b)
+    found = [1] if common else []
+    for prime, power in factorint(common).items():
+        found = [divisor * prime**times for divisor in found for times in range(power + 1)]
+    smaller = [divisor for divisor in sorted(found) if divisor * divisor <= common]
+    return [each for divisor in smaller for each in dict.fromkeys((divisor, common // divisor))]
+
+
 def generate(name: str, config: dict[str, Any], seed: int) -> dict[str, Any]:
     """The item of a seed as plain JSON values; called in the verifier's process."""
     item = _item(name, _frozen(config), seed)
@@ -208,8 +227,10 @@ def judge(name: str, config: dict[str, Any], seed: int, question: str) -> Judge:
 
 @lru_cache(maxsize=64)
 def _data(name: str, key: str) -> Any:
+    from reasoning_gym.arithmetic import basic_arithmetic
     from reasoning_gym.factory import create_dataset
 
+    basic_arithmetic.find_common_divisors = divisors
     return create_dataset(name, **json.loads(key), seed=0, size=1)
 
 
