@@ -4,7 +4,7 @@ Kernels (`denken.model.kernels`) look at what a token sees and at nothing else. 
 products and a softmax: the rows of a training batch are short (hundreds of tokens), and there PyTorch's blocked kernel,
 which spares memory, takes 1.5 to 2.5 times as long forwards and backwards. Long rows go to
 `denken.model.attention.Packed`, which is the same function. Scores are rounded to the network's type (bf16) before the
-softmax, as in Hugging Face's "eager" attention.
+softmax, as in Hugging Face's "eager" attention. The masks of that second way are made when it is first gone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ WIDEST = 1024
 def packed(segments_BT: Tensor) -> Packed | DensePacked:
     """The faster of the two for rows of this width."""
     on_cpu = segments_BT.device.type == "cpu"
-    return DensePacked(segments_BT) if on_cpu and segments_BT.shape[1] <= WIDEST else Packed(segments_BT)
+    short = segments_BT.shape[1] <= WIDEST or covers(segments_BT.new_empty(0, dtype=torch.float32))
+    return DensePacked(segments_BT) if on_cpu and short else Packed(segments_BT)
 
 
 class DensePacked:
@@ -38,9 +39,7 @@ class DensePacked:
     latent = False
 
     def __init__(self, segments_BT: Tensor) -> None:
-        width = segments_BT.shape[1]
-        same_BTT = segments_BT[:, :, None] == segments_BT[:, None, :]
-        self._hidden_BTT = ~(same_BTT & torch.ones(width, width, dtype=torch.bool).tril())
+        self._segments_BT = segments_BT
         self._bias: Tensor | None = None
         self._stretches = to_table(_documents(segments_BT))
 
@@ -67,10 +66,11 @@ class DensePacked:
 
     def _bias_for(self, query_NXD: Tensor, keys: int, group: int) -> Tensor:
         """0 where a key is seen, a large negative number elsewhere; built once a forward and shared by its layers."""
-        shape = (*query_NXD.shape[:2], self._hidden_BTT.shape[-1])
+        rows, width = self._segments_BT.shape
+        shape = (*query_NXD.shape[:2], width)
         if self._bias is None or self._bias.shape != shape or self._bias.dtype != query_NXD.dtype:
-            bias_BTT = query_NXD.new_zeros(self._hidden_BTT.shape).masked_fill_(self._hidden_BTT, -1e9)
-            rows, width, _ = bias_BTT.shape
+            same_BTT = self._segments_BT[:, :, None] == self._segments_BT[:, None, :]
+            bias_BTT = query_NXD.new_zeros(same_BTT.shape).masked_fill_(~same_BTT | _future(width), -1e9)
             self._bias = bias_BTT[:, None, None].expand(rows, keys, group, width, width).reshape(shape)
         return self._bias
 
