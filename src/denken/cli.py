@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from denken.assistant import Assistant
     from denken.chat.message import Message
+    from denken.evaluate.cost import Price
     from denken.rollout import Answers
     from denken.search.library import Library
     from denken.search.tool import Searcher
@@ -357,61 +359,98 @@ def evaluate_model(
     served_model: Annotated[str | None, typer.Option(help="Which of the server's models, if it has several.")] = None,
     key_env: Annotated[str | None, typer.Option(help="The environment variable with the server's key.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Answers that the server makes at once.")] = 8,
+    budgets: Annotated[
+        str | None, typer.Option(help="Ask everything again with thoughts of at most so many tokens, as in 64,256.")
+    ] = None,
+    check_thoughts: Annotated[
+        bool, typer.Option("--check-thoughts", help="Also cut and change its thoughts, and reword the questions.")
+    ] = False,
+    usd_per_core_hour: Annotated[
+        float | None, typer.Option(min=0, help="What a core of this machine costs an hour; 0.02 if absent.")
+    ] = None,
+    usd_in: Annotated[float, typer.Option(min=0, help="The server's price of a million tokens of questions.")] = 0.0,
+    usd_out: Annotated[float, typer.Option(min=0, help="The same of answers, thoughts included.")] = 0.0,
 ) -> None:
     """Measure accuracy on fresh problems, beside the published scores of DeepSeek-R1 and o3-mini."""
-    from denken.evaluate import measure, page, report, suites
+    from denken.evaluate import examination, report, suites
 
     if greedy and temperature:
         raise RequestError("--greedy and --temperature contradict each other; give one of them.")
+    if budget is not None and budgets:
+        raise RequestError("--budget and --budgets contradict each other; give one of them.")
+    limits = _whole_numbers(budgets or "", "--budgets")
     temperature = 0.0 if greedy else temperature
     parts = suites.parts(names, problems)
     _check_writable(json_file, out / "answers.jsonl" if out else None)
     with ExitStack() as held:
         sampling = (temperature, seed, budget, max_tokens)
         if model.startswith(("http://", "https://")):
-            given = {"name": served_model, "key_env": key_env, "concurrency": concurrency}
-            answers, name, settings = _elsewhere(held, model, given, not no_thinking, out, *sampling)
-        elif served_model or key_env:
-            raise ConfigError("--served-model and --key-env say more of a server; give its address as the model.")
-        else:
-            answers, name, settings = _here(held, model, adapter, threads, not no_thinking, *sampling)
-        results = [
-            result
-            for part in parts
-            for result in measure(
-                answers,
-                part.tasks(),
-                problems=part.problems,
-                samples=samples,
-                seed_from=part.seed_from,
-                transcripts=out / "answers.jsonl" if out else None,
-                settings=settings,
-                level=part.level,
-                leave_out=note if part.level else None,
+            if usd_per_core_hour is not None:
+                raise ConfigError(
+                    "--usd-per-core-hour is for models here; say what a server costs by --usd-in/--usd-out."
+                )
+            given: dict[str, Any] = {"name": served_model, "key_env": key_env, "concurrency": concurrency}
+            given |= {"usd_in": usd_in, "usd_out": usd_out}
+            answers, name, settings, price = _elsewhere(held, model, given, not no_thinking, out, *sampling)
+        elif served_model or key_env or usd_in or usd_out:
+            raise ConfigError(
+                "--served-model, --key-env, --usd-in and --usd-out say more of a server; give its address as the model."
             )
-        ]
-    for said in filter(None, map(suites.remade, parts)):
-        note(said)
-    _print(report.table(results, title=name))
-    for line in report.summary(results):
-        print(line)
-    if json_file:
-        json_file.write_text(report.to_json(results), encoding="utf-8")
-    if out:
-        (out / "results.json").write_text(report.to_json(results), encoding="utf-8")
-        (out / "results.md").write_text(report.markdown(results), encoding="utf-8")
-        report.plot(results, out / "results.png", name)
-        if parts[0].level:
-            report.radar(results, out / "radar.png", name)
-        plots = [out / "radar.png", out / "results.png"]
-        page.write(results, out / "answers.jsonl", plots, out / "index.html", name)
+        else:
+            answers, name, settings, price = _here(
+                held, model, adapter, threads, usd_per_core_hour, not no_thinking, *sampling
+            )
+        folder = out or Path(held.enter_context(TemporaryDirectory()))
+        examined = examination.examine(
+            answers,
+            parts,
+            folder,
+            settings=settings,
+            samples=samples,
+            limits=limits,
+            check_thoughts=check_thoughts,
+            price=price,
+            say=note,
+        )
+        for said in filter(None, map(suites.remade, parts)):
+            note(said)
+        results = examined.results
+        _print(report.table(results, title=name))
+        for line in report.summary(results):
+            print(line)
+        for section in examined.sections:
+            _print(section.table())
+        if json_file:
+            json_file.write_text(examined.to_json(), encoding="utf-8")
+        if out:
+            examination.write(examined, out, name)
+
+
+def _whole_numbers(text: str, option: str) -> list[int]:
+    """Numbers between commas, as an option has them."""
+    try:
+        return [int(part) for part in text.split(",") if text]
+    except ValueError:
+        raise RequestError(
+            f"{option} is {text!r}; give whole numbers with commas between, such as 64,128,256."
+        ) from None
 
 
 def _here(
-    held: ExitStack, model: str, adapter: str | None, threads: int | None, thinking: bool, *sampling: Any
-) -> tuple[Answers, str, dict[str, Any]]:
-    """A model here as it answers an examination: its name, and what its transcript is begun with."""
+    held: ExitStack,
+    model: str,
+    adapter: str | None,
+    threads: int | None,
+    usd_per_core_hour: float | None,
+    thinking: bool,
+    *sampling: Any,
+) -> tuple[Answers, str, dict[str, Any], Price | None]:
+    """A model here as it answers an examination: its name, what its transcript is begun with, and what it costs."""
+    import torch
+
     from denken.assistant import load
+    from denken.config import CostSection
+    from denken.evaluate.cost import Price
     from denken.rollout import Local
 
     assistant = held.enter_context(load(model, threads=threads, adapter=adapter))
@@ -421,14 +460,17 @@ def _here(
     # A run that trains on keeps its name, but what its older weights answered is not the newer ones'.
     label = f"{assistant.name}, weights of {made:%Y-%m-%d %H:%M:%S} UTC"
     settings = {"label": label, "thinking": thinking, "params": asdict(params)}
-    return Local(assistant.tokenizer, assistant.generate, params, thinking), assistant.name, settings
+    each = CostSection().usd_per_core_hour if usd_per_core_hour is None else usd_per_core_hour
+    price = Price(usd_per_core_hour=each, cores=torch.get_num_threads())
+    return Local(assistant.tokenizer, assistant.generate, params, thinking), assistant.name, settings, price
 
 
 def _elsewhere(
     held: ExitStack, address: str, given: dict[str, Any], thinking: bool, out: Path | None, *sampling: Any
-) -> tuple[Answers, str, dict[str, Any]]:
-    """A server's model, likewise."""
+) -> tuple[Answers, str, dict[str, Any], Price | None]:
+    """A server's model, likewise; without prices nobody knows what it costs."""
     from denken.config import EndpointSection, parse
+    from denken.evaluate.cost import Price
     from denken.train.elsewhere import elsewhere
     from denken.types import SamplingParams
 
@@ -438,7 +480,9 @@ def _elsewhere(
     endpoint = parse(EndpointSection, given, where="The server's options")
     answers = held.enter_context(elsewhere(address, endpoint, params, thinking=thinking, out=out))
     settings = {"label": answers.name, "thinking": thinking, "params": asdict(params)}
-    return answers, answers.name, settings
+    known = endpoint.usd_in or endpoint.usd_out
+    price = Price(usd_in=endpoint.usd_in, usd_out=endpoint.usd_out) if known else None
+    return answers, answers.name, settings, price
 
 
 @app.command()

@@ -57,12 +57,14 @@ class Answered:
     """A judged sample and what it says, whoever gave it; a server elsewhere gives no ids.
 
     tokens: how many were generated, as whoever gave it counts. lost: why there is no answer; "" where there is one.
+    prompt_tokens: how many were asked, likewise.
     """
 
     rollout: Rollout
     reply: Reply
     tokens: int
     lost: str = ""
+    prompt_tokens: int = 0
 
 
 class Answers(Protocol):
@@ -84,11 +86,15 @@ class Local:
         asked = [draw for draw in draws if self._fits(draw.problem)]
         made = iter(sample(task, asked, self.tokenizer, self.generate, self.params, thinking=self.thinking))
         fitting = set(map(id, asked))
-        return [self._judged(next(made)) if id(draw) in fitting else _too_long(draw.problem) for draw in draws]
+        searching = isinstance(task, Retrieves)
+        return [
+            self._judged(next(made), searching) if id(draw) in fitting else _too_long(draw.problem) for draw in draws
+        ]
 
-    def _judged(self, rollout: Rollout) -> Answered:
+    def _judged(self, rollout: Rollout, searching: bool) -> Answered:
         reply = read(rollout.completion, self.tokenizer, thinking=self.thinking)
-        return Answered(rollout, reply, rollout.completion.generated)
+        prompt = prompt_ids(rollout.problem, self.tokenizer, thinking=self.thinking, searching=searching)
+        return Answered(rollout, reply, rollout.completion.generated, prompt_tokens=len(prompt))
 
     def _fits(self, problem: Problem) -> bool:
         context = int(getattr(self.generate, "context", sys.maxsize))

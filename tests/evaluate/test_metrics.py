@@ -8,13 +8,16 @@ import random
 import pytest
 
 from denken.evaluate.metrics import (
+    clustered,
     consensus,
+    consensus_at,
     mean_change,
-    mean_consensus,
     mean_pass_at_k,
     paired_change,
     pass_at_1,
     pass_at_k,
+    spelling,
+    student,
     wilson,
 )
 
@@ -88,7 +91,50 @@ def test_consensus() -> None:
     assert consensus(["7", "8", "9"], [True, False, False]) == pytest.approx(1 / 3)
     assert consensus(["", "", "7"], [False, False, True]) == 1.0  # what was not answered does not vote
     assert consensus(["", ""], [False, False]) == 0.0
-    assert mean_consensus([["7"], ["8"]], [[True], [False]]) == 0.5
+    assert consensus_at([["7"], ["8"]], [[True], [False]], 1).value == 0.5
+
+
+def test_votes_are_counted_by_value_and_what_is_no_answer_has_none() -> None:
+    assert consensus(["7", "7.0", " 07", "8", "8"], [True, True, True, False, False]) == 1.0
+    assert consensus(["a  b", "a b", "c"], [True, True, False]) == 1.0
+    assert [spelling(text) for text in ("-0", "+3", "1,000", "3.", ".5", "9" * 60 + ".10", "\n")] == [
+        "0", "3", "1,000", "3", ".5", "9" * 60 + ".1", "",
+    ]  # fmt: skip
+    assert consensus_at([["", ""], ["1", ""]], [[False, False], [True, False]], 2).value == 0.5
+
+
+def test_a_vote_of_8_is_the_same_figure_from_8_and_from_64_samples() -> None:
+    rng = random.Random(4)
+    chances = [rng.random() for _ in range(40)]
+    right = [[rng.random() < chance for _ in range(64)] for chance in chances]
+    said = [["1" if yes else str(rng.randint(2, 4)) for yes in row] for row in right]
+    eights = [
+        consensus_at([row[at : at + 8] for row in said], [row[at : at + 8] for row in right], 8)
+        for at in range(0, 64, 8)
+    ]
+    all_of_them = consensus_at(said, right, 8)
+    assert sum(eight.value for eight in eights) / 8 == pytest.approx(all_of_them.value)
+    # Eight votes a problem say more than one, but problems differ whatever is asked: far from a root of 8 narrower.
+    widths = [eight.high - eight.low for eight in eights]
+    assert 0.6 * sum(widths) / 8 < all_of_them.high - all_of_them.low < sum(widths) / 8
+    with pytest.raises(ValueError, match="cons@65"):
+        consensus_at(said, right, 65)
+
+
+def test_one_problem_is_one_trial_however_often_it_is_asked() -> None:
+    once, often = pass_at_1([[True]]), pass_at_1([[True, False] * 32])
+    assert (once.low, once.high) == pytest.approx(wilson(1, 1))
+    assert (often.low, often.high) == pytest.approx(wilson(0.5, 1))
+
+
+def test_few_problems_are_judged_by_students_t() -> None:
+    assert [student(n) for n in (4, 9, 29)] == pytest.approx([2.776, 2.262, 2.045], abs=0.01)
+    rng, covered = random.Random(5), 0
+    for _ in range(300):
+        rows = [[rng.random() < chance for _ in range(64)] for chance in (rng.betavariate(2, 1) for _ in range(6))]
+        estimate = clustered(rows)
+        covered += estimate.low <= 2 / 3 <= estimate.high
+    assert covered / 300 >= 0.92  # by the normal distribution's 1.96: 0.88
 
 
 def test_nothing_is_known_from_nothing() -> None:

@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import Path
 
-from denken.evaluate import page, report
+from denken.evaluate import page, plots, report
 from denken.evaluate.metrics import Estimate
 from denken.evaluate.runner import Result
 
@@ -72,9 +72,9 @@ def test_long_texts_are_cut_and_say_so(tmp_path: Path) -> None:
 
 def test_a_suite_by_kinds_of_data_sets(tmp_path: Path) -> None:
     results = [result("easy"), result("hard")]
-    assert list(report.by_category(results[:1])) == ["arithmetic"]
-    ours, *theirs = report.by_category(results[:1])["arithmetic"]
+    assert list(plots.by_category(results[:1])) == ["arithmetic"]
+    ours, *theirs = plots.by_category(results[:1])["arithmetic"]
     assert (ours, len(theirs)) == (0.5, 2)
-    assert report.by_category([result()]) == {}
-    report.radar(results, tmp_path / "radar.png", "A model")
+    assert plots.by_category([result()]) == {}
+    plots.radar(results, tmp_path / "radar.png", "A model")
     assert (tmp_path / "radar.png").read_bytes().startswith(b"\x89PNG")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from denken.chat.template import END_THINK, EOS
 from denken.errors import ConfigError, UnknownNameError
-from denken.evaluate import evaluate, report
+from denken.evaluate import evaluate, plots, report
 from denken.evaluate.published import models, published
 from denken.tasks import get
 from denken.tokenizer import Tokenizer
@@ -59,7 +59,8 @@ def test_half_is_half(tokenizer: Tokenizer) -> None:
         assert result.solved.value == 0.5
         assert result.solved.low < 0.5 < result.solved.high
         assert result.pass_at == {1: 0.5, 2: 0.5}
-        assert result.consensus == 0.5
+        assert result.consensus is not None
+        assert result.consensus.value == result.consensus_at[2].value == 0.5
         assert result.cut == 0.0
         assert (result.problems, result.samples, result.seed_from) == (10, 2, 900_000_000)
 
@@ -128,7 +129,7 @@ def test_reports(tokenizer: Tokenizer, tmp_path: Path) -> None:
     loaded = json.loads(report.to_json(results))
     assert loaded["results"][0]["solved"]["value"] == 0.5
     assert set(loaded["results"][0]["published_easy_mean"]) == {"deepseek-r1", "o3-mini"}
-    report.plot(results, tmp_path / "plots" / "half.png", "half")
+    plots.plot(results, tmp_path / "plots" / "half.png", "half")
     assert (tmp_path / "plots" / "half.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from denken.errors import ConfigError, UnknownNameError
-from denken.evaluate import evaluate, report, suites
+from denken.evaluate import evaluate, plots, report, suites
 from denken.evaluate.metrics import Estimate
 from denken.evaluate.published import counting, published
 from denken.evaluate.runner import Result
@@ -118,7 +118,7 @@ def test_the_report_of_a_suite(tmp_path: Path) -> None:
     with (tmp_path / "table.txt").open("w") as file:
         Console(file=file, width=200).print(report.table(results))
     assert "keeps up" in (tmp_path / "table.txt").read_text()
-    report.plot(results, tmp_path / "suite.png")
+    plots.plot(results, tmp_path / "suite.png")
     assert (tmp_path / "suite.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -143,6 +143,26 @@ def test_a_data_set_that_makes_no_problems_is_left_out_and_said(tokenizer) -> No
     assert said == ["barren is left out: barren has no item for seed 900000000."]
     with pytest.raises(ConfigError, match="no item"):
         evaluate(nobody, tokenizer, [Barren(), get("gcd")], progress=False)
+
+
+class Gaps(Barren):
+    """Every third problem cannot be made."""
+
+    name = "gaps"
+
+    def problem(self, seed: int) -> Problem:
+        return super().problem(seed) if seed % 3 == 0 else Problem("gaps", "What?", "x", seed)
+
+    def score(self, problem: Problem, answer: str) -> Score:
+        return Score(0.0, {"correct": 0.0})
+
+
+def test_problems_that_cannot_be_made_leave_the_others(tokenizer) -> None:
+    said: list[str] = []
+    options = {"problems": 9, "progress": False, "leave_out": said.append}
+    (result,) = evaluate(lambda prompts, _: [Completion((0,))] * len(prompts), tokenizer, [Gaps()], **options)
+    assert (result.problems, result.left_out) == (6, 3)
+    assert said == ["3 of 9 problems of gaps are left out: barren has no item for seed 900000000."]
 
 
 class Deaf:

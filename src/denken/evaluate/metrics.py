@@ -9,10 +9,12 @@ of K, does not; `pass_at_k` is the name of the latter.)
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 Z_95 = 1.959963984540054
+_NUMBER = re.compile(r"(?P<sign>[+-]?)(?=\d)0*(?P<whole>\d*)(?:\.(?P<part>\d*))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +52,50 @@ def wilson(successes: float, trials: float, z: float = Z_95) -> tuple[float, flo
     return max(0.0, middle - half) if share > 0 else 0.0, min(1.0, middle + half) if share < 1 else 1.0
 
 
-def pass_at_1(correct: Sequence[Sequence[bool]]) -> Estimate:
-    """The chance that one sample of one problem is right: the mean over problems of the mean over samples.
+def student(freedom: int) -> float:
+    """The 97.5 % point of Student's t for so many degrees of freedom, by Abramowitz and Stegun's series (26.7.5): too
+    low by a quarter for 1, by 3 % for 2, right to a hundredth from 4 on.
 
-    correct: for each problem, whether each of its samples was right (K may differ from problem to problem).
-
-    The standard error is that of the problems' means (clustered by problem). The interval is Wilson's, with as many
-    trials as independent ones would give that standard error: N where a problem's samples always agree, up to N·K
-    where they are independent; with K = 1 it is Wilson's own.
-
-    >>> pass_at_1([[True, True], [True, False], [False, False], [True, True]]).value
-    0.625
+    >>> round(student(9), 3), round(student(29), 3)
+    (2.262, 2.045)
     """
-    means = [sum(samples) / len(samples) for samples in correct if samples]
-    problems, total = len(means), sum(len(samples) for samples in correct)
+    z, n = Z_95, freedom
+    series = (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+    return z + series + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
+
+
+def clustered(rows: Sequence[Sequence[float]]) -> Estimate:
+    """The mean over problems of the mean over what was seen of each: values from 0 to 1, such as right and wrong.
+
+    rows: a problem each (K may differ from problem to problem; empty ones do not count).
+
+    The standard error is that of the problems' means. The interval is Wilson's, with as many trials as independent ones
+    would give that standard error, widened by Student's t as few problems say little of how much problems differ: N
+    where the values of a problem always agree (or all are the same), up to N·K where they are independent. With K = 1
+    it is Wilson's own, and so it is with one problem however often that was asked.
+    """
+    means = [sum(values) / len(values) for values in rows if values]
+    problems, total = len(means), sum(map(len, rows))
     if not problems:
         return Estimate(0.0, 0.0, 1.0, 0.0)
     value = sum(means) / problems
     variance = sum((mean - value) ** 2 for mean in means) / max(1, problems - 1) / problems
     trials = float(problems)
-    if 0 < value < 1:
-        independent = value * (1 - value) / variance if variance > 0 else float(total)
-        trials = min(float(total), max(float(problems), independent))
+    if 0 < value < 1 and problems > 1:
+        wide = variance * (student(problems - 1) / Z_95) ** 2
+        trials = min(float(total), max(float(problems), value * (1 - value) / wide if wide > 0 else float(total)))
     return Estimate(value, *wilson(value * trials, trials), math.sqrt(variance))
+
+
+def pass_at_1(correct: Sequence[Sequence[bool]]) -> Estimate:
+    """The chance that one sample of one problem is right, as `clustered` has it.
+
+    correct: for each problem, whether each of its samples was right.
+
+    >>> pass_at_1([[True, True], [True, False], [False, False], [True, True]]).value
+    0.625
+    """
+    return clustered(correct)
 
 
 def paired_change(before: Sequence[bool], after: Sequence[bool]) -> Change:
@@ -143,26 +166,52 @@ def mean_pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> float:
     return sum(pass_at_k(len(samples), sum(samples), k) for samples in correct) / len(correct)
 
 
-def consensus(answers: Sequence[str], correct: Sequence[bool]) -> float:
-    """cons@K of one problem: whether the commonest answer is right (R1's cons@64).
+def spelling(answer: str) -> str:
+    """What makes two answers one vote: a number's value, else the text with single blanks; "" does not vote.
 
-    Answers count as the same when they are spelt the same. Empty ones do not vote. Among answers that are equally
-    common one is drawn in thought: the result is the share of right ones among them.
+    >>> spelling(" 7.0"), spelling("-007"), spelling("0.50"), spelling("1e400"), spelling("a  b")
+    ('7', '-7', '0.5', '1e400', 'a b')
+    """
+    text = " ".join(answer.split())
+    if not (number := _NUMBER.fullmatch(text)):
+        return text
+    sign, whole, part = number["sign"], number["whole"] or "0", (number["part"] or "").rstrip("0")
+    return ("-" if sign == "-" and whole + part != "0" else "") + whole + (f".{part}" if part else "")
+
+
+def consensus(answers: Sequence[str], correct: Sequence[bool]) -> float:
+    """cons@K of one problem: whether the commonest answer is right (R1's cons@64; self-consistency, arXiv 2203.11171).
+
+    Answers count as the same by their `spelling`, so that two right formulas are two answers. A sample without an
+    answer (cut off in its thought, or empty) does not vote, and a problem without a vote is not solved. Among answers
+    that are equally common one is drawn in thought: the result is the share of right ones among them. Should a task
+    judge one spelling in two ways, the share of right ones stands for it.
 
     >>> consensus(["7", "8", "7", ""], [True, False, True, False]), consensus(["7", "8"], [True, False])
     (1.0, 0.5)
     """
-    votes: dict[str, int] = {}
-    right: dict[str, bool] = {}
+    votes: dict[str, list[bool]] = {}
     for answer, is_right in zip(answers, correct, strict=True):
-        if answer:
-            votes[answer] = votes.get(answer, 0) + 1
-            right[answer] = is_right
-    most = max(votes.values(), default=0)
-    leading = [right[answer] for answer, count in votes.items() if count == most]
+        if spelt := spelling(answer):
+            votes.setdefault(spelt, []).append(is_right)
+    most = max(map(len, votes.values()), default=0)
+    leading = [sum(each) / most for each in votes.values() if len(each) == most]
     return sum(leading) / len(leading) if leading else 0.0
 
 
-def mean_consensus(answers: Sequence[Sequence[str]], correct: Sequence[Sequence[bool]]) -> float:
-    """`consensus` averaged over problems."""
-    return sum(consensus(*problem) for problem in zip(answers, correct, strict=True)) / len(correct)
+def consensus_at(answers: Sequence[Sequence[str]], correct: Sequence[Sequence[bool]], k: int) -> Estimate:
+    """cons@k over problems, from k samples a problem or more.
+
+    Of more, each k that follow each other vote by themselves (what is left over does not), so cons@8 of 64 samples
+    estimates what cons@8 of 8 does, only surer; cons@64 is another figure. Raises ValueError for fewer than k samples.
+
+    >>> consensus_at([["7", "7", "8", "8"]], [[True, True, False, False]], 2).value
+    0.5
+    """
+    rows = []
+    for said, right in zip(answers, correct, strict=True):
+        if not 1 <= k <= len(said):
+            raise ValueError(f"cons@{k} cannot be had from {len(said)} samples; take k <= n.")
+        starts = range(0, len(said) - k + 1, k)
+        rows.append([consensus(said[at : at + k], right[at : at + k]) for at in starts])
+    return clustered(rows)

@@ -55,6 +55,20 @@ data.header.forEach((name, column) => {
 });
 at("filter").addEventListener("input", draw);
 
+for (const { title, said, header, rows } of data.sections) {
+  const [note, ...lines] = said;
+  const list = make("ul");
+  list.append(...lines.map((line) => make("li", line)));
+  const table = make("table");
+  const line = (cells, kind) => {
+    const row = make("tr");
+    row.append(...cells.map((cell) => make(kind, cell)));
+    return row;
+  };
+  table.append(line(header, "th"), ...rows.map((cells) => line(cells, "td")));
+  at("sections").append(make("h2", title), make("p", note), list, table);
+}
+
 function show(number) {
   const { task, answers, left } = data.answers[number];
   const parts = [make("h2", task)];

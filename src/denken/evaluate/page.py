@@ -12,6 +12,7 @@ import html
 import json
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,25 @@ _FIELDS = ("seed", "sample", "prompt", "expected", "thought", "answer", "cut", "
 
 
 def write(
-    results: Sequence[Result], transcript: Path, plots: Sequence[Path], path: Path, title: str, shown: int = SHOWN
+    results: Sequence[Result],
+    transcript: Path,
+    plots: Sequence[Path],
+    path: Path,
+    title: str,
+    shown: int = SHOWN,
+    sections: Sequence[report.Section] = (),
 ) -> None:
     """The page at `path`, whole or not at all.
 
-    transcript: the JSONL that `evaluate` wrote. plots: PNG files to be shown, those that are there.
+    transcript: the JSONL that `evaluate` wrote. plots: PNG files to be shown, those that are there. sections: further
+    tables, below the first.
     """
     data = {
         "note": report.note(results),
         "summary": report.summary(results),
         "header": report.header(results),
         "rows": report.rows(results),
+        "sections": [asdict(section) for section in sections],
         "answers": _answers(results, _lines(transcript), shown),
     }
     style, script = (files("denken.evaluate").joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
@@ -75,7 +84,8 @@ def _answers(results: Sequence[Result], records: Iterable[dict[str, Any]], shown
     answers = []
     for result in results:
         own = found[_key(result.task, result.config)]
-        own = [record for record in own if 0 <= record["seed"] - result.seed_from < result.problems]
+        asked = result.problems + result.left_out
+        own = [record for record in own if 0 <= record["seed"] - result.seed_from < asked]
         first = sorted(own, key=lambda record: (record["reward"] == 1.0, record["seed"], record["sample"]))[:shown]
         name = result.task if result.level is None else f"{result.task}, {result.level}"
         answers.append({"task": name, "answers": [_shown(record) for record in first], "left": len(own) - len(first)})

@@ -1,4 +1,4 @@
-"""Results as a table in the terminal, as Markdown, as JSON and as a plot, beside what others published.
+"""Results as a table in the terminal, as Markdown and as JSON, beside what others published.
 
 Solved is the share of answers with full marks; score includes partial marks, as the published columns do. At other
 configurations than the published ones the comparison is loose, and `NOTE` says so above the table. At those (the suites
@@ -9,35 +9,59 @@ our full marks alone are held against their scores with partial marks.
 from __future__ import annotations
 
 import json
-import math
-import os
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
 
+from denken.evaluate.cost import LISTED
 from denken.evaluate.metrics import Estimate
 from denken.evaluate.published import counting, published
 from denken.evaluate.runner import Result
-from denken.evaluate.suites import category
 
 BESIDE = (("deepseek-r1", "DeepSeek-R1"), ("o3-mini", "o3-mini"))
-OURS, MARKS = "#4c78a8", ("#b2182b", "#f4a582")
-NOTE = (
-    "Solved: share of answers with full marks, 95 % interval. Score: partial marks included. "
+FIGURES = (
+    "Solved: share of answers with full marks, with its 95 % interval over problems. Score: partial marks included. "
+    "s, USD/1000: seconds of one answer, where those made at once share the time, and US dollars of a thousand. "
+)
+NOTE = FIGURES + (
     "Published scores: reasoning-gym's zero-shot runs at its easy configurations, 50 problems of seed 45 each; "
     "ours: {setting}."
 )
-NOTE_SUITE = (
-    "Solved: share of answers with full marks, 95 % interval. Score: partial marks included. Published scores: "
-    "Reasoning Gym's zero-shot runs (arXiv 2505.24760) at these configurations, 50 items of seed 45 each: on easy the "
-    "mean of three completions, on hard the one that was drawn; ours: {setting}. Keeps up: solved at least as often as "
-    "both of them, or {enough:.0%} of the time where one is above that."
+NOTE_SUITE = FIGURES + (
+    "Published scores: Reasoning Gym's zero-shot runs (arXiv 2505.24760) at these configurations, 50 items of seed 45 "
+    "each: on easy the mean of three completions, on hard the one that was drawn; ours: {setting}. Keeps up: solved at "
+    "least as often as both of them, or {enough:.0%} of the time where one is above that."
 )
 # Where a published score is higher than this, this is enough: 50 items say no more.
 ENOUGH = 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a report: a table, and what is to be said of it: its note, then lines that each stand alone."""
+
+    title: str
+    said: tuple[str, ...]
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def table(self) -> Table:
+        """For a terminal, by rich."""
+        drawn = Table(title=self.title or None, caption="\n".join(self.said))
+        for at, name in enumerate(self.header):
+            drawn.add_column(name, justify="left" if at == 0 else "right")
+        for row in self.rows:
+            drawn.add_row(*row)
+        return drawn
+
+    def markdown(self) -> str:
+        lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
+        drawn = "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+        title = f"## {self.title}" if self.title else ""
+        listed = "".join(f"- {line}\n" for line in self.said[1:])
+        return "\n\n".join(filter(None, (title, self.said[0], listed, drawn)))
 
 
 def keeps_up(result: Result) -> bool | None:
@@ -55,14 +79,33 @@ def keeps_up(result: Result) -> bool | None:
 
 
 def summary(results: Sequence[Result]) -> list[str]:
-    """A line a level of a suite: on how many data sets the model keeps up."""
+    """A line a level of a suite, on how many data sets the model keeps up, and one of what answers cost."""
     lines = []
     for level in ("easy", "hard"):
         said = [kept for kept in (keeps_up(result) for result in results if result.level == level) if kept is not None]
         if said:
             names = " and ".join(name for _, name in BESIDE)
             lines.append(f"{level}: at least as good as {names} on {sum(said)} of {len(said)} data sets.")
-    return lines
+    return [*lines, *costs(results)]
+
+
+def costs(results: Sequence[Result]) -> list[str]:
+    """A line of what a thousand answers cost, and as many tokens elsewhere; none where tokens are not known."""
+    answers = sum(result.answers for result in results)
+    asked = [(result.answers, result.prompt_tokens) for result in results if result.prompt_tokens is not None]
+    if not answers or len(asked) < len(results):
+        return []
+    prompt = sum(count * tokens for count, tokens in asked) / answers
+    said = sum(result.answers * result.tokens for result in results) / answers
+    seconds = sum(result.seconds for result in results) / answers
+    price = results[0].price
+    here = "" if price is None else f", {usd(price.of(prompt, said, seconds))} USD ({price})"
+    beside = ", ".join(f"{one.name} ({one.day}) {usd(one.price.of(prompt, said, 0))} USD" for one in LISTED)
+    return [
+        f"1000 answers: {prompt:.0f} tokens of question and {said:.0f} of answer each, {1000 * seconds:.3g} s in all"
+        f"{here}; as many tokens by list price: {beside}. What their own, other thoughts cost on these questions was "
+        "not published."
+    ]
 
 
 def verdict(before: Estimate, after: Estimate) -> str:
@@ -78,32 +121,27 @@ def verdict(before: Estimate, after: Estimate) -> str:
 def note(results: Sequence[Result]) -> str:
     """What the figures are, in one paragraph."""
     settings = sorted({_setting(result) for result in results})
-    chosen = NOTE_SUITE if _is_suite(results) else NOTE
+    chosen = NOTE_SUITE if is_suite(results) else NOTE
     return chosen.format(setting="; ".join(settings), enough=ENOUGH)
 
 
+def section(results: Sequence[Result], title: str = "") -> Section:
+    """The table of results, with a line a level on who keeps up and one on what it cost."""
+    return Section(title, (note(results), *summary(results)), header(results), rows(results))
+
+
 def table(results: Sequence[Result], title: str = "") -> Table:
-    """For a terminal, by rich."""
-    drawn = Table(title=title or None, caption=note(results))
-    for at, name in enumerate(header(results)):
-        drawn.add_column(name, justify="left" if at == 0 else "right")
-    for row in rows(results):
-        drawn.add_row(*row)
-    return drawn
+    """For a terminal, by rich; `summary` stands beside it."""
+    return Section(title, (note(results),), header(results), rows(results)).table()
 
 
 def markdown(results: Sequence[Result]) -> str:
     """For a model card: the note, then the table."""
-    names = header(results)
-    lines = [names, ["---", *["---:"] * (len(names) - 1)], *rows(results)]
-    said = "".join(f"- {line}\n" for line in summary(results))
-    return "\n\n".join(
-        part for part in (note(results), said, "".join(f"| {' | '.join(line)} |\n" for line in lines)) if part
-    )
+    return section(results).markdown()
 
 
-def to_json(results: Sequence[Result]) -> str:
-    """Everything in the results, and the published scores, for machines."""
+def to_json(results: Sequence[Result], **more: Any) -> str:
+    """Everything in the results, and the published scores and prices, for machines. more: what else stands there."""
     records: list[dict[str, Any]] = []
     for result in results:
         theirs = {model: published(result.task, model) for model, _ in BESIDE}
@@ -113,120 +151,63 @@ def to_json(results: Sequence[Result]) -> str:
         if result.level is not None:
             found = {model: counting(result.task, model, result.level) for model, _ in BESIDE}
             beside = {"published": found, "keeps_up": keeps_up(result)}
-        records.append({**asdict(result), **beside})
-    return json.dumps({"note": note(results), "results": records}, indent=2) + "\n"
-
-
-def plot(results: Sequence[Result], path: Path, title: str = "") -> None:
-    """A PNG with a bar a task and its interval, and the published scores as marks beside it."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 1.4 + 0.38 * len(results)), layout="constrained")
-    axes = figure.add_subplot()
-    places = range(len(results))
-    solved = [result.solved for result in results]
-    below = [estimate.value - estimate.low for estimate in solved]
-    above = [estimate.high - estimate.value for estimate in solved]
-    axes.barh(places, [estimate.value for estimate in solved], color=OURS, label="ours, solved (95 % interval)")
-    axes.errorbar([e.value for e in solved], places, xerr=[below, above], fmt="none", ecolor="#222222", capsize=3)
-    for (model, name), mark, colour in zip(BESIDE, ("D", "o"), MARKS, strict=True):
-        scores = [(place, counting(r.task, model, r.level or "easy")) for place, r in zip(places, results, strict=True)]
-        known = [(place, score) for place, score in scores if score is not None]
-        means, where_known = [mean for _, mean in known], [place for place, _ in known]
-        axes.scatter(means, where_known, marker=mark, color=colour, edgecolors="white", s=34, zorder=3, label=name)
-    axes.set_yticks(list(places), [_name(result) for result in results])
-    axes.set_ylim(len(results) - 0.4, -0.6)
-    axes.set_xlim(0, 1.02)
-    where = "the same configurations" if _is_suite(results) else "reasoning-gym's easy configurations"
-    axes.set_xlabel(f"published marks: score at {where}; bars: share solved at ours")
-    axes.set_title(title)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    _save(figure, path)
-
-
-def radar(results: Sequence[Result], path: Path, title: str = "") -> None:
-    """A PNG for a suite: by kind of data set the mean share that is solved, and the others' mean scores on the same."""
-    from matplotlib.figure import Figure
-
-    levels = [level for level in ("easy", "hard") if any(result.level == level for result in results)]
-    figure = Figure(figsize=(6.5 * len(levels), 6), layout="constrained")
-    for place, level in enumerate(levels):
-        axes: Any = figure.add_subplot(1, len(levels), place + 1, projection="polar")
-        means = by_category([result for result in results if result.level == level])
-        angles = [2 * math.pi * at / len(means) for at in range(len(means))]
-        for line, (name, colour) in enumerate([("ours", OURS), *zip((name for _, name in BESIDE), MARKS, strict=True)]):
-            spoke = [values[line] for values in means.values()]
-            axes.plot([*angles, *angles[:1]], [*spoke, *spoke[:1]], color=colour, label=name)
-            axes.fill(angles, spoke, color=colour, alpha=0.12)
-        axes.set_xticks(angles, list(means))
-        axes.set_ylim(0, 1)
-        axes.set_title(f"{title} {level}".strip())
-    figure.axes[0].legend(loc="lower left", bbox_to_anchor=(-0.15, -0.12), frameon=False)
-    _save(figure, path)
-
-
-def by_category(results: Sequence[Result]) -> dict[str, list[float]]:
-    """For each kind of data set of a suite: the mean share solved, then the mean of each of `BESIDE`'s scores.
-
-    Data sets for which one of them has no published score are left out of all.
-    """
-    found: dict[str, list[list[float]]] = {}
-    for result in results:
-        if result.level is None:
-            continue
-        theirs = [counting(result.task, model, result.level) for model, _ in BESIDE]
-        known = [score for score in theirs if score is not None]
-        if len(known) == len(BESIDE):
-            found.setdefault(category(result.task, result.level), []).append([result.solved.value, *known])
-    return {kind: [sum(column) / len(column) for column in zip(*lines, strict=True)] for kind, lines in found.items()}
-
-
-def _save(figure: Any, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    figure.savefig(unfinished, format="png", dpi=140)
-    os.replace(unfinished, path)
+        cost = {"seconds_each": result.seconds_each, "usd_each": result.usd}
+        records.append({**asdict(result), **cost, **beside})
+    listed = [asdict(one) for one in LISTED]
+    whole = {"note": note(results), "results": records, **more, "list_prices": listed}
+    return json.dumps(whole, indent=2) + "\n"
 
 
 def header(results: Sequence[Result]) -> list[str]:
     """The columns of every table."""
-    several = any(result.samples > 1 for result in results)
-    ours = ["task", "solved", "95 %", *(["cons@k"] if several else []), "score", "cut off", "ids"]
-    if _is_suite(results):
+    ours = ["task", "solved", "95 %", *_votes(results), "score", "cut off", "ids", "s", "USD/1000"]
+    if is_suite(results):
         return [*ours, *(name for _, name in BESIDE), "keeps up"]
     return [*ours, *(f"{name} easy" for _, name in BESIDE)]
 
 
 def rows(results: Sequence[Result]) -> list[list[str]]:
     """A line a result, as text."""
-    several = any(result.samples > 1 for result in results)
     made = []
     for result in results:
         theirs = [counting(result.task, model, result.level or "easy") for model, _ in BESIDE]
-        vote = ["-" if result.consensus is None else _percent(result.consensus)] if several else []
-        interval = f"{_percent(result.solved.low)} to {_percent(result.solved.high)}"
-        ours = [_name(result), _percent(result.solved.value), interval, *vote, _percent(result.score)]
-        ours += [_percent(result.cut), f"{result.tokens:.0f}"]
-        beside = ["-" if score is None else _percent(score) for score in theirs]
+        ours = [name_of(result), percent(result.solved.value), interval(result.solved)]
+        if _votes(results):
+            ours += ["-", "-"] if (vote := result.consensus) is None else [percent(vote.value), interval(vote)]
+        ours += [percent(result.score), percent(result.cut), f"{result.tokens:.0f}"]
+        ours += [f"{result.seconds_each:.3g}", usd(result.usd)]
+        beside = ["-" if score is None else percent(score) for score in theirs]
         kept = keeps_up(result)
-        verdict = ["-" if kept is None else "yes" if kept else "no"] if _is_suite(results) else []
+        verdict = ["-" if kept is None else "yes" if kept else "no"] if is_suite(results) else []
         made.append([*ours, *beside, *verdict])
     return made
 
 
-def _is_suite(results: Sequence[Result]) -> bool:
+def _votes(results: Sequence[Result]) -> list[str]:
+    """The columns of the vote, which there are where a question is asked more than once."""
+    counts = {result.samples for result in results}
+    return [] if counts <= {1} else [f"cons@{counts.pop() if len(counts) == 1 else 'k'}", "95 % of it"]
+
+
+def is_suite(results: Sequence[Result]) -> bool:
     return any(result.level is not None for result in results)
 
 
-def _name(result: Result) -> str:
+def name_of(result: Result) -> str:
     return result.task if result.level is None else f"{result.task}, {result.level}"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     return f"{100 * share:.1f}"
+
+
+def interval(estimate: Estimate) -> str:
+    return f"{percent(estimate.low)} to {percent(estimate.high)}"
+
+
+def usd(each: float | None) -> str:
+    """What a thousand cost, where one does."""
+    return "-" if each is None else f"{1000 * each:.3g}"
 
 
 def _setting(result: Result) -> str:

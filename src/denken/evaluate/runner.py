@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from denken import tasks as task_names
 from denken.errors import ConfigError
 from denken.evaluate import metrics
+from denken.evaluate.cost import Price
 from denken.evaluate.metrics import Estimate
 from denken.evaluate.published import Level
+from denken.evaluate.transcript import Key, Record, Transcript
 from denken.rollout import Answered, Answers, Draw, Local
 from denken.tasks.base import EVALUATION_SEEDS_FROM, Task
 from denken.tokenizer import Tokenizer
-from denken.types import Generate, SamplingParams
+from denken.types import Generate, Problem, SamplingParams
 
-_Key = tuple[str, str, int, int]  # task, configuration, problem's seed, sample
+# A bar of progress: a name, how many there are, how many are done; then how many more.
+Advance = Callable[[int], None]
+Show = Callable[[str, int, int], Advance]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,9 @@ class Result:
     cut: the share of samples that ended inside their thought. tokens: the mean of ids generated.
     seconds: time spent generating and judging, earlier parts of a resumed run included.
     level: which of Reasoning Gym's published configurations this is; None for any other.
+    consensus_at: k to cons@k, for powers of two from 2 up to `samples`.
+    prompt_tokens: the mean length of a question in ids; None where a transcript of an earlier release does not say.
+    price: what it was had at; None where nobody says. left_out: how many more problems could not be made.
     """
 
     task: str
@@ -53,11 +60,44 @@ class Result:
     solved: Estimate
     score: float
     pass_at: Mapping[int, float]
-    consensus: float | None
+    consensus: Estimate | None
     cut: float
     tokens: float
     seconds: float
     level: Level | None = None
+    consensus_at: Mapping[int, Estimate] = field(default_factory=dict)
+    prompt_tokens: float | None = None
+    price: Price | None = None
+    left_out: int = 0
+
+    @property
+    def answers(self) -> int:
+        return self.problems * self.samples
+
+    @property
+    def seconds_each(self) -> float:
+        """Of one answer: the time that all took together, shared out."""
+        return self.seconds / self.answers
+
+    @property
+    def usd(self) -> float | None:
+        """What one answer cost; None where the price or the tokens are not known."""
+        if self.price is None or self.prompt_tokens is None:
+            return None
+        return self.price.of(self.prompt_tokens, self.tokens, self.seconds_each)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A task and the problems of it that are asked."""
+
+    task: Task
+    seeds: Sequence[int]
+    level: Level | None = None
+
+    @property
+    def name(self) -> str:
+        return self.task.name if self.level is None else f"{self.task.name}, {self.level}"
 
 
 def evaluate(
@@ -83,7 +123,8 @@ def evaluate(
     samples: answers a problem. params: `SamplingParams()`, R1's, where none are given; a seed of 0 where it has none.
     transcripts: a JSONL file to append to; samples that stand in it already are not generated again.
     label: which model this is, for the transcript: it refuses to go on with another. level: as in `Result`.
-    leave_out: told of a task whose problems cannot be made, which then has no result; without it that is an error.
+    leave_out: told of problems that cannot be made, which are then not asked; without it that is an error. A task of
+        nothing but such has no result.
 
     Raises ConfigError for counts below 1, a task named twice, or a transcript of other settings.
     """
@@ -117,53 +158,96 @@ def measure(
     batch: int = 64,
     progress: bool = True,
     leave_out: Callable[[str], None] | None = None,
+    price: Price | None = None,
 ) -> list[Result]:
-    """`evaluate` for whoever answers. settings: what the transcript must have been begun with to go on."""
+    """`evaluate` for whoever answers. settings: what the transcript must have been begun with to go on. price: of the
+    answers, for `Result.usd`."""
     if min(problems, samples, batch) < 1:
         raise ConfigError(f"{problems} problems, {samples} samples, batches of {batch}: give at least 1 of each.")
     chosen = [task_names.get(task) if isinstance(task, str) else task for task in tasks]
     if len({(task.name, _config(task)) for task in chosen}) < len(chosen):
         raise ConfigError("A task stands in the list twice; name each task once.")
-    transcript = _Transcript(transcripts, settings or {})
+    transcript = Transcript(transcripts, settings or {})
 
     results: list[Result] = []
-    with _bar(progress) as show:
+    with bar(progress) as show:
         for task in chosen:
-            wanted = _draws(task, problems, samples, seed_from)
-            missing = [key for key in wanted if key not in transcript.records]
-            try:
-                made = {seed: task.problem(seed) for seed in sorted({key[2] for key in missing})}
-            except ConfigError as error:
-                if leave_out is None:
-                    raise
-                leave_out(f"{task.name} is left out: {error}")
-                continue
-            advance = show(task.name, len(wanted), len(wanted) - len(missing))
-            for start in range(0, len(missing), batch):
-                keys = missing[start : start + batch]
-                started = time.perf_counter()
-                draws = [Draw(made[seed], index) for _, _, seed, index in keys]
-                answered = answers(task, draws)
-                seconds = (time.perf_counter() - started) / len(keys)
-                transcript.add((key, _record(key, each, seconds)) for key, each in zip(keys, answered, strict=True))
-                advance(len(keys))
-            results.append(_result(task, wanted, transcript.records, samples, seed_from, level))
+            seeds = seeds_of(task, problems, seed_from)
+            rows = ask(answers, task, seeds, samples, transcript, show, batch, leave_out)
+            if rows:
+                results.append(_result(task, rows, samples, seeds, level, price))
     return results
 
 
-def _draws(task: Task, problems: int, samples: int, seed_from: int) -> list[_Key]:
-    if isinstance(task, Sized):
-        problems = min(problems, len(task))
+def unseen(name: str, total: int, done: int) -> Advance:
+    """No bar."""
+    return lambda count: None
+
+
+def named(show: Show, what: str) -> Show:
+    """A bar that also says what is done with the task."""
+    return lambda name, total, done: show(f"{name}, {what}", total, done)
+
+
+def seeds_of(task: Task, problems: int, seed_from: int) -> range:
+    """The problems that are asked of a task: of your own questions at most as many as there are."""
+    return range(seed_from, seed_from + (min(problems, len(task)) if isinstance(task, Sized) else problems))
+
+
+def ask(
+    answers: Answers,
+    task: Task,
+    seeds: Sequence[int],
+    samples: int,
+    transcript: Transcript,
+    show: Show = unseen,
+    batch: int = 64,
+    leave_out: Callable[[str], None] | None = None,
+) -> list[list[Record]]:
+    """For each problem the records of its samples; those that stand in the transcript are not asked for again.
+
+    leave_out: told once of problems that the task cannot make, which then have no row; without it the first one raises
+    its ConfigError, before anything is asked.
+    """
     config = _config(task)
-    seeds = range(seed_from, seed_from + problems)
-    return [(task.name, config, seed, index) for seed in seeds for index in range(samples)]
+    rows = [[(task.name, config, seed, index) for index in range(samples)] for seed in seeds]
+    missing = [key for row in rows for key in row if key not in transcript.records]
+    made = _made(task, sorted({key[2] for key in missing}), len(seeds), leave_out)
+    missing = [key for key in missing if key[2] in made]
+    rows = [row for row in rows if row[0][2] in made or row[-1] in transcript.records]
+    total = sum(map(len, rows))
+    advance = show(task.name, total, total - len(missing))
+    for start in range(0, len(missing), batch):
+        keys = missing[start : start + batch]
+        started = time.perf_counter()
+        answered = answers(task, [Draw(made[seed], index) for _, _, seed, index in keys])
+        seconds = (time.perf_counter() - started) / len(keys)
+        transcript.add((key, _record(key, each, seconds)) for key, each in zip(keys, answered, strict=True))
+        advance(len(keys))
+    return [[transcript.records[key] for key in row] for row in rows]
 
 
 def _config(task: Task) -> str:
     return json.dumps(getattr(task, "config", {}), sort_keys=True)
 
 
-def _record(key: _Key, answered: Answered, seconds: float) -> dict[str, Any]:
+def _made(task: Task, seeds: Sequence[int], asked: int, leave_out: Callable[[str], None] | None) -> dict[int, Problem]:
+    made: dict[int, Problem] = {}
+    errors: list[ConfigError] = []
+    for seed in seeds:
+        try:
+            made[seed] = task.problem(seed)
+        except ConfigError as error:
+            if leave_out is None:
+                raise
+            errors.append(error)
+    if errors and leave_out is not None:
+        which = "" if len(errors) == asked else f"{len(errors)} of {asked} problems of "
+        leave_out(f"{which}{task.name} {'are' if which else 'is'} left out: {errors[0]}")
+    return made
+
+
+def _record(key: Key, answered: Answered, seconds: float) -> dict[str, Any]:
     rollout, reply = answered.rollout, answered.reply
     return {
         "task": key[0],
@@ -178,6 +262,7 @@ def _record(key: _Key, answered: Answered, seconds: float) -> dict[str, Any]:
         "parts": dict(rollout.score.parts),
         "cut": reply.cut,
         "finish_reason": rollout.completion.finish_reason,
+        "prompt_tokens": answered.prompt_tokens,
         "tokens": answered.tokens,
         "seconds": round(seconds, 6),
     }
@@ -185,83 +270,54 @@ def _record(key: _Key, answered: Answered, seconds: float) -> dict[str, Any]:
 
 def _result(
     task: Task,
-    wanted: Sequence[_Key],
-    records: Mapping[_Key, dict[str, Any]],
+    rows: Sequence[Sequence[Record]],
     samples: int,
-    seed_from: int,
+    seeds: range,
     level: Level | None,
+    price: Price | None,
 ) -> Result:
-    rows = [[records[key] for key in wanted[at : at + samples]] for at in range(0, len(wanted), samples)]
     flat = [record for row in rows for record in row]
     correct = [[record["reward"] == 1.0 for record in row] for row in rows]
     answers = [[record["answer"] for record in row] for row in rows]
+    powers = [2**power for power in range(11) if 2**power <= samples]
     return Result(
         task=task.name,
         config=dict(getattr(task, "config", {})),
         problems=len(rows),
         samples=samples,
-        seed_from=seed_from,
+        seed_from=seeds.start,
         solved=metrics.pass_at_1(correct),
         score=_mean(flat, "reward"),
-        pass_at={k: metrics.mean_pass_at_k(correct, k) for k in (2**power for power in range(11)) if k <= samples},
-        consensus=metrics.mean_consensus(answers, correct) if samples > 1 else None,
+        pass_at={k: metrics.mean_pass_at_k(correct, k) for k in powers},
+        consensus=metrics.consensus_at(answers, correct, samples) if samples > 1 else None,
         cut=_mean(flat, "cut"),
         tokens=_mean(flat, "tokens"),
         seconds=sum(record["seconds"] for record in flat),
         level=level,
+        consensus_at={k: metrics.consensus_at(answers, correct, k) for k in powers[1:]},
+        prompt_tokens=prompt_tokens(flat),
+        price=price,
+        left_out=len(seeds) - len(rows),
     )
+
+
+def prompt_tokens(records: Sequence[Record]) -> float | None:
+    """The mean length of a question; None where one is not known."""
+    known = [record.get("prompt_tokens") for record in records]
+    return None if None in known else _mean(records, "prompt_tokens")
 
 
 def _mean(records: Sequence[Mapping[str, Any]], name: str) -> float:
     return float(sum(record[name] for record in records)) / len(records)
 
 
-class _Transcript:
-    """The samples so far, in memory and, where there is a file, on disk: a line of settings, then a line a sample."""
-
-    def __init__(self, path: Path | None, settings: Mapping[str, Any]) -> None:
-        self.records: dict[_Key, dict[str, Any]] = {}
-        self._path = path
-        if path is None:
-            return
-        settings = json.loads(json.dumps(settings))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.read_bytes() if path.exists() else b""
-        kept = whole[: whole.rfind(b"\n") + 1]  # a run that was killed may leave half a line
-        if not kept:
-            path.write_text(json.dumps({"settings": settings}) + "\n", encoding="utf-8")
-            return
-        if kept != whole:
-            path.write_bytes(kept)
-        try:
-            first, *records = [json.loads(line) for line in kept.decode().splitlines()]
-            found = first["settings"]
-            for record in records:
-                config = json.dumps(record["config"], sort_keys=True)
-                self.records[record["task"], config, record["seed"], record["sample"]] = record
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path} is no transcript of an evaluation ({error}); name another file.") from error
-        for name, value in settings.items():
-            if found.get(name) != value:
-                raise ConfigError(
-                    f"{path} holds answers with {name} {found.get(name)!r}, not {value!r}; name another file for these."
-                )
-
-    def add(self, records: Iterator[tuple[_Key, dict[str, Any]]]) -> None:
-        new = dict(records)
-        self.records.update(new)
-        if self._path:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in new.values())
-
-
 @contextmanager
-def _bar(visible: bool) -> Iterator[Callable[[str, int, int], Callable[[int], None]]]:
+def bar(visible: bool) -> Iterator[Show]:
     """A progress bar a task, on standard error, so that standard output holds results alone."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not visible, transient=True) as bar:
 
-        def show(name: str, total: int, done: int) -> Callable[[int], None]:
+        def show(name: str, total: int, done: int) -> Advance:
             number = bar.add_task(name, total=total, completed=done)
             return lambda count: bar.advance(number, count)
 

@@ -170,7 +170,7 @@ class Endpoint:
         rollout = Rollout(
             draw.problem, Completion((), finish_reason=said.finish), task.score(draw.problem, reply.answer)
         )
-        return Answered(rollout, reply, said.tokens)
+        return Answered(rollout, reply, said.tokens, prompt_tokens=said.prompt_tokens)
 
     async def _one(self, client: httpx.AsyncClient, draw: Draw, changed: asyncio.Condition) -> Said | str:
         """The answer to one draw, from the journal or the server; why there is none."""
