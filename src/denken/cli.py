@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -373,6 +374,7 @@ def evaluate_model(
 ) -> None:
     """Measure accuracy on fresh problems, beside the published scores of DeepSeek-R1 and o3-mini."""
     from denken.evaluate import examination, report, suites
+    from denken.evaluate.rerun import rerun
 
     if greedy and temperature:
         raise RequestError("--greedy and --temperature contradict each other; give one of them.")
@@ -391,12 +393,14 @@ def evaluate_model(
                 )
             given: dict[str, Any] = {"name": served_model, "key_env": key_env, "concurrency": concurrency}
             given |= {"usd_in": usd_in, "usd_out": usd_out}
+            weights: list[Path] = []
             answers, name, settings, price = _elsewhere(held, model, given, not no_thinking, out, *sampling)
         elif served_model or key_env or usd_in or usd_out:
             raise ConfigError(
                 "--served-model, --key-env, --usd-in and --usd-out say more of a server; give its address as the model."
             )
         else:
+            weights = _weights(model, adapter)
             answers, name, settings, price = _here(
                 held, model, adapter, threads, usd_per_core_hour, not no_thinking, *sampling
             )
@@ -412,6 +416,14 @@ def evaluate_model(
             price=price,
             say=note,
         )
+        again = rerun(
+            examined.results,
+            folder / "answers.jsonl",
+            command=shlex.join(["denken", *sys.argv[1:]]),
+            weights=weights,
+            settings=settings,
+        )
+        examined = replace(examined, again=again)
         for said in filter(None, map(suites.remade, parts)):
             note(said)
         results = examined.results
@@ -434,6 +446,15 @@ def _whole_numbers(text: str, option: str) -> list[int]:
         raise RequestError(
             f"{option} is {text!r}; give whole numbers with commas between, such as 64,128,256."
         ) from None
+
+
+def _weights(model: str, adapter: str | None) -> list[Path]:
+    """The folders of a model here, and of an adapter over it."""
+    from denken.assistant import base_of, find_adapter, find_folder, is_adapter
+
+    if is_adapter(model):
+        return [find_folder(base_of(model)), Path(model).expanduser()]
+    return [find_folder(model), *([find_adapter(adapter)] if adapter else [])]
 
 
 def _here(

@@ -14,6 +14,7 @@ from denken.chat.template import ASSISTANT, END_THINK, EOS, THINK, USER
 from denken.errors import ConfigError
 from denken.evaluate import examination, suites
 from denken.evaluate.cost import LISTED, Price
+from denken.evaluate.rerun import Rerun, rerun
 from denken.evaluate.rewording import OPENINGS, REWORDINGS, Varied
 from denken.evaluate.thoughts import CONTROL, CORRUPTED, corrupted, cut
 from denken.rollout import Local
@@ -31,10 +32,12 @@ class Thinker:
     It sees nothing but the prompt's ids, and keeps to its budget as the engine does. It knows sums by their
     first words alone.
     reads: whether it goes by its thought; if not it answers rightly whatever stands there.
+    forgets: the number of the call at which it does not know.
     """
 
     tokenizer: Tokenizer
     reads: bool = True
+    forgets: int = 0
     calls: int = 0
     budgets: list[int | None] = field(default_factory=list)
 
@@ -67,7 +70,8 @@ class Thinker:
             out = [*thought, *encode("\n"), control(END_THINK), *encode("\n\n")]
             begun += self.tokenizer.decode(thought)
         said = begun.strip().rpartition("=")[2].strip() if self.reads else str(sum(map(int, terms)))
-        return Completion((*out, *encode(said or "?"), control(EOS)))
+        said = "?" if self.calls == self.forgets else said or "?"
+        return Completion((*out, *encode(said), control(EOS)))
 
 
 def examined(tokenizer: Tokenizer, folder: Path, thinker: Thinker, **options):
@@ -132,6 +136,24 @@ def test_a_longer_budget_solves_more_and_costs_more(tokenizer: Tokenizer, tmp_pa
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "index.html").read_text().count("data:image/png;base64,") == 3
     assert "Thinking budgets" in (tmp_path / "index.html").read_text()
+
+
+def test_whoever_asks_the_same_again_sees_that_it_was_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    settings = {"label": "thinker", "params": {"temperature": 0.0, "top_k": 0, "seed": 0}}
+
+    def again(folder: str, thinker: Thinker, **options) -> Rerun:
+        found = examined(tokenizer, tmp_path / folder, thinker, settings=settings, check_thoughts=False, **options)
+        transcript = tmp_path / folder / "answers.jsonl"
+        return rerun(found.results, transcript, command="denken eval x", weights=[tmp_path], settings=settings)
+
+    first, second = again("a", Thinker(tokenizer)), again("b", Thinker(tokenizer))
+    assert first == second
+    assert first.weights != rerun([], tmp_path / "c.jsonl", command="", weights=[], settings={}).weights == ""
+    knowing = again("d", Thinker(tokenizer, forgets=3))
+    assert (knowing.questions == first.questions, knowing.answers == first.answers) == (True, False)
+    assert ["sampling", "temperature 0.0, seed 0"] in first.section().rows
+    assert first.software["reasoning-gym"]
 
 
 def test_a_server_is_told_no_budgets(tokenizer: Tokenizer, tmp_path: Path) -> None:

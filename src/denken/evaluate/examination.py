@@ -18,6 +18,7 @@ from typing import Any
 from denken.errors import ConfigError
 from denken.evaluate import budgets, page, plots, report, thoughts
 from denken.evaluate.cost import Price
+from denken.evaluate.rerun import Rerun
 from denken.evaluate.runner import Asked, Result, bar, measure, seeds_of
 from denken.evaluate.suites import Part
 from denken.rollout import Answers, Local
@@ -25,11 +26,15 @@ from denken.rollout import Answers, Local
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What an examination has found. points: a budget each. checks: a way each in which thoughts were tested."""
+    """What an examination has found. points: a budget each. checks: a way each in which thoughts were tested.
+
+    again: what it takes to do it again; None where nobody said.
+    """
 
     results: Sequence[Result]
     points: Sequence[budgets.Point] = ()
     checks: Sequence[thoughts.Check] = ()
+    again: Rerun | None = None
 
     @property
     def sections(self) -> list[report.Section]:
@@ -40,7 +45,8 @@ class Examined:
         ]
 
     def to_json(self) -> str:
-        more = {"budgets": list(map(asdict, self.points)), "thoughts": list(map(asdict, self.checks))}
+        more: dict[str, Any] = {"run": asdict(self.again) if self.again else None}
+        more |= {"budgets": list(map(asdict, self.points)), "thoughts": list(map(asdict, self.checks))}
         return report.to_json(self.results, **{name: found for name, found in more.items() if found})
 
 
@@ -102,8 +108,9 @@ def write(examined: Examined, folder: Path, title: str) -> None:
     """The report, beside the transcripts: each file whole or not at all."""
     results = examined.results
     (folder / "results.json").write_text(examined.to_json(), encoding="utf-8")
-    sections = [report.markdown(results), *(section.markdown() for section in examined.sections)]
-    (folder / "results.md").write_text("\n\n".join(sections), encoding="utf-8")
+    sections = [*examined.sections, *([examined.again.section()] if examined.again else [])]
+    texts = [report.markdown(results), *(section.markdown() for section in sections)]
+    (folder / "results.md").write_text("\n\n".join(texts), encoding="utf-8")
     plots.plot(results, folder / "results.png", title)
     budgets.plot_cost(examined.points, results, folder / "cost.png", title)
     if examined.points:
@@ -111,4 +118,4 @@ def write(examined: Examined, folder: Path, title: str) -> None:
     if any(result.level for result in results):
         plots.radar(results, folder / "radar.png", title)
     pictures = [folder / f"{name}.png" for name in ("radar", "results", "budgets", "cost")]
-    page.write(results, folder / "answers.jsonl", pictures, folder / "index.html", title, sections=examined.sections)
+    page.write(results, folder / "answers.jsonl", pictures, folder / "index.html", title, sections=sections)
