@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from denken.assistant import Assistant
     from denken.chat.message import Message
-    from denken.evaluate.cost import Price
-    from denken.rollout import Answers
+    from denken.evaluate.examination import Examinee
     from denken.search.library import Library
     from denken.search.tool import Searcher
     from denken.serve.device import Device
@@ -374,7 +373,6 @@ def evaluate_model(
 ) -> None:
     """Measure accuracy on fresh problems, beside the published scores of DeepSeek-R1 and o3-mini."""
     from denken.evaluate import examination, report, suites
-    from denken.evaluate.rerun import rerun
 
     if greedy and temperature:
         raise RequestError("--greedy and --temperature contradict each other; give one of them.")
@@ -388,54 +386,37 @@ def evaluate_model(
         sampling = (temperature, seed, budget, max_tokens)
         if model.startswith(("http://", "https://")):
             if usd_per_core_hour is not None:
-                raise ConfigError(
-                    "--usd-per-core-hour is for models here; say what a server costs by --usd-in/--usd-out."
-                )
-            given: dict[str, Any] = {"name": served_model, "key_env": key_env, "concurrency": concurrency}
-            given |= {"usd_in": usd_in, "usd_out": usd_out}
-            weights: list[Path] = []
-            answers, name, settings, price = _elsewhere(held, model, given, not no_thinking, out, *sampling)
+                raise ConfigError("--usd-per-core-hour is for models here; a server costs --usd-in and --usd-out.")
+            given = {"name": served_model, "key_env": key_env, "concurrency": concurrency}
+            prices = {"usd_in": usd_in, "usd_out": usd_out}
+            who = _elsewhere(held, model, {**given, **prices}, not no_thinking, out, *sampling)
         elif served_model or key_env or usd_in or usd_out:
             raise ConfigError(
                 "--served-model, --key-env, --usd-in and --usd-out say more of a server; give its address as the model."
             )
         else:
-            weights = _weights(model, adapter)
-            answers, name, settings, price = _here(
-                held, model, adapter, threads, usd_per_core_hour, not no_thinking, *sampling
-            )
-        folder = out or Path(held.enter_context(TemporaryDirectory()))
+            who = _here(held, model, adapter, threads, usd_per_core_hour, not no_thinking, *sampling)
         examined = examination.examine(
-            answers,
+            who,
             parts,
-            folder,
-            settings=settings,
+            out or Path(held.enter_context(TemporaryDirectory())),
             samples=samples,
             limits=limits,
             check_thoughts=check_thoughts,
-            price=price,
+            command=shlex.join(["denken", *sys.argv[1:]]),
             say=note,
         )
-        again = rerun(
-            examined.results,
-            folder / "answers.jsonl",
-            command=shlex.join(["denken", *sys.argv[1:]]),
-            weights=weights,
-            settings=settings,
-        )
-        examined = replace(examined, again=again)
-        for said in filter(None, map(suites.remade, parts)):
-            note(said)
-        results = examined.results
-        _print(report.table(results, title=name))
-        for line in report.summary(results):
-            print(line)
-        for section in examined.sections:
-            _print(section.table())
-        if json_file:
-            json_file.write_text(examined.to_json(), encoding="utf-8")
-        if out:
-            examination.write(examined, out, name)
+    for said in filter(None, map(suites.remade, parts)):
+        note(said)
+    _print(report.table(examined.results, title=who.name))
+    for line in report.summary(examined.results):
+        print(line)
+    for section in examined.sections:
+        _print(section.table())
+    if json_file:
+        json_file.write_text(examined.to_json(), encoding="utf-8")
+    if out:
+        examination.write(examined, out, who.name)
 
 
 def _whole_numbers(text: str, option: str) -> list[int]:
@@ -465,15 +446,17 @@ def _here(
     usd_per_core_hour: float | None,
     thinking: bool,
     *sampling: Any,
-) -> tuple[Answers, str, dict[str, Any], Price | None]:
-    """A model here as it answers an examination: its name, what its transcript is begun with, and what it costs."""
+) -> Examinee:
+    """A model here as it is examined."""
     import torch
 
     from denken.assistant import load
     from denken.config import CostSection
     from denken.evaluate.cost import Price
+    from denken.evaluate.examination import Examinee
     from denken.rollout import Local
 
+    weights = _weights(model, adapter)
     assistant = held.enter_context(load(model, threads=threads, adapter=adapter))
     made = datetime.fromtimestamp(assistant.created, UTC)
     params = _sampling(assistant.defaults, *sampling)
@@ -483,15 +466,17 @@ def _here(
     settings = {"label": label, "thinking": thinking, "params": asdict(params)}
     each = CostSection().usd_per_core_hour if usd_per_core_hour is None else usd_per_core_hour
     price = Price(usd_per_core_hour=each, cores=torch.get_num_threads())
-    return Local(assistant.tokenizer, assistant.generate, params, thinking), assistant.name, settings, price
+    answers = Local(assistant.tokenizer, assistant.generate, params, thinking)
+    return Examinee(answers, assistant.name, settings, price, weights)
 
 
 def _elsewhere(
     held: ExitStack, address: str, given: dict[str, Any], thinking: bool, out: Path | None, *sampling: Any
-) -> tuple[Answers, str, dict[str, Any], Price | None]:
+) -> Examinee:
     """A server's model, likewise; without prices nobody knows what it costs."""
     from denken.config import EndpointSection, parse
     from denken.evaluate.cost import Price
+    from denken.evaluate.examination import Examinee
     from denken.train.elsewhere import elsewhere
     from denken.types import SamplingParams
 
@@ -503,7 +488,7 @@ def _elsewhere(
     settings = {"label": answers.name, "thinking": thinking, "params": asdict(params)}
     known = endpoint.usd_in or endpoint.usd_out
     price = Price(usd_in=endpoint.usd_in, usd_out=endpoint.usd_out) if known else None
-    return answers, answers.name, settings, price
+    return Examinee(answers, answers.name, settings, price)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from denken.chat.template import ASSISTANT, END_THINK, EOS, THINK, USER
 from denken.errors import ConfigError
 from denken.evaluate import examination, suites
 from denken.evaluate.cost import LISTED, Price
-from denken.evaluate.rerun import Rerun, rerun
+from denken.evaluate.rerun import Rerun
 from denken.evaluate.rewording import OPENINGS, REWORDINGS, Varied
 from denken.evaluate.thoughts import CONTROL, CORRUPTED, corrupted, cut
 from denken.rollout import Local
@@ -74,11 +74,12 @@ class Thinker:
         return Completion((*out, *encode(said), control(EOS)))
 
 
-def examined(tokenizer: Tokenizer, folder: Path, thinker: Thinker, **options):
+def examined(tokenizer: Tokenizer, folder: Path, thinker: Thinker, price: Price | None = None, **options):
     local = Local(tokenizer, thinker, SamplingParams(temperature=0.0, seed=0))
-    parts = suites.parts(["chain_sum"], problems=12)
-    given = {"settings": {"label": "thinker", "params": {}}, "progress": False, "check_thoughts": True} | options
-    return examination.examine(local, parts, folder, **given)
+    settings = {"label": "thinker", "params": {"temperature": 0.0, "top_k": 0, "seed": 0}}
+    who = examination.Examinee(local, "A <thinker>", settings, price, [folder])
+    options = {"check_thoughts": True, "command": "denken eval x"} | options
+    return examination.examine(who, suites.parts(["chain_sum"], problems=12), folder, progress=False, **options)
 
 
 def test_an_answer_that_hangs_on_its_thought_is_found_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -139,34 +140,30 @@ def test_a_longer_budget_solves_more_and_costs_more(tokenizer: Tokenizer, tmp_pa
 
 
 def test_whoever_asks_the_same_again_sees_that_it_was_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
-    settings = {"label": "thinker", "params": {"temperature": 0.0, "top_k": 0, "seed": 0}}
+    def again(folder: str, thinker: Thinker, weights: bytes) -> Rerun:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.safetensors").write_bytes(weights)
+        return examined(tokenizer, tmp_path / folder, thinker, check_thoughts=False).again
 
-    def again(folder: str, thinker: Thinker, **options) -> Rerun:
-        found = examined(tokenizer, tmp_path / folder, thinker, settings=settings, check_thoughts=False, **options)
-        transcript = tmp_path / folder / "answers.jsonl"
-        return rerun(found.results, transcript, command="denken eval x", weights=[tmp_path], settings=settings)
-
-    first, second = again("a", Thinker(tokenizer)), again("b", Thinker(tokenizer))
+    first, second = again("a", Thinker(tokenizer), b"one"), again("b", Thinker(tokenizer), b"one")
     assert first == second
-    assert first.weights != rerun([], tmp_path / "c.jsonl", command="", weights=[], settings={}).weights == ""
-    knowing = again("d", Thinker(tokenizer, forgets=3))
-    assert (knowing.questions == first.questions, knowing.answers == first.answers) == (True, False)
+    other = again("c", Thinker(tokenizer, forgets=3), b"two")
+    assert other.questions == first.questions
+    assert other.answers != first.answers
+    assert other.weights != first.weights
     assert ["sampling", "temperature 0.0, seed 0"] in first.section().rows
     assert first.software["reasoning-gym"]
 
 
-def test_a_server_is_told_no_budgets(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_what_a_model_elsewhere_cannot_be_asked_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    server = examination.Examinee(lambda task, draws: [], "server", {})
     for options in ({"limits": [4]}, {"check_thoughts": True}):
         with pytest.raises(ConfigError, match="models here"):
-            examination.examine(
-                lambda task, draws: [], suites.parts(["gcd"], 1), tmp_path, settings={}, progress=False, **options
-            )
+            examination.examine(server, suites.parts(["gcd"], 1), tmp_path, progress=False, **options)
     local = Local(tokenizer, Thinker(tokenizer), SamplingParams(), thinking=False)
+    who = examination.Examinee(local, "silent", {})
     with pytest.raises(ConfigError, match="--no-thinking"):
-        examination.examine(
-            local, suites.parts(["chain_sum"], 1), tmp_path / "b", settings={}, check_thoughts=True, progress=False
-        )
+        examination.examine(who, suites.parts(["chain_sum"], 1), tmp_path, check_thoughts=True, progress=False)
 
 
 def test_a_thought_is_cut_between_words() -> None:

@@ -26,6 +26,7 @@ def test_a_server_stands_in_the_same_report(fake: FakeTeacher, tmp_path: Path) -
     (result,) = json.loads((tmp_path / "out" / "results.json").read_text())["results"]
     assert result["solved"]["value"] == pytest.approx(5 / 6)
     assert result["tokens"] == 10
+    assert (result["price"], result["usd_each"]) == (None, None)
     assert {(body["model"], body["temperature"], body["max_tokens"]) for body in fake.asked} == {("wise", 0.5, 77)}
     assert "wise@127.0.0.1" in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()[0]
     assert "hm" in (tmp_path / "out" / "index.html").read_text()
@@ -53,5 +54,11 @@ def test_what_belongs_to_a_server_is_said_of_a_server(fake: FakeTeacher, tmp_pat
     assert examine(fake, tmp_path, "--served-model", "other").exit_code == 0
     assert fake.asked[-1]["model"] == "other"
     assert "--budget is for models here" in str(examine(fake, tmp_path, "--budget", "9").exception)
+    assert "models here" in str(examine(fake, tmp_path, "--served-model", "other", "--budgets", "9,20").exception)
+    assert "--budgets is 'few'" in str(examine(fake, tmp_path, "--budgets", "few").exception)
+    priced = ["--served-model", "other", "--usd-in", "1", "--usd-out", "10"]
+    assert examine(fake, tmp_path, *priced).exit_code == 0
+    (result,) = json.loads((tmp_path / "out" / "results.json").read_text())["results"]
+    assert result["usd_each"] == pytest.approx((result["prompt_tokens"] + 10 * result["tokens"]) / 1e6)
     here = CliRunner().invoke(app, ["eval", "bundled", "gcd", "--key-env", "KEY"])
     assert "address" in str(here.exception)

@@ -18,74 +18,90 @@ from typing import Any
 from denken.errors import ConfigError
 from denken.evaluate import budgets, page, plots, report, thoughts
 from denken.evaluate.cost import Price
-from denken.evaluate.rerun import Rerun
+from denken.evaluate.rerun import Rerun, rerun
 from denken.evaluate.runner import Asked, Result, bar, measure, seeds_of
 from denken.evaluate.suites import Part
 from denken.rollout import Answers, Local
 
 
 @dataclass(frozen=True, slots=True)
+class Examinee:
+    """Who is examined. settings: what tells its answers from others', for transcripts. price: of its answers.
+
+    weights: the folders of a model that runs here, and of an adapter over it.
+    """
+
+    answers: Answers
+    name: str
+    settings: Mapping[str, Any]
+    price: Price | None = None
+    weights: Sequence[Path] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Examined:
     """What an examination has found. points: a budget each. checks: a way each in which thoughts were tested.
 
-    again: what it takes to do it again; None where nobody said.
+    again: what it takes to do it again.
     """
 
     results: Sequence[Result]
+    again: Rerun
     points: Sequence[budgets.Point] = ()
     checks: Sequence[thoughts.Check] = ()
-    again: Rerun | None = None
 
     @property
     def sections(self) -> list[report.Section]:
-        """The tables beside that of the results."""
+        """The tables beside that of the results, without how to do it again."""
         return [
             *([budgets.section(self.points)] if self.points else []),
             *([thoughts.section(self.checks)] if self.checks else []),
         ]
 
     def to_json(self) -> str:
-        more: dict[str, Any] = {"run": asdict(self.again) if self.again else None}
+        more: dict[str, Any] = {"run": asdict(self.again)}
         more |= {"budgets": list(map(asdict, self.points)), "thoughts": list(map(asdict, self.checks))}
         return report.to_json(self.results, **{name: found for name, found in more.items() if found})
 
 
 def examine(
-    answers: Answers,
+    who: Examinee,
     parts: Sequence[Part],
     folder: Path,
     *,
-    settings: Mapping[str, Any],
     samples: int = 1,
     limits: Sequence[int] = (),
     check_thoughts: bool = False,
-    price: Price | None = None,
+    command: str = "",
     say: Callable[[str], None] = lambda _: None,
     progress: bool = True,
 ) -> Examined:
-    """Asks what is missing in the folder. settings: what its transcripts are begun with.
+    """Asks what is missing in the folder.
 
-    limits: budgets of thought at which everything is asked again. say: told of what is left out.
+    limits: budgets of thought at which everything is asked again. command: for the report, how to do it again. say:
+    told of what is left out.
     Raises ConfigError for limits and checks of thoughts of who is not a model here.
     """
-    local = answers if isinstance(answers, Local) else None
+    local = who.answers if isinstance(who.answers, Local) else None
     if local is None and (limits or check_thoughts):
         raise ConfigError("Budgets and checks of thoughts are for models here; no server elsewhere can be told them.")
+    if local is not None and check_thoughts:
+        thoughts.must_think(local)  # said before hours of work
     results: list[Result] = []
     asked: list[Asked] = []
     for part in parts:
         tasks = part.tasks()
         found = measure(
-            answers,
+            who.answers,
             tasks,
             problems=part.problems,
             samples=samples,
             seed_from=part.seed_from,
             transcripts=folder / "answers.jsonl",
-            settings=settings,
+            settings=who.settings,
             level=part.level,
             leave_out=say if part.level else None,
-            price=price,
+            price=who.price,
             progress=progress,
         )
         results += found
@@ -95,20 +111,23 @@ def examine(
             for task in tasks
             if (task.name, str(dict(getattr(task, "config", {})))) in answered
         ]
-    if local is None or not asked:
-        return Examined(results)
+    again = rerun(results, folder / "answers.jsonl", command=command, weights=who.weights, settings=who.settings)
+    points: list[budgets.Point] = []
+    checks: list[thoughts.Check] = []
     with bar(progress) as show:
-        given: dict[str, Any] = {"settings": settings, "show": show}
-        points = budgets.measure(local, asked, limits, folder, samples=samples, price=price, **given) if limits else []
-        checks = thoughts.check(local, asked, folder, say=say, **given) if check_thoughts else []
-    return Examined(results, points, checks)
+        if local is not None and asked and limits:
+            given: dict[str, Any] = {"samples": samples, "price": who.price, "show": show}
+            points = budgets.measure(local, asked, limits, folder, settings=who.settings, **given)
+        if local is not None and asked and check_thoughts:
+            checks = thoughts.check(local, asked, folder, settings=who.settings, say=say, show=show)
+    return Examined(results, again, points, checks)
 
 
 def write(examined: Examined, folder: Path, title: str) -> None:
     """The report, beside the transcripts: each file whole or not at all."""
     results = examined.results
     (folder / "results.json").write_text(examined.to_json(), encoding="utf-8")
-    sections = [*examined.sections, *([examined.again.section()] if examined.again else [])]
+    sections = [*examined.sections, examined.again.section()]
     texts = [report.markdown(results), *(section.markdown() for section in sections)]
     (folder / "results.md").write_text("\n\n".join(texts), encoding="utf-8")
     plots.plot(results, folder / "results.png", title)

@@ -119,11 +119,9 @@ def check(
 ) -> list[Check]:
     """A row a way of asking. folder: holds `answers.jsonl`, begun with these settings, and then `thoughts.jsonl`.
 
-    Tasks that search in their thoughts are left out, and `say` is told. Raises ConfigError for a model that does not
-    think.
+    Tasks that search in their thoughts are left out, and `say` is told. Raises as `must_think` does.
     """
-    if not local.thinking or not end_of_thinking(local.tokenizer):
-        raise ConfigError("Thoughts are checked of a model that thinks; leave --no-thinking out, or take another one.")
+    must_think(local)
     first, transcript = Transcript(folder / "answers.jsonl", settings), Transcript(folder / "thoughts.jsonl", settings)
     pairs: dict[str, list[tuple[str, Record, Record]]] = {}
     for each in asked:
@@ -138,6 +136,12 @@ def check(
                 after = ask(answers, varied, seeds, 1, transcript, named(show, what))
                 pairs.setdefault(what, []).extend((each.name, before[row[0]["seed"]], row[0]) for row in after)
     return [_check(what, found) for what, found in pairs.items()]
+
+
+def must_think(local: Local) -> None:
+    """Raises ConfigError for a model that does not think."""
+    if not local.thinking or not end_of_thinking(local.tokenizer):
+        raise ConfigError("Thoughts are checked of a model that thinks; leave --no-thinking out, or take another one.")
 
 
 def _ways(local: Local, task: Task, before: Mapping[int, Record]) -> dict[str, tuple[Any, Varied, list[int]]]:
