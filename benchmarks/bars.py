@@ -122,7 +122,7 @@ class Ours:
             kept = head_numbers * (1.0 if rounded == "int8" else 4.5 / 8)
             self.read += int(kept) - _bytes(model.head_weight)
             self.bytes += int(kept)
-        self.engine = Engine(model, eos_ids=[], cache_tokens=16384, prefix_reuse=False, head=rounded)  # type: ignore[arg-type]
+        self.engine = Engine(model, eos_ids=[], cache_tokens=16384, prefix_reuse=False, ahead=True, head=rounded)  # type: ignore[arg-type]
         self.taken = resident() - before
         self.version = f"torch {torch.__version__}"
 
@@ -135,9 +135,12 @@ class Ours:
         while len(seen) < len(prompts):
             seen |= {output.request for output in self.engine.step()}
 
-    def decode(self, steps: int) -> None:
-        for _ in range(steps):
-            self.engine.step()
+    def decode(self, steps: int) -> int:
+        """A step may be several, so that it ends a little further."""
+        made, wanted = 0, steps * self.engine.running
+        while made < wanted:
+            made += sum(len(output.ids) for output in self.engine.step())
+        return made
 
     def prefill(self, prompt: list[int]) -> None:
         from denken.types import SamplingParams
@@ -392,8 +395,9 @@ def work(name: str, shape: str, streams: int, threads: int, folder: Path) -> Non
     for line in sys.stdin:
         task = json.loads(line)
         started = time.perf_counter()
-        getattr(subject, task["do"])(task["what"])
-        print(json.dumps({"seconds": time.perf_counter() - started, "resident": resident()}), file=said, flush=True)
+        made = getattr(subject, task["do"])(task["what"])
+        answer = {"seconds": time.perf_counter() - started, "made": made, "resident": resident()}
+        print(json.dumps(answer), file=said, flush=True)
 
 
 class Contestant:
@@ -421,7 +425,7 @@ class Contestant:
         assert self.process.stdin is not None
         print(json.dumps({"do": do, "what": what}), file=self.process.stdin, flush=True)
         answer = self._answer()
-        self.resident = answer["resident"]
+        self.resident, self.made = answer["resident"], answer["made"]
         return float(answer["seconds"])
 
     def _answer(self) -> dict[str, Any]:
@@ -466,7 +470,8 @@ def measure(name: str, row: Row, rounds: int, threads: int, folder: Path, say: C
         for _ in range(rounds):
             for peer, one in running.items():
                 if row.streams:
-                    speed = streams * row.steps / one.ask("decode", row.steps)
+                    seconds = one.ask("decode", row.steps)
+                    speed = (one.made or streams * row.steps) / seconds
                 else:
                     speed = row.prompt / one.ask("prefill", prompts[0])
                 speeds.setdefault(peer, []).append(speed)

@@ -433,6 +433,7 @@ def load(
         block_size=BLOCK_SIZE,
         speculation=Speculation() if speculation else None,
         portions=True,
+        ahead=True,
     )
     loaded = Assistant(
         _name(folder),

@@ -13,11 +13,13 @@ from denken.model.config import ModelConfig
 from denken.model.transformer import Transformer
 
 
-def tiny_model(family: str = "qwen3", *, seed: int = 0, context: int = 512, spread: float = 0.2) -> Transformer:
+def tiny_model(
+    family: str = "qwen3", *, seed: int = 0, context: int = 512, spread: float = 0.2, vocabulary: int = 101
+) -> Transformer:
     """A random model of two layers with an untied head. spread: the weights' standard deviation; large enough here
     that the likeliest ids lie further apart than floating-point noise, and that what is sampled depends on the past."""
     shape = {
-        "vocab_size": 101,
+        "vocab_size": vocabulary,
         "hidden_size": 32,
         "intermediate_size": 48,
         "num_hidden_layers": 2,

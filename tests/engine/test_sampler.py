@@ -8,6 +8,7 @@ import random
 import pytest
 import torch
 
+from denken.engine import sampler
 from denken.engine.sampler import Choice, sample, steer
 from denken.errors import DenkenError
 from denken.types import SamplingParams
@@ -55,6 +56,24 @@ def test_each_choice_and_its_logprob_follow_the_definition(size: int, spread: fl
         assert choice.logprob == pytest.approx(math.log(expected[choice.id]), abs=2e-4), params
         # Sums in another order may put the border of a nucleus one id further.
         assert choice.kept == (pytest.approx(len(expected), abs=1) if params.cuts else 0), params
+
+
+def test_the_kernel_draws_what_pytorch_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ids from the same noise, but where two sums in another order lie on both sides of it."""
+    params = [*CUTS, SamplingParams(temperature=0)] * 20
+    for size, spread in ((7, 1.0), (600, 4.0), (3000, 0.5)):
+        logits = torch.randn(len(params), size, generator=torch.Generator().manual_seed(size)) * spread
+        noise = [random.Random(i).getrandbits(32) / 2**32 for i in range(len(params))]
+        found = sample(logits, params, noise)
+        with monkeypatch.context() as patched:
+            patched.setattr(sampler, "covers", lambda *tensors: False)
+            expected = sample(logits, params, noise)
+        same = [ours for ours, theirs in zip(found, expected, strict=True) if ours.id == theirs.id]
+        assert len(same) >= len(params) - 2
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours.kept == pytest.approx(theirs.kept, abs=1)
+            if ours.id == theirs.id:
+                assert ours.logprob == pytest.approx(theirs.logprob, abs=1e-4)
 
 
 @pytest.mark.parametrize("params", CUTS, ids=repr)

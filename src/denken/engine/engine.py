@@ -6,6 +6,7 @@ The engine knows ids only. A tokenizer is needed for stop strings, for grammars 
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -17,13 +18,14 @@ from torch import Tensor
 from denken.chat.template import THINK, open_thought
 from denken.engine.cache import Blocks
 from denken.engine.grammar import Grammars, Matcher
-from denken.engine.runner import Runner
-from denken.engine.sampler import Choice, sample, steer
-from denken.engine.scheduler import Chunk, Portions, Scheduler
+from denken.engine.runner import Draws, Runner
+from denken.engine.sampler import Choice, manner_of, not_finite, sample, steer
+from denken.engine.scheduler import Chunk, Lead, Portions, Scheduler
 from denken.engine.sequence import Endings, Output
 from denken.engine.sequence import Sequence as Request
 from denken.engine.speculate import Speculation
 from denken.errors import ConfigError, RequestError
+from denken.model.kernels.decode import Said
 from denken.model.transformer import Transformer
 from denken.types import Completion, SamplingParams
 
@@ -50,6 +52,8 @@ class Engine:
     speculation: whether, and from what, guesses are made of how texts go on; they change how long a step takes, and
         nothing that is said (see speculate.py).
     portions: whether prompts are read in such portions that those who decode beside them wait little longer than usual.
+    ahead: whether `step` goes several times through the network where nobody needs Python in between, for about 10 ms:
+        a small network's time between two ids is mostly Python's. What is said is the same.
     head: rounds the output projection of a dense network to so many bits, where kernels run it: half the bytes or less
         for each token, and logits that are near the model's, not its own.
 
@@ -70,6 +74,7 @@ class Engine:
         prefix_reuse: bool = True,
         speculation: Speculation | None = None,
         portions: bool = False,
+        ahead: bool = False,
         head: Literal["int8", "int4"] | None = None,
     ) -> None:
         if cache_tokens is None:
@@ -99,18 +104,24 @@ class Engine:
         self._portions = Portions() if portions else None
         self._scheduler = Scheduler(self._blocks, max_batch_tokens, max_sequences, speculation, self._portions)
         self._runner = Runner(model, next(model.parameters()), count, block_size, head)
+        self._ahead = ahead
+        self._turns_V = torch.zeros(vocabulary, dtype=torch.uint8)
+        self._turns_V[sorted(self._endings.turns)] = 1
         self._requests: dict[int, Request] = {}
         self._next = 0
         self._others: list[Output] = []
 
     def step(self) -> list[Output]:
-        """One pass through the network for everyone whose turn it is, and what came of it."""
+        """One pass through the network for everyone whose turn it is, or several (`ahead`), and what came of it."""
         try:
             began = time.perf_counter()
             chunks = self._scheduler.schedule()
-            logits_RV = self._runner.run(chunks)
-            outputs = self._commit(chunks, logits_RV)
-            self._scheduler.took(chunks, time.perf_counter() - began)
+            if (said := self._go_ahead(chunks)) is not None:
+                outputs, steps = self._take(chunks, said), max(len(each.ids) for each in said)
+            else:
+                logits_RV = self._runner.run(chunks)
+                outputs, steps = self._commit(chunks, logits_RV), 1
+            self._scheduler.took(chunks, (time.perf_counter() - began) / steps)
             return outputs
         except BaseException:
             self.reset()
@@ -312,6 +323,52 @@ class Engine:
         self._others += others
         return [_join(outputs, versions[request]) for request, outputs in parts.items()]
 
+    def _go_ahead(self, chunks: list[Chunk]) -> list[Said] | None:
+        """What everybody says in several steps, drawn without Python; None where that is not possible: somebody reads,
+        guesses, or waits for a turn of its own; a next id hangs on more than its logits; steps are long; or blocks or
+        rows are too few."""
+        steps = self._scheduler.lead.steps
+        if not self._ahead or steps == 1 or not 0 < len(chunks) == self.running or not self._runner.goes_ahead:
+            return None
+        runs = [chunk.sequence.free_run if chunk.decodes and not chunk.guess else 0 for chunk in chunks]
+        if 0 in runs or (steps := self._scheduler.reserve(chunks, min(steps, max(runs)))) == 1:
+            return None
+        draws = []
+        for chunk, limit in zip(chunks, runs, strict=True):
+            params = chunk.sequence.params
+            count = min(limit, steps) if params.temperature else 0
+            noise = [chunk.sequence.noise(place) for place in range(count)]
+            draws.append(Draws(limit, manner_of(params), [*noise, *[0.0] * (steps - count)]))
+        return self._runner.ahead(chunks, draws, self._turns_V, steps, Lead.SECONDS)
+
+    def _take(self, chunks: list[Chunk], said: list[Said]) -> list[Output]:
+        """Appends what was said ahead, as far as it is what would have been said step by step."""
+        if not all(map(math.isfinite, (logprob for each in said for logprob in each.logprobs))):
+            raise not_finite()
+        outputs, self._others = self._others, []
+        for chunk, each in zip(chunks, said, strict=True):
+            sequence, before = chunk.sequence, chunk.known
+            for count, (id, logprob, kept) in enumerate(zip(each.ids, each.logprobs, each.kept, strict=True), 1):
+                sequence.append(id, logprob, (), kept)
+                # An end, or ids that were forced: what follows was drawn behind another text.
+                if sequence.finish_reason is not None or len(sequence.ids) != before + count:
+                    break
+            sequence.computed = before + count - 1
+            self._blocks.remember(sequence, 0)
+            if self.speculation is not None:
+                self.speculation.checked(sequence, sequence.ids[before:], 0, 0, [])
+            self._release(sequence, outputs)
+        return outputs
+
+    def _release(self, sequence: Request, outputs: list[Output]) -> None:
+        """Adds what can be handed out, and lets go of a request that has finished."""
+        output = sequence.release()
+        if output is not None:
+            outputs.append(output)
+        if sequence.finish_reason is not None:
+            del self._requests[sequence.request]
+            self._scheduler.remove(sequence)
+
     @torch.inference_mode()
     def _commit(self, chunks: list[Chunk], logits_RV: Tensor) -> list[Output]:
         outputs, self._others = self._others, []
@@ -325,12 +382,7 @@ class Engine:
                 continue
             start, end = end, end + chunk.due
             self._say(chunk, logits_RV[start:end], choices[start:end])
-            output = sequence.release()
-            if output is not None:
-                outputs.append(output)
-            if sequence.finish_reason is not None:
-                del self._requests[sequence.request]
-                self._scheduler.remove(sequence)
+            self._release(sequence, outputs)
         return outputs
 
     def _say(self, chunk: Chunk, logits_RV: Tensor, choices: list[Choice | None]) -> None:

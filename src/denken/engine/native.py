@@ -1,9 +1,10 @@
 """The same network in native kernels (`denken.model.kernels`): what a step of many small rows spends its time between.
 
 Queries, keys and values come from one product, gate and up from another; everything between two products is one pass
-over memory. A step in which everybody decodes goes through all layers in one call (`kernels/decode.py`); a step that
-reads prompts, or has adapters, a kernel at a time. In fp32 and in whole numbers every number is the one that
-`denken.model` computes for that token, to the bit; in bf16 one of three matrices may add in another order than three.
+over memory. A step in which everybody decodes goes through all layers in one call (`kernels/decode.py`), or several do,
+with what they draw; a step that reads prompts, or has adapters, a kernel at a time. In fp32 and in whole numbers every
+number is the one that `denken.model` computes for that token, to the bit; in bf16 one of three matrices may add in
+another order than three.
 
 The weights of small networks are copies, taken anew by `refresh`; those of quantised and of large bf16 networks are
 shared with the model. The head is multiplied in fp32, or in bf16 with sums in fp32, unless an engine is told to do it
@@ -12,7 +13,7 @@ with grouped attention.
 """
 
 # N = tokens of the step (one row), M = hidden size, I = feed-forward size, H = query heads, K = key heads,
-# D = columns of a head, F = D / 2, V = vocabulary
+# D = columns of a head, F = D / 2, V = vocabulary, P = positions
 
 from __future__ import annotations
 
@@ -29,9 +30,9 @@ from denken.engine.fused import LARGEST, Fused
 from denken.engine.paged import Paged
 from denken.engine.products import AnyProduct, product
 from denken.model.attention import Attend, GroupedAttention
-from denken.model.kernels import bf16
+from denken.model.kernels import bf16, decode
 from denken.model.kernels.call import covers
-from denken.model.kernels.decode import Decoder, Layer
+from denken.model.kernels.decode import Decoder, Ends, Going, Layer, Said, Seats
 from denken.model.kernels.elementwise import LONGEST_NORM, gated, norm, norm_turned
 from denken.model.kernels.integers import whole_numbers
 from denken.model.kernels.products import Packed, multiply
@@ -89,10 +90,11 @@ class Native(Fused):
             self.native.append(self._native_layer(block))
             if is_quantised(block):
                 _give_back()
-        self.head_product = _head(self.model, self.head_kind)
+        self.head_product, self._head_numbers = _head(self.model, self.head_kind)
         if self.head_kind is not None:
             _give_back()
         self.decoder = self._decoder()
+        self._angles = (torch.empty(0), torch.empty(0))
 
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:
         """As `Transformer.hidden`, for one row of ids; positions and attend must be given."""
@@ -122,6 +124,30 @@ class Native(Fused):
 
     def logits(self, hidden: Tensor) -> Tensor:
         return self.head_product(hidden)
+
+    @property
+    def goes_ahead(self) -> bool:
+        """Whether `ahead` can be asked."""
+        return self.decoder is not None and self._head_numbers is not None
+
+    def ahead(self, going: Going, seats: Seats, seconds: float) -> list[Said]:
+        """As `Decoder.ahead`: what sequences say that need nothing but the network for a while."""
+        if self._versions() != self._seen:
+            self.refresh()
+        assert self.decoder is not None
+        assert self._head_numbers is not None
+        cos_PF, sin_PF = self._angles_of(max(going.positions_S) + len(going.noise_ST[0]))
+        embedding_VM = cast(Tensor, self.model.model["embed_tokens"].weight)
+        return self.decoder.ahead(going, Ends(embedding_VM, cos_PF, sin_PF, self._head_numbers), seats, seconds)
+
+    def _angles_of(self, positions: int) -> tuple[Tensor, Tensor]:
+        """Of at least the first so many positions; made twice as long where it is too short."""
+        known = len(self._angles[0])
+        if known < positions:
+            wanted = min(max(positions, 2 * known, 512), max(positions, self.config.max_position_embeddings))
+            cos_BP1F, sin_BP1F = self.model.rotary(torch.arange(wanted)[None])
+            self._angles = cos_BP1F[0, :, 0].contiguous(), sin_BP1F[0, :, 0].contiguous()
+        return self._angles
 
     def _product(self, number: int, part: str, x_NI: Tensor) -> Tensor:
         product: AnyProduct = getattr(self.native[number], part)
@@ -179,16 +205,23 @@ def _small(model: Transformer) -> bool:
     return sum(p.numel() * p.element_size() for p in model.parameters()) <= LARGEST
 
 
-def _head(model: Transformer, kind: str | None) -> Product:
-    """Hidden states (N, M) to logits in fp32: at 30, rounding them to bf16 would be by a sixteenth."""
+def _head(model: Transformer, kind: str | None) -> tuple[Product, decode.Product | None]:
+    """Hidden states (N, M) to logits in fp32: at 30, rounding them to bf16 would be by a sixteenth. And where the
+    head's numbers lie, if kernels can be told."""
     weight_VM = model.head_weight.detach()
+    size, hidden = weight_VM.shape
     if kind is not None:
         whole = whole_numbers(weight_VM, 8 if kind == "int8" else 4)
-        return lambda hidden_NM: whole(hidden_NM.float())
+        table = None if whole.packed is None else torch.tensor([whole.packed.row()])
+        numbers = None if table is None else decode.Product(decode.INTEGERS, table, None, hidden, size)
+        return lambda hidden_NM: whole(hidden_NM.float()), numbers
     if _small(model):
         packed = Packed(weight_VM.float().t())
-        return lambda hidden_NM: packed(hidden_NM.float())
+        return lambda hidden_NM: packed(hidden_NM.float()), decode.Product(
+            decode.PACKED, packed.numbers, None, hidden, size
+        )
     if weight_VM.dtype == torch.float32:
-        return lambda hidden_NM: multiply(hidden_NM, weight_VM.t())
+        return lambda hidden_NM: multiply(hidden_NM, weight_VM.t()), None
     table = torch.tensor([bf16.row(weight_VM)])
-    return lambda hidden_NM: bf16.side_by_side(hidden_NM, table, len(weight_VM), torch.float32)
+    numbers = decode.Product(decode.BF16, table, None, hidden, size)
+    return lambda hidden_NM: bf16.side_by_side(hidden_NM, table, size, torch.float32), numbers

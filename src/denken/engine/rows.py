@@ -77,7 +77,7 @@ class Rows:
         seats = [seat for seat, _ in pairs]
         seating = Seating([chunk for _, chunk in pairs], [self._skip(seat) for seat in seats])
         seating.changed = seats != self._seats
-        lengths = [chunk.start + chunk.count - skip for chunk, skip in zip(seating.order, seating.skips, strict=True)]
+        lengths = [chunk.end - skip for chunk, skip in zip(seating.order, seating.skips, strict=True)]
         stride = self._stride(max(lengths, default=1))
         if stride > self.stride or self.stride * len(seats) > self.tokens:
             self.stride = stride
@@ -94,6 +94,11 @@ class Rows:
             seating.slots = [numbers.setdefault(seat.beginning, len(numbers)) for seat in seats]
             seating.blocks_of_slot = list(numbers)
         return seating
+
+    def advance(self, counts: list[int]) -> None:
+        """Each row holds so many ids more than those it was given a seat for."""
+        for seat, count in zip(self._seats, counts, strict=True):
+            seat.filled += count
 
     def clear(self) -> None:
         """What the rows hold is worth nothing any more."""
@@ -129,7 +134,7 @@ class Rows:
 
     def _choose(self, pairs: list[tuple[Seat, Chunk]]) -> list[tuple[Seat, Chunk]]:
         """All that fit without too much padding: the longest are left out first."""
-        lengths = [chunk.start + chunk.count - self._skip(seat) for seat, chunk in pairs]
+        lengths = [chunk.end - self._skip(seat) for seat, chunk in pairs]
         total, longest = sum(lengths), max(lengths, default=0)
         if len(pairs) * longest <= PADDING * total and len(pairs) * self._stride(longest) <= self.tokens:
             return pairs

@@ -1,14 +1,16 @@
-"""One step through the network: all chunks' ids in one row, logits where ids are due.
+"""One step through the network: all chunks' ids in one row, logits where ids are due; or several steps of those who
+only decode, drawn as they come.
 
 Linear layers see one row of tokens; only attention (`paged.py`) knows that they belong to different texts. Who takes
 part was the scheduler's choice, what is drawn is the sampler's.
 """
 
-# R = rows of logits, N = tokens of the step, M = hidden size, V = vocabulary
+# R = rows of logits, N = tokens of the step, M = hidden size, V = vocabulary, S = sequences, T = steps
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -21,6 +23,7 @@ from denken.engine.paged import Beginnings, Paged, Store
 from denken.engine.rows import Rows, Seating
 from denken.engine.scheduler import Chunk
 from denken.model.attention import Attend, CacheLayout
+from denken.model.kernels.decode import Going, Said
 from denken.model.transformer import Transformer
 
 
@@ -33,6 +36,15 @@ class Model(Protocol):
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor: ...
 
     def logits(self, hidden: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """How a sequence draws by itself: at most `limit` ids, each as `softmax.draw` does with the noise of its place."""
+
+    limit: int
+    manner: tuple[float, float, float, float]
+    noise: list[float]
 
 
 class Runner:
@@ -61,17 +73,13 @@ class Runner:
         """Logits (R, V) where they are due (`Chunk.due`): after a text's last id and each that is guessed behind it, in
         the order of `chunks`."""
         # Without kernels a row takes one id a step.
-        seating = self.rows.seat(
-            [chunk for chunk in chunks if chunk.decodes and (self.store.native or not chunk.guess)]
-        )
-        self.store.fill(seating.missing, seating.skips, self.rows.stride)
-        self._set_apart(seating)
+        seating = self._seat([chunk for chunk in chunks if chunk.decodes and (self.store.native or not chunk.guess)])
         seated = {id(chunk) for chunk in seating.order}
         others = [chunk for chunk in chunks if id(chunk) not in seated]
         order = seating.order + others
         ids = [i for chunk in order for i in chunk.ids]
         positions = [p for chunk in order for p in range(chunk.start, chunk.start + chunk.count)]
-        slots = [slot for chunk in order for slot in self._slots(chunk)]
+        slots = [slot for chunk in order for slot in self._slots(chunk, chunk.count)]
         ends = itertools.accumulate(chunk.count for chunk in order)
         end_of = {id(chunk): end for chunk, end in zip(order, ends, strict=True)}
         stride = self.rows.stride
@@ -81,6 +89,52 @@ class Runner:
             hidden_1NM = model.hidden(self._tensor(ids)[None], self._tensor(positions)[None], attend)
         wanted = [i for chunk in chunks for i in range(end_of[id(chunk)] - chunk.due, end_of[id(chunk)])]
         return self.model.logits(hidden_1NM[0, self._tensor(wanted)])
+
+    @property
+    def goes_ahead(self) -> bool:
+        """Whether this network and this store are such that `ahead` can be asked."""
+        return self.store.native and isinstance(self.model, Native) and self.model.goes_ahead
+
+    @torch.inference_mode()
+    def ahead(
+        self, chunks: list[Chunk], draws: list[Draws], stops_V: Tensor, steps: int, seconds: float
+    ) -> list[Said] | None:
+        """What the sequences of these chunks, of one id each, say in up to so many steps, for which they have blocks:
+        until their limit, or an id where `stops_V` is not 0. No step begins when so many seconds have passed.
+        None where there is no room to do it.
+        """
+        assert isinstance(self.model, Native)
+        chunks = [replace(chunk, ahead=steps - 1) for chunk in chunks]
+        seating = self._seat(chunks)
+        if len(seating.order) < len(chunks):
+            return None
+        number = {id(chunk): i for i, chunk in enumerate(chunks)}
+        order = [number[id(chunk)] for chunk in seating.order]
+        own = [draws[i] for i in order]
+        places_ST = [self._slots(chunk, steps) for chunk in seating.order]
+        first_S = self._tensor([places[0] for places in places_ST])
+        seats = Paged(self.store, seating, self._beginnings, [], self.rows.stride, first_S, self.dtype).seats()
+        assert seats is not None
+        going = Going(
+            [chunk.sequence.ids[-1] for chunk in seating.order],
+            [chunk.start for chunk in seating.order],
+            seating.skips,
+            places_ST,
+            [draw.limit for draw in own],
+            [draw.manner for draw in own],
+            [draw.noise for draw in own],
+            stops_V,
+        )
+        said = self.model.ahead(going, seats, seconds)
+        self.rows.advance([len(each.ids) - 1 for each in said])
+        return [each for _, each in sorted(zip(order, said, strict=True), key=lambda pair: pair[0])]
+
+    def _seat(self, chunks: list[Chunk]) -> Seating:
+        """Rows for decoding chunks, and in them what was computed so far."""
+        seating = self.rows.seat(chunks)
+        self.store.fill(seating.missing, seating.skips, self.rows.stride)
+        self._set_apart(seating)
+        return seating
 
     def forget(self) -> None:
         """The weights changed: what the rows hold is of no use. (Blocks are forgotten by who keeps their books.)"""
@@ -107,9 +161,10 @@ class Runner:
         elif seating.changed:
             self._beginnings.arrange(seating.slots)
 
-    def _slots(self, chunk: Chunk) -> list[int]:
+    def _slots(self, chunk: Chunk, count: int) -> list[int]:
+        """Where in the blocks the keys of so many ids go, from the chunk's first on."""
         size, blocks = self.block_size, chunk.sequence.blocks
-        return [blocks[i // size] * size + i % size for i in range(chunk.start, chunk.start + chunk.count)]
+        return [blocks[i // size] * size + i % size for i in range(chunk.start, chunk.start + count)]
 
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.device)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from denken.errors import DenkenError
 from denken.model.kernels.call import covers
-from denken.model.kernels.softmax import draw
+from denken.model.kernels.softmax import draw, manner
 from denken.types import SamplingParams
 
 # How many of a row's likeliest ids are ranked at first, and then, before the whole vocabulary is sorted, which costs
@@ -47,8 +47,9 @@ def sample(logits_RV: Tensor, params: Sequence[SamplingParams], noise: Sequence[
     logits_RV = logits_RV.float()
     choices: dict[int, Choice] = {}
     rows_of: dict[Callable[[Tensor, list[SamplingParams], list[float]], list[Choice]], list[int]] = {}
+    kernels = bool(params) and covers(logits_RV)
     for row, p in enumerate(params):
-        rows_of.setdefault(_kind(p), []).append(row)
+        rows_of.setdefault(_native if kernels and not p.top_logprobs else _kind(p), []).append(row)
     for kind, rows in rows_of.items():
         if len(rows) == len(params):
             choices.update(enumerate(kind(logits_RV, list(params), list(noise))))
@@ -56,8 +57,13 @@ def sample(logits_RV: Tensor, params: Sequence[SamplingParams], noise: Sequence[
             drawn = kind(logits_RV[rows], [params[r] for r in rows], [noise[r] for r in rows])
             choices.update(zip(rows, drawn, strict=True))
     if not all(math.isfinite(choice.logprob) for choice in choices.values()):
-        raise DenkenError("The model's logits are not finite numbers: its weights are damaged, or overflow their type.")
+        raise not_finite()
     return [choices[row] for row in range(len(params))]
+
+
+def not_finite() -> DenkenError:
+    """What is said of logits that nothing can be drawn from."""
+    return DenkenError("The model's logits are not finite numbers: its weights are damaged, or overflow their type.")
 
 
 def steer(logits_V: Tensor, params: SamplingParams, counts: Mapping[int, int], mask: bytes | None) -> None:
@@ -79,6 +85,17 @@ def steer(logits_V: Tensor, params: SamplingParams, counts: Mapping[int, int], m
         logits_V[: len(allowed)].masked_fill_(~allowed.to(logits_V.device), -torch.inf)
 
 
+def _native(logits_RV: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:
+    """Rows without alternatives to report, in one kernel: what the functions below make of them, up to rounding."""
+    drawn = draw(logits_RV, [manner_of(p) for p in params], noise)
+    return [Choice(id, logprob, (), kept) for id, logprob, kept in zip(*drawn, strict=True)]
+
+
+def manner_of(params: SamplingParams) -> tuple[float, float, float, float]:
+    """How these parameters draw, for kernels."""
+    return manner(params.temperature, params.top_k, params.top_p, params.min_p)
+
+
 def _greedy(logits_RV: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:
     best_R, ids_R = logits_RV.max(dim=-1)
     total_R = logits_RV.logsumexp(dim=-1)
@@ -88,8 +105,6 @@ def _greedy(logits_RV: Tensor, params: list[SamplingParams], noise: list[float])
 
 def _plain(logits_RV: Tensor, params: list[SamplingParams], noise: list[float]) -> list[Choice]:
     """Rows with nothing but a temperature: one exponential and one sum an id, no second look at the vocabulary."""
-    if covers(logits_RV):
-        return [Choice(*row) for row in zip(*draw(logits_RV, [p.temperature for p in params], noise), strict=True)]
     shifted_RV = logits_RV - logits_RV.amax(dim=-1, keepdim=True)
     if any(p.temperature != 1.0 for p in params):
         shifted_RV /= _column([max(p.temperature, 1e-30) for p in params], logits_RV)

@@ -23,6 +23,7 @@ class Chunk:
 
     decodes: the chunk is one id and a guess, and everything before it was computed in earlier steps.
     guess: what may follow the text so far.
+    ahead: how many more ids there is to be room for, which the same call may compute behind it.
     last: the next id can be sampled after it. due: how many rows of logits are wanted, those behind the guess included.
     """
 
@@ -31,10 +32,16 @@ class Chunk:
     count: int
     decodes: bool
     guess: tuple[int, ...] = ()
+    ahead: int = 0
 
     @property
     def ids(self) -> list[int]:
         return [*self.sequence.ids[self.start : self.start + self.count], *self.guess]
+
+    @property
+    def end(self) -> int:
+        """How many ids of its text there must be room for."""
+        return self.start + self.count + self.ahead
 
     @property
     def known(self) -> int:
@@ -76,6 +83,24 @@ class Portions:
             self._each = _drawn_to(self._each, max(0.0, seconds - (self._step if decode else 0.0)) / read)
 
 
+class Lead:
+    """How many steps a call may take in which everybody only decodes: as many as fit in SECONDS, as long as one took
+    lately. So large networks take one, and whoever comes in between waits little."""
+
+    SECONDS, MOST, UNKNOWN = 0.01, 64, 4
+
+    def __init__(self) -> None:
+        self._step = 0.0
+
+    @property
+    def steps(self) -> int:
+        return min(self.MOST, max(1, int(self.SECONDS / self._step))) if self._step else self.UNKNOWN
+
+    def took(self, seconds: float) -> None:
+        """A step that only decoded."""
+        self._step = _drawn_to(self._step, seconds)
+
+
 def _drawn_to(value: float, seen: float) -> float:
     """A mean of what was seen lately, which single odd ones move little."""
     return value + 0.1 * (min(seen, 3 * value) - value) if value else seen
@@ -98,6 +123,7 @@ class Scheduler:
         self.max_sequences = max_sequences
         self.speculation = speculation
         self.portions = portions
+        self.lead = Lead()
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
@@ -144,8 +170,22 @@ class Scheduler:
             portion -= chunk.count
         return chunks
 
+    def reserve(self, chunks: list[Chunk], steps: int) -> int:
+        """How many steps these chunks of one id each have blocks for, up to so many; nobody gives up any for it."""
+        size = self.blocks.size
+        while steps > 1:
+            ends = [(chunk.start + steps, len(chunk.sequence.blocks)) for chunk in chunks]
+            if sum(max(0, -(-end // size) - held) for end, held in ends) <= self.blocks.free:
+                break
+            steps //= 2
+        for chunk in chunks if steps > 1 else ():
+            self.blocks.grow(chunk.sequence, steps)
+        return steps
+
     def took(self, chunks: list[Chunk], seconds: float) -> None:
-        """The step of these chunks took so long."""
+        """A step of these chunks took so long."""
+        if chunks and all(chunk.decodes and not chunk.guess for chunk in chunks):
+            self.lead.took(seconds)
         if self.speculation is not None and all(chunk.decodes for chunk in chunks):
             self.speculation.took(sum(chunk.count for chunk in chunks), seconds)
         if self.portions is not None and chunks:

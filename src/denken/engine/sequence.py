@@ -79,6 +79,11 @@ class Endings:
         """The ids with which no answer begins."""
         return self.eos_ids | {id for id in (self.closer, self.opener) if id is not None}
 
+    @property
+    def turns(self) -> frozenset[int]:
+        """The ids after which a text may go on in another way than before, or not at all."""
+        return self.no_answer
+
 
 def thought_limit(limit: int, closing: int, budget: int | None) -> int | None:
     """The most ids of thought, so that `closing` ids and an answer still fit in `limit`; None: nothing can be done.
@@ -228,6 +233,17 @@ class Sequence:
     def owes_answer(self) -> bool:
         """The thought was closed by force just now: the next id must not be one of `Endings.no_answer`."""
         return self._answer_begins == len(self.ids)
+
+    @property
+    def free_run(self) -> int:
+        """The most ids that can be drawn one after another from nothing but their logits and noise: as many as may
+        come, unless one of `Endings.turns` comes before. 0 where the next one's logits are to be changed or shown."""
+        if self.params.steers or self.params.top_logprobs is not None or self.owes_answer or self.adapter:
+            return 0
+        left = self.limit - self.generated
+        if self.thinking and self._thought_limit is not None:
+            left = min(left, self._thought_limit - self.generated)
+        return max(1, left)
 
     @property
     def mask(self) -> bytes | None:

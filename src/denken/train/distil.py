@@ -400,7 +400,7 @@ class _Flow:
         network = exported.load(place, dtype=torch.float32 if small else None).eval()
         threads = torch.get_num_threads()
         torch.set_num_threads(self.setting.cores)
-        engine = Engine(network, eos_ids=_eos_ids(tokenizer), tokenizer=tokenizer)
+        engine = Engine(network, eos_ids=_eos_ids(tokenizer), tokenizer=tokenizer, ahead=True)
         params = params_of(self.section(problems=1, apart=0), self.asked.seed)
         yield Local(tokenizer, engine, replace(params, max_tokens=max_tokens or self.max_tokens), self.asked.thinking)
         torch.set_num_threads(threads)

@@ -649,6 +649,7 @@ class GRPO:
             eos_ids=_eos_ids(self.tokenizer),
             tokenizer=self.tokenizer,
             max_batch_tokens=2048,
+            ahead=True,
             max_sequences=-(-self.rl.problems // self.mesh.world) * self.rl.group,
         )
 

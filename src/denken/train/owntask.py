@@ -179,7 +179,7 @@ class _Flow:
         place = self.folder / label
         network = exported.load(weights, dtype=torch.float32 if self.setting.small else None).eval()
         torch.set_num_threads(self.setting.cores)
-        engine = Engine(network, eos_ids=_eos_ids(self.tokenizer), tokenizer=self.tokenizer)
+        engine = Engine(network, eos_ids=_eos_ids(self.tokenizer), tokenizer=self.tokenizer, ahead=True)
         limit = self.longest_answer()
         counts = self.counts(engine, limit)
         results: list[Result] = []

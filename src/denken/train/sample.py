@@ -562,7 +562,7 @@ def _open(folder: Path) -> tuple[Price, Engine, Tokenizer]:
     tokenizer = Tokenizer.load(folder)
     model = exported.load(folder, dtype=torch.float32).eval()
     price = Price.of(model.named_parameters(), model.config.to_hf())
-    return price, Engine(model, eos_ids={tokenizer.control(EOS)}, tokenizer=tokenizer), tokenizer
+    return price, Engine(model, eos_ids={tokenizer.control(EOS)}, tokenizer=tokenizer, ahead=True), tokenizer
 
 
 def _name(spec: str, folder: Path, digest: str) -> str:

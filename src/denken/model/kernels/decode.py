@@ -1,10 +1,12 @@
-"""One token of each of some sequences through all layers of a dense network, in one call.
+"""One token of each of some sequences through all layers of a dense network, in one call; or several, one after
+another, each drawn from the logits before it.
 
-Where the network is small, or its products fast, a call of Python's for each kernel costs more than some kernels do.
+Where the network is small, or its products fast, a call of Python's for each kernel costs more than some kernels do,
+and what Python does between two steps more than a step.
 The numbers are those of the kernels called one by one, to the bit (`denken.engine.native`).
 """
 
-# S = sequences, M = hidden size, F = half of a head's columns
+# S = sequences, T = steps, M = hidden size, F = half of a head's columns, V = vocabulary, P = positions
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ from denken.model.kernels.call import INTEGER, NAMES, NUMBER, POINTER, address, 
 # What `decode.cpp` calls a Product's kinds.
 PACKED, INTEGERS, BF16 = range(3)
 _CALL = (*[POINTER] * 7, INTEGER)
+_AHEAD = (*[POINTER] * 5, INTEGER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,43 @@ class Seats:
         return self.row_keys, self.row_values, self.block_keys, self.block_values
 
 
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What stands before a network's layers and behind them. cos_PF, sin_PF: the angles of every position that may
+    come."""
+
+    embedding_VM: Tensor
+    cos_PF: Tensor
+    sin_PF: Tensor
+    head: Product
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """Sequences that go on by themselves. ids_S, positions_S: of each one's last id. skips_S: how many of its ids stand
+    in its slot. places_ST: where in the blocks each id's key goes. limits_S: the most ids to say. manners, noise_ST: as
+    `softmax.draw` takes them. stops_V: bytes; not 0 for ids behind which a sequence stops.
+    """
+
+    ids_S: Sequence[int]
+    positions_S: Sequence[int]
+    skips_S: Sequence[int]
+    places_ST: Sequence[Sequence[int]]
+    limits_S: Sequence[int]
+    manners: Sequence[tuple[float, float, float, float]]
+    noise_ST: Sequence[Sequence[float]]
+    stops_V: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a sequence said: ids, log-probabilities, and from how many each was drawn (0: from all)."""
+
+    ids: list[int]
+    logprobs: list[float]
+    kept: list[int]
+
+
 class _Network(ctypes.Structure):
     _fields_ = [
         *((name, INTEGER) for name in ("layers", "hidden", "inner", "heads", "key_heads", "head_size")),
@@ -102,6 +142,33 @@ class _Seats(ctypes.Structure):
     ]
 
 
+class _Product(ctypes.Structure):
+    _fields_ = [
+        ("kind", INTEGER),
+        ("at", POINTER),
+        ("bias", POINTER),
+        *((name, INTEGER) for name in ("count", "inputs", "outputs")),
+    ]
+
+
+class _Ends(ctypes.Structure):
+    _fields_ = [
+        *((name, POINTER) for name in ("embedding", "cosine", "sine")),
+        ("head", _Product),
+        ("vocabulary", INTEGER),
+    ]
+
+
+class _Rows(ctypes.Structure):
+    _fields_ = [
+        ("count", INTEGER),
+        ("steps", INTEGER),
+        ("seconds", ctypes.c_double),
+        *((name, POINTER) for name in ("ids", "positions", "skips", "places", "limits", "manners", "noise", "stops")),
+        *((name, POINTER) for name in ("said", "logprobs", "kept", "counts")),
+    ]
+
+
 class Decoder:
     """A network's layers and last norm. heads: of queries, of keys, columns of each."""
 
@@ -112,24 +179,14 @@ class Decoder:
         self._weights = torch.tensor([layer.record() for layer in layers])
         self._network = _Network(len(layers), len(last_M), inner, *heads, eps, scale, last_M.data_ptr())
         self._call = kernel(f"denken_decode_{NAMES[last_M.dtype]}", _CALL)
+        self._ahead = kernel(f"denken_ahead_{NAMES[last_M.dtype]}", _AHEAD)
         self._seen: tuple[Sequence[Tensor], Sequence[Begun] | None] | None = None
         self._layers = self._weights
 
     def __call__(self, x_SM: Tensor, cos_SF: Tensor, sin_SF: Tensor, seats: Seats) -> Tensor:
         """Hidden states after the last norm (S, M); x_SM is overwritten. Keys and values are written first."""
         self._find(seats)
-        begun = seats.begun[0] if seats.begun else None
-        own = _Seats(
-            len(x_SM),
-            seats.stride,
-            address(seats.lengths_S),
-            address(seats.places_S),
-            begun.length if begun else 0,
-            address(begun.slots_S) if begun else None,
-            address(begun.lengths_U) if begun else None,
-            address(seats.seats_S),
-            address(seats.order_S),
-        )
+        own = _record(seats)
         out_SM = torch.empty(x_SM.shape, dtype=x_SM.dtype)
         self._call(
             ctypes.addressof(self._network),
@@ -143,6 +200,33 @@ class Decoder:
         )
         return out_SM
 
+    def ahead(self, going: Going, ends: Ends, seats: Seats, seconds: float) -> list[Said]:
+        """What each sequence says in up to T steps: until its limit, or an id that stops it. No step begins when so
+        many seconds have passed. seats: of all sequences; each has a row of its own, with room for T ids more."""
+        self._find(seats)
+        steps = len(going.noise_ST[0])
+        ids, positions, skips, places, limits = (
+            torch.tensor(x, dtype=torch.long)
+            for x in (going.ids_S, going.positions_S, going.skips_S, going.places_ST, going.limits_S)
+        )
+        manners, noise = (torch.tensor(x, dtype=torch.float64) for x in (going.manners, going.noise_ST))
+        said, kept = (torch.empty(len(ids), steps, dtype=torch.long) for _ in range(2))
+        logprobs, counts = torch.empty(len(ids), steps, dtype=torch.float64), torch.zeros(len(ids), dtype=torch.long)
+        inputs = (ids, positions, skips, places, limits, manners, noise, going.stops_V)
+        rows = _Rows(len(ids), steps, seconds, *map(address, (*inputs, said, logprobs, kept, counts)))
+        tables = map(address, (ends.embedding_VM, ends.cos_PF, ends.sin_PF))
+        own_ends = _Ends(*tables, _Product(*ends.head.record()), len(ends.embedding_VM))
+        own_seats = _record(seats)
+        structures = (own_seats, own_ends, rows)
+        self._ahead(
+            ctypes.addressof(self._network),
+            address(self._layers),
+            *(ctypes.addressof(structure) for structure in structures),
+            torch.get_num_threads(),
+        )
+        columns = zip(said.tolist(), logprobs.tolist(), kept.tolist(), counts.tolist(), strict=True)
+        return [Said(ids[:count], logprobs[:count], kept[:count]) for ids, logprobs, kept, count in columns]
+
     def _find(self, seats: Seats) -> None:
         """Writes the addresses of keys and values behind each layer's weights, where they are others than before."""
         if self._seen is not None and self._seen[0] is seats.row_keys and self._seen[1] is seats.begun:
@@ -153,3 +237,18 @@ class Decoder:
         columns += [[0] * len(self._weights)] * (6 - len(columns))
         self._layers = torch.cat((self._weights, torch.tensor(columns).t()), dim=1).contiguous()
         self._seen = seats.row_keys, seats.begun
+
+
+def _record(seats: Seats) -> _Seats:
+    begun = seats.begun[0] if seats.begun else None
+    return _Seats(
+        len(seats.lengths_S),
+        seats.stride,
+        address(seats.lengths_S),
+        address(seats.places_S),
+        begun.length if begun else 0,
+        address(begun.slots_S) if begun else None,
+        address(begun.lengths_U) if begun else None,
+        address(seats.seats_S),
+        address(seats.order_S),
+    )

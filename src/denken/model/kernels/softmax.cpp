@@ -1,6 +1,6 @@
 // Softmax over a vocabulary: log-probabilities and entropy, their gradient, and draws.
 //
-// Everywhere of (logit - highest) * colder, where `colder` is 1 / temperature.
+// Everywhere of (logit - highest) * colder, where `colder` is 1 / temperature; a draw with `colder` 0 is the likeliest.
 
 #include <algorithm>
 #include <cmath>
@@ -54,6 +54,140 @@ double total_of(const float* x, index_t size) {
     return total;
 }
 
+// As `manner` in softmax.py writes it. colder 0: the likeliest id. top_k 0, top_p 1 and floor -inf cut nothing.
+struct Manner {
+    double colder, top_k, top_p, floor;
+    bool cuts() const { return top_k > 0 || top_p < 1 || floor > -INFINITY; }
+    bool ranks() const { return top_k > 0 || top_p < 1; }
+};
+
+// kept: how many ids could have been drawn; 0 where nothing is cut.
+struct Drawn {
+    index_t id;
+    double logprob;
+    index_t kept;
+};
+
+struct Row {
+    const float* x;
+    index_t size;
+    float highest, colder;
+    float shifted(index_t id) const { return (x[id] - highest) * colder; }
+};
+
+// e^shifted of every id, 0 of those below the floor.
+void weigh(const Row& row, float floor, float* weights) {
+    v16 top = splat(row.highest), least = splat(floor);
+    over(row.size, [&](index_t i, auto part) {
+        v16 shifted = (load(row.x + i, part) - top) * row.colder;
+        v16 weight = weight_of(shifted, part);
+        store(weights + i, shifted < least ? splat(0.0f) : weight, part);
+    });
+}
+
+// Sums of the stretches, and of all of them.
+double add_up(const float* weights, index_t size, double* totals) {
+    double total = 0;
+    for (index_t first = 0; first < size; first += STRETCH)
+        total += *totals++ = total_of(weights + first, std::min(STRETCH, size - first));
+    return total;
+}
+
+// The first id whose weight, with all before it, exceeds the target.
+index_t find(const float* weights, index_t size, const double* totals, double target) {
+    index_t stretches = (size + STRETCH - 1) / STRETCH, s = 0;
+    double before = 0;
+    while (s + 1 < stretches && before + totals[s] <= target) before += totals[s++];
+    // Rounding may leave nothing beyond the target: then the last id that can be drawn.
+    index_t last = s * STRETCH;
+    for (index_t i = last; i < size; i++) {
+        before += weights[i];
+        if (weights[i] > 0) last = i;
+        if (before > target) break;
+    }
+    while (last > 0 && !(weights[last] > 0)) last--;
+    return last;
+}
+
+Drawn likeliest(const Row& row, double total) {
+    const float* end = row.x + row.size;
+    const float* best = std::find(row.x, end, row.highest);
+    return {best == end ? 0 : best - row.x, -std::log(total), 0};
+}
+
+index_t above(const Row& row, float floor) {
+    index_t count = 0;
+    for (index_t i = 0; i < row.size; i++) count += row.x[i] > -INFINITY && !(row.shifted(i) < floor);
+    return count;
+}
+
+// Ids by rank, the likeliest first, of equal ones the first; no more of them are sorted than are asked for.
+class Ranks {
+  public:
+    // Of all ids whose weight is at least `least`.
+    Ranks(const Row& row, const float* weights, double least, int32_t* room) : x(row.x), ids(room) {
+        for (index_t i = 0; i < row.size; i++)
+            if (weights[i] >= least) ids[count++] = int32_t(i);
+        std::make_heap(ids, ids + count, Less{x});
+    }
+    index_t size() const { return count; }
+    index_t operator[](index_t rank) {
+        for (; sorted <= rank; sorted++) std::pop_heap(ids, ids + count - sorted, Less{x});
+        return ids[count - 1 - rank];
+    }
+
+  private:
+    struct Less {
+        const float* x;
+        bool operator()(int32_t a, int32_t b) const { return x[a] < x[b] || (x[a] == x[b] && a > b); }
+    };
+    const float* x;
+    int32_t* ids;
+    index_t count = 0, sorted = 0;
+};
+
+// With top-k, top-p (of what top-k left) and a floor, in the order of ranks. The likeliest id always stays.
+Drawn of_ranks(const Row& row, const float* weights, double total, const Manner& manner, double noise, int32_t* room) {
+    bool by_count = manner.top_k > 0, by_mass = manner.top_p < 1;
+    // Ids below this have less weight together than top-p leaves out.
+    double least = by_count ? 0 : (1 - manner.top_p) * total / (2 * double(row.size));
+    Ranks ranks(row, weights, least, room);
+    index_t most = ranks.size(), kept = 0;
+    if (by_count && manner.top_k < most) most = index_t(manner.top_k);
+    if (by_count) total = 0;
+    for (index_t rank = 0; by_count && rank < most; rank++) total += weights[ranks[rank]];
+    double mass = 0, before = 0;
+    for (; kept < most; kept++) {
+        index_t id = ranks[kept];
+        bool out = (by_mass && mass >= manner.top_p * total) || row.shifted(id) < float(manner.floor);
+        if (kept && (out || row.x[id] == -INFINITY)) break;
+        mass += weights[id];
+    }
+    index_t rank = 0;
+    for (; rank + 1 < kept; rank++) {
+        before += weights[ranks[rank]];
+        if (before > noise * mass) break;
+    }
+    return {ranks[rank], double(row.shifted(ranks[rank])) - std::log(mass), kept};
+}
+
+Drawn draw(const float* x, index_t size, const Manner& manner, double noise) {
+    thread_local Scratch memory;
+    index_t even = (size + 1) / 2 * 2, stretches = (size + STRETCH - 1) / STRETCH;
+    float* weights = memory.of(even + 2 * stretches + size);
+    double* totals = reinterpret_cast<double*>(weights + even);
+    Row row{x, size, highest_of(x, size), manner.colder > 0 ? float(manner.colder) : 1.0f};
+    bool ranked = manner.colder > 0 && manner.ranks();
+    float floor = manner.colder > 0 && !ranked ? float(manner.floor) : -INFINITY;
+    weigh(row, floor, weights);
+    double total = add_up(weights, size, totals);
+    if (!std::isfinite(total)) return {0, total - total, 0};
+    if (manner.colder == 0) return likeliest(row, total);
+    if (ranked) return of_ranks(row, weights, total, manner, noise, reinterpret_cast<int32_t*>(totals + stretches));
+    index_t id = find(weights, size, totals, noise * total);
+    return {id, double(row.shifted(id)) - std::log(total), manner.cuts() ? above(row, floor) : 0};
+}
+
 }  // namespace
 
 // logits (rows, size). Of each row: log p of its id, entropy in nats, and log of the sum of e^(logit * colder).
@@ -91,40 +225,13 @@ EXPORT void denken_logprobs_backward(float* logits, const index_t* ids, float co
     }
 }
 
-// One id a row: the first whose share of the row's sum, with all before it, exceeds the row's noise; and its log p.
-EXPORT void denken_draw(const float* logits, index_t pitch, const float* colder, const double* noise, index_t* ids,
-                        double* logprobs, index_t rows, index_t size, index_t threads) {
+// One id a row, by its manner and its noise in [0, 1); log p under what could be drawn, which is not finite where the
+// logits are not; and how many ids that were.
+EXPORT void denken_draw(const float* logits, index_t pitch, const void* manners, const double* noise, index_t* ids,
+                        double* logprobs, index_t* kept, index_t rows, index_t size, index_t threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (index_t row = 0; row < rows; row++) {
-        const float* x = logits + row * pitch;
-        thread_local Scratch memory;
-        index_t stretches = (size + STRETCH - 1) / STRETCH;
-        index_t even = (size + 1) / 2 * 2;
-        float* weights = memory.of(even + 2 * stretches);
-        double* totals = reinterpret_cast<double*>(weights + even);
-        float highest = highest_of(x, size);
-        v16 top = splat(highest);
-        over(size, [&](index_t i, auto part) {
-            store(weights + i, weight_of((load(x + i, part) - top) * colder[row], part), part);
-        });
-        double total = 0;
-        for (index_t s = 0; s < stretches; s++) {
-            totals[s] = total_of(weights + s * STRETCH, std::min(STRETCH, size - s * STRETCH));
-            total += totals[s];
-        }
-        double target = noise[row] * total, before = 0;
-        index_t s = 0;
-        while (s + 1 < stretches && before + totals[s] <= target) before += totals[s++];
-        index_t id = s * STRETCH;
-        // Rounding may leave nothing beyond the target: then the last id that can be drawn.
-        index_t last = id;
-        for (index_t i = id; i < size; i++) {
-            before += weights[i];
-            if (weights[i] > 0) last = i;
-            if (before > target) break;
-        }
-        while (last > 0 && !(weights[last] > 0)) last--;
-        ids[row] = last;
-        logprobs[row] = double((x[last] - highest) * colder[row]) - std::log(total);
+        Drawn drawn = draw(logits + row * pitch, size, static_cast<const Manner*>(manners)[row], noise[row]);
+        ids[row] = drawn.id, logprobs[row] = drawn.logprob, kept[row] = drawn.kept;
     }
 }

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -46,24 +47,33 @@ def to_gradient(logits_RV: Tensor, ids_R: Tensor, temperature: float, grad_R: Te
     return logits_RV
 
 
-def draw(logits_RV: Tensor, temperatures: Sequence[float], noise: Sequence[float]) -> tuple[list[int], list[float]]:
-    """One id a row of the softmax at its temperature: the first whose cumulative share exceeds the row's noise; and
-    its log-probability. A row of numbers that are not finite gives one that is not."""
+def manner(temperature: float, top_k: int, top_p: float, min_p: float) -> tuple[float, float, float, float]:
+    """How a row is drawn, as `draw` takes it; the meaning is `SamplingParams`'s."""
+    colder = 1 / max(temperature, 1e-30) if temperature else 0.0
+    return colder, float(top_k), top_p, math.log(min_p) if min_p > 0 else -math.inf
+
+
+def draw(
+    logits_RV: Tensor, manners: Sequence[tuple[float, float, float, float]], noise: Sequence[float]
+) -> tuple[list[int], list[float], list[int]]:
+    """One id a row: the first whose cumulative share exceeds the row's noise; its log-probability; and how many ids
+    could have been drawn, 0 where nothing is cut. A row of numbers that are not finite gives one that is not."""
     logits_RV = logits_RV.contiguous()
     rows, size = logits_RV.shape
-    colder_R = torch.tensor([1 / max(t, 1e-30) for t in temperatures])
-    noise_R = torch.tensor(noise, dtype=torch.float64)
-    ids_R, logprobs_R = torch.empty(rows, dtype=torch.long), torch.empty(rows, dtype=torch.float64)
-    types = (POINTER, INTEGER, POINTER, POINTER, POINTER, POINTER, INTEGER, INTEGER, INTEGER)
+    manner_R4, noise_R = (torch.tensor(x, dtype=torch.float64) for x in (manners, noise))
+    ids_R, kept_R = (torch.empty(rows, dtype=torch.long) for _ in range(2))
+    logprobs_R = torch.empty(rows, dtype=torch.float64)
+    types = (POINTER, INTEGER, *[POINTER] * 5, INTEGER, INTEGER, INTEGER)
     kernel("denken_draw", types)(
         address(logits_RV),
         logits_RV.stride(0),
-        address(colder_R),
+        address(manner_R4),
         address(noise_R),
         address(ids_R),
         address(logprobs_R),
+        address(kept_R),
         rows,
         size,
         threads(logits_RV.numel()),
     )
-    return ids_R.tolist(), logprobs_R.tolist()
+    return ids_R.tolist(), logprobs_R.tolist(), kept_R.tolist()

@@ -1,0 +1,163 @@
+"""Several steps in one call say what single steps say, to the bit, and stop where Python has a say."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from small_models import tiny_model
+from test_native import PROMPTS, network
+
+from denken.engine import native, runner
+from denken.engine.engine import Engine
+from denken.engine.scheduler import Lead
+from denken.engine.sequence import Output
+from denken.errors import DenkenError
+from denken.model.kernels.build import library
+from denken.model.kernels.decode import Said
+from denken.tokenizer import Tokenizer
+from denken.types import SamplingParams
+
+pytestmark = pytest.mark.skipif(library() is None, reason="no kernels here")
+# Greedy, plain, top-p, top-k, min-p.
+MANNERS = [
+    SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, seed=11, max_tokens=most)
+    for temperature, top_p, top_k, min_p, most in [
+        (0, 1, 0, 0, 20),
+        (1, 1, 0, 0, 33),
+        (1, 0.9, 0, 0, 20),
+        (0.7, 1, 5, 0, 25),
+        (0.9, 1, 0, 0.1, 20),
+    ]
+]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """How many ids each row said in each call that went ahead. Calls are of eight steps, however long they take."""
+    monkeypatch.setattr(Lead, "steps", 8)
+    monkeypatch.setattr(Lead, "SECONDS", 60.0)
+    ahead, found = runner.Runner.ahead, []
+
+    def noted(*given: object) -> list[Said] | None:
+        said = ahead(*given)  # type: ignore[arg-type]
+        if said is not None:
+            found.append([len(each.ids) for each in said])
+        return said
+
+    monkeypatch.setattr(runner.Runner, "ahead", noted)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype", "bits", "head"),
+    [
+        ("qwen3", torch.float32, 0, None),
+        ("qwen2", torch.bfloat16, 0, None),
+        ("qwen2", torch.bfloat16, 8, None),
+        ("llama", torch.float32, 4, "int8"),
+    ],
+)
+def test_several_steps_are_single_steps_to_the_bit(
+    family: str, dtype: torch.dtype, bits: int, head: str, calls: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if dtype == torch.bfloat16 and not bits:
+        monkeypatch.setattr(native, "LARGEST", 1000)  # its head, too, is then read as it is
+    model = network(family, dtype, bits)
+    single, subject = (Engine(model, eos_ids=[5, 9], ahead=ahead, head=head) for ahead in (False, True))  # type: ignore[arg-type]
+    for prompts in (PROMPTS, [PROMPTS[1]] * 5):  # the second with a beginning that stands apart
+        assert subject(prompts, MANNERS) == single(prompts, MANNERS)
+    assert max(map(max, calls)) == 8
+    assert subject._blocks._block_of.keys() == single._blocks._block_of.keys()
+    assert subject.free_blocks == single.free_blocks
+
+
+def said(subject: Engine, seed: int) -> tuple[dict[int, list[Output]], int]:
+    """What many requests of all kinds get, and in how many steps."""
+    draw = random.Random(seed)
+    outputs: dict[int, list[Output]] = {}
+    for _ in range(20):
+        params = SamplingParams(
+            temperature=draw.choice([0.0, 1.0]),
+            top_p=draw.choice([1.0, 0.9]),
+            seed=draw.randrange(100),
+            max_tokens=draw.randint(1, 90),
+            thinking_budget=draw.choice([None, 5, 17]),
+            stop=draw.choice([(), ("A", "B", "+")]),
+            top_logprobs=draw.choice([*[None] * 11, 2]),
+            frequency_penalty=draw.choice([*[0.0] * 11, 0.5]),
+        )
+        prompt = [draw.randrange(12, 101) for _ in range(draw.randint(1, 30))]
+        outputs[subject.add(prompt, params, thinking=draw.random() < 0.7)] = []
+    steps = 0
+    while subject.has_work:
+        steps += 1
+        for output in subject.step():
+            outputs[output.request].append(output)
+    return outputs, steps
+
+
+def test_thoughts_stop_strings_and_a_full_cache_are_as_in_single_steps(
+    calls: list[list[int]], tokenizer: Tokenizer
+) -> None:
+    model = tiny_model(spread=0.15, vocabulary=tokenizer.vocab_size)
+    closing = [tokenizer.control("</think>"), 10, 11]
+    found, steps, preempted = [], [], 0
+    for ahead in (False, True):
+        options = {"cache_tokens": 140, "block_size": 4, "max_sequences": 3}
+        subject = Engine(model, eos_ids=[3], end_of_thinking=closing, tokenizer=tokenizer, ahead=ahead, **options)
+        preempt = subject._scheduler._preempt_newest
+
+        def counted() -> object:
+            nonlocal preempted
+            preempted += 1
+            return preempt()  # noqa: B023
+
+        subject._scheduler._preempt_newest = counted  # type: ignore[method-assign, assignment]
+        outputs, count = said(subject, 4)
+        assert subject.free_blocks == 35
+        found.append(
+            {
+                request: [
+                    [x for output in own for x in getattr(output, name)]
+                    for name in ("ids", "logprobs", "kept", "top_logprobs")
+                ]
+                + [own[-1].finish_reason, own[-1].surplus]
+                for request, own in outputs.items()
+            }
+        )
+        steps.append(count)
+    assert found[0] == found[1]
+    assert {reason for *_, reason, _ in found[0].values()} == {"stop", "length"}
+    assert any(surplus for *_, surplus in found[0].values())
+    assert any(closing[0] in ids for ids, *_ in found[0].values())
+    assert preempted > 2
+    assert steps[1] < steps[0] * 2 / 3
+
+
+def test_a_call_ends_in_time_and_large_networks_take_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    lead = Lead()
+    lead.took(0.05)
+    assert lead.steps == 1
+    for _ in range(200):
+        lead.took(0.001)
+    assert lead.steps == pytest.approx(10, abs=1)
+    # Where a step takes longer than it did, no other begins.
+    monkeypatch.setattr(Lead, "steps", 8)
+    monkeypatch.setattr(Lead, "SECONDS", 0.0)
+    subject = Engine(tiny_model(), eos_ids=[], ahead=True)
+    subject.add([5, 6, 7], SamplingParams(temperature=0, max_tokens=20))
+    assert [len(output.ids) for _ in range(9) for output in subject.step()] == [1] * 9
+
+
+def test_weights_that_overflow_are_an_error_ahead_too(calls: list[list[int]]) -> None:
+    model = tiny_model()
+    subject = Engine(model, eos_ids=[], ahead=True)
+    subject.add([5, 6, 7], SamplingParams(temperature=0, max_tokens=40))
+    subject.step()
+    with torch.no_grad():
+        model.head_weight[3] = torch.inf
+    with pytest.raises(DenkenError, match="not finite"):
+        subject.step()
+    assert not subject.has_work
