@@ -17,7 +17,8 @@ from denken.evaluate.cost import Price
 from denken.evaluate.metrics import Estimate, pass_at_1
 from denken.evaluate.plots import MARKS, OURS, save, theirs
 from denken.evaluate.report import Section, interval, is_suite, percent, usd
-from denken.evaluate.runner import Asked, Result, Show, ask, named, prompt_tokens, unseen
+from denken.evaluate.result import Result, prompt_tokens
+from denken.evaluate.runner import Asked, Show, ask, named, unseen
 from denken.evaluate.transcript import Record, Transcript
 from denken.rollout import Local
 

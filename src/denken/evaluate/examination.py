@@ -19,7 +19,8 @@ from denken.errors import ConfigError
 from denken.evaluate import budgets, page, plots, report, thoughts
 from denken.evaluate.cost import Price
 from denken.evaluate.rerun import Rerun, rerun
-from denken.evaluate.runner import Asked, Result, bar, measure, seeds_of
+from denken.evaluate.result import Result
+from denken.evaluate.runner import Asked, bar, measure, seeds_of
 from denken.evaluate.suites import Part
 from denken.rollout import Answers, Local
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from denken.evaluate import report
-from denken.evaluate.runner import Result
+from denken.evaluate.result import Result
 
 # Answers of each task that the page holds, wrong ones first; all of them are in the transcript.
 SHOWN = 20

@@ -13,7 +13,7 @@ from typing import Any
 
 from denken.evaluate.published import counting
 from denken.evaluate.report import BESIDE, is_suite, name_of
-from denken.evaluate.runner import Result
+from denken.evaluate.result import Result
 from denken.evaluate.suites import category
 
 OURS, MARKS = "#4c78a8", ("#b2182b", "#f4a582")

@@ -18,7 +18,7 @@ from rich.table import Table
 from denken.evaluate.cost import LISTED
 from denken.evaluate.metrics import Estimate
 from denken.evaluate.published import counting, published
-from denken.evaluate.runner import Result
+from denken.evaluate.result import Result
 
 BESIDE = (("deepseek-r1", "DeepSeek-R1"), ("o3-mini", "o3-mini"))
 FIGURES = (

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from denken.evaluate.report import Section
-from denken.evaluate.runner import Result
+from denken.evaluate.result import Result
 from denken.evaluate.transcript import Key, Record, Transcript
 
 _SAID = ("temperature", "top_p", "seed")

@@ -15,8 +15,8 @@ from typing import Any
 from denken.tasks.base import Task
 from denken.types import Problem, Score
 
-# What a question begins with: the same in other words, and in German.
-OPENINGS: Mapping[str, tuple[str, str]] = {
+# What a question begins with: the same in other words, and in German; None where German cannot go on in English.
+OPENINGS: Mapping[str, tuple[str, str | None]] = {
     "State the final answer to the following arithmetic problem:": (
         "What is the result of this calculation?",
         "Was ist das Ergebnis dieser Rechnung?",
@@ -35,16 +35,16 @@ OPENINGS: Mapping[str, tuple[str, str]] = {
     "Calculate the time difference between": ("How much time lies between", "Wie viel Zeit liegt zwischen"),
     "Calculate": ("Work out", "Berechne"),
     "Count how many prime numbers there are between": (
-        "How many primes are there from",
-        "Wie viele Primzahlen liegen in",
+        "How many primes lie between",
+        "Wie viele Primzahlen sind zwischen",
     ),
     "How many 1 bits are there in the binary representation of the number": (
         "Written in binary, how many ones has the number",
         "Wie viele Einsen hat in binärer Schreibweise die Zahl",
     ),
-    "How many times does the letter": ("How often is there the letter", "Wie oft kommt dieser Buchstabe vor:"),
+    "How many times does the letter": ("How often does the letter", None),
     "Spell this word backward": ("Write this word from its end to its beginning", "Schreibe dieses Wort rückwärts"),
-    "Sort these numbers in": ("Put these numbers into", "Ordne diese Zahlen, in"),
+    "Sort these numbers in": ("Put these numbers into", "Sortiere diese Zahlen in"),
     "Restore the correct order of words in the following sentence:": (
         "These words make a sentence in another order; which?",
         "Bringe die Wörter dieses Satzes in die richtige Reihenfolge:",
@@ -61,7 +61,7 @@ OPENINGS: Mapping[str, tuple[str, str]] = {
     "Your job is to": ("You are asked to", "Deine Aufgabe:"),
 }
 _PREFIXES = ("Here is something to solve.", "Hier ist eine Aufgabe.")
-# Words up to the first mark, digit or quote: nothing of these is part of what is to be worked on.
+# Words up to the first mark, digit or quote. What is to be worked on comes behind; names in a story may be among them.
 _INTRODUCTION = re.compile(r"[^:.?\n\"'`0-9(\[{]*")
 
 
@@ -72,8 +72,8 @@ def introduced(prompt: str, language: int) -> str:
     ('Work out 3 + 4.', 'Hier ist eine Aufgabe.\\nMake 24 using 2, 2, 8, 2.')
     """
     for opening, others in OPENINGS.items():
-        if prompt.startswith(opening):
-            return others[language] + prompt.removeprefix(opening)
+        if prompt.startswith(opening) and (other := others[language]) is not None:
+            return other + prompt.removeprefix(opening)
     return f"{_PREFIXES[language]}\n{prompt}"
 
 
