@@ -86,7 +86,7 @@ def examine(
     local = who.answers if isinstance(who.answers, Local) else None
     if local is None and (limits or check_thoughts):
         raise ConfigError("Budgets and checks of thoughts are for models here; no server elsewhere can be told them.")
-    if local is not None and check_thoughts:
+    if local is not None and (limits or check_thoughts):
         thoughts.must_think(local)  # said before hours of work
     results: list[Result] = []
     asked: list[Asked] = []

@@ -141,7 +141,9 @@ def check(
 def must_think(local: Local) -> None:
     """Raises ConfigError for a model that does not think."""
     if not local.thinking or not end_of_thinking(local.tokenizer):
-        raise ConfigError("Thoughts are checked of a model that thinks; leave --no-thinking out, or take another one.")
+        raise ConfigError(
+            "Budgets and checks of thoughts need a model that thinks; leave --no-thinking out, or take another."
+        )
 
 
 def _ways(local: Local, task: Task, before: Mapping[int, Record]) -> dict[str, tuple[Any, Varied, list[int]]]:
