@@ -10,6 +10,7 @@ index.html              all of it in one file, with a look at the answers
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -127,15 +128,24 @@ def examine(
 def write(examined: Examined, folder: Path, title: str) -> None:
     """The report, beside the transcripts: each file whole or not at all."""
     results = examined.results
-    (folder / "results.json").write_text(examined.to_json(), encoding="utf-8")
     sections = [*examined.sections, examined.again.section()]
     texts = [report.markdown(results), *(section.markdown() for section in sections)]
-    (folder / "results.md").write_text("\n\n".join(texts), encoding="utf-8")
-    plots.plot(results, folder / "results.png", title)
-    budgets.plot_cost(examined.points, results, folder / "cost.png", title)
-    if examined.points:
-        budgets.plot(examined.points, results, folder / "budgets.png", title)
+    _put(folder / "results.json", examined.to_json())
+    _put(folder / "results.md", "\n\n".join(texts))
+    pictures = [folder / "results.png"]
+    plots.plot(results, pictures[0], title)
     if any(result.level for result in results):
-        plots.radar(results, folder / "radar.png", title)
-    pictures = [folder / f"{name}.png" for name in ("radar", "results", "budgets", "cost")]
+        pictures.insert(0, folder / "radar.png")
+        plots.radar(results, pictures[0], title)
+    if examined.points:
+        pictures.append(folder / "budgets.png")
+        budgets.plot(examined.points, results, pictures[-1], title)
+    if budgets.plot_cost(examined.points, results, folder / "cost.png", title):
+        pictures.append(folder / "cost.png")
     page.write(results, folder / "answers.jsonl", pictures, folder / "index.html", title, sections=sections)
+
+
+def _put(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
