@@ -128,6 +128,7 @@ def test_a_longer_budget_solves_more_and_costs_more(tokenizer: Tokenizer, tmp_pa
     text = (tmp_path / "results.md").read_text()
     assert "## Thinking budgets" in text
     assert "| none | 100.0 |" in text
+    assert "![cost](cost.png)" in text
     assert f"{LISTED[1].name} ({LISTED[1].day})" in text
     saved = json.loads((tmp_path / "results.json").read_text())
     assert saved["results"][0]["usd_each"] == pytest.approx(whole.usd)

@@ -129,9 +129,6 @@ def write(examined: Examined, folder: Path, title: str) -> None:
     """The report, beside the transcripts: each file whole or not at all."""
     results = examined.results
     sections = [*examined.sections, examined.again.section()]
-    texts = [report.markdown(results), *(section.markdown() for section in sections)]
-    _put(folder / "results.json", examined.to_json())
-    _put(folder / "results.md", "\n\n".join(texts))
     pictures = [folder / "results.png"]
     plots.plot(results, pictures[0], title)
     if any(result.level for result in results):
@@ -142,6 +139,10 @@ def write(examined: Examined, folder: Path, title: str) -> None:
         budgets.plot(examined.points, results, pictures[-1], title)
     if budgets.plot_cost(examined.points, results, folder / "cost.png", title):
         pictures.append(folder / "cost.png")
+    texts = [report.markdown(results), *(section.markdown() for section in sections)]
+    texts += [f"![{picture.stem}]({picture.name})\n" for picture in pictures]
+    _put(folder / "results.json", examined.to_json())
+    _put(folder / "results.md", "\n\n".join(texts))
     page.write(results, folder / "answers.jsonl", pictures, folder / "index.html", title, sections=sections)
 
 
