@@ -6,9 +6,11 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from denken.evaluate import page, plots, report
+from denken.evaluate import budgets, page, plots, report
+from denken.evaluate.cost import Price
 from denken.evaluate.metrics import Estimate
 from denken.evaluate.runner import Result
 
@@ -76,5 +78,11 @@ def test_a_suite_by_kinds_of_data_sets(tmp_path: Path) -> None:
     ours, *theirs = plots.by_category(results[:1])["arithmetic"]
     assert (ours, len(theirs)) == (0.5, 2)
     assert plots.by_category([result()]) == {}
+    assert plots.theirs(results[:1]) == list(zip(("DeepSeek-R1", "o3-mini"), theirs, strict=True))
+    assert plots.theirs([result()]) == []
+    priced = [replace(each, prompt_tokens=9.0, price=Price(usd_in=1.0)) for each in results]
+    assert not budgets.plot_cost([], results, tmp_path / "cost.png")
+    assert budgets.plot_cost([], priced, tmp_path / "cost.png")
+    assert (tmp_path / "cost.png").read_bytes().startswith(b"\x89PNG")
     plots.radar(results, tmp_path / "radar.png", "A model")
     assert (tmp_path / "radar.png").read_bytes().startswith(b"\x89PNG")
