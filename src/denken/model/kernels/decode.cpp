@@ -137,7 +137,7 @@ void decode(const Network& network, const Layer* layers, const Seats& seats, T* 
                        seats.lengths, static_cast<T*>(layer.block_keys), static_cast<T*>(layer.block_values),
                        seats.places, layer.slot_keys, layer.slot_values, seats.slot_length, seats.slots,
                        seats.slot_lengths, seats.seats, seats.order, rows, heads, keys, size, network.scale,
-                       crew(rows * heads * size * seats.stride));
+                       crew(rows * heads * size * seats.stride / 4));
         multiply(seen, layer.out, added, rows, crew);
         add(x, added, rows * hidden);
         norm(x, static_cast<const T*>(layer.before_mlp), normed, rows, hidden, network.eps, crew(rows * hidden));

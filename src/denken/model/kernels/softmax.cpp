@@ -121,33 +121,42 @@ index_t above(const Row& row, float floor) {
     return count;
 }
 
-// Ids by rank, the likeliest first, of equal ones the first; no more of them are sorted than are asked for.
+// Ids by rank, the likeliest first, of equal ones the first. The first few come one by one, for nearly always they are
+// enough; then the others are sorted.
 class Ranks {
   public:
     // Of all ids whose weight is at least `least`.
-    Ranks(const Row& row, const float* weights, double least, int32_t* room) : x(row.x), ids(room) {
+    Ranks(const Row& row, const float* weights, double least, uint64_t* room) : keys(room) {
         for (index_t i = 0; i < row.size; i++)
-            if (weights[i] >= least) ids[count++] = int32_t(i);
-        std::make_heap(ids, ids + count, Less{x});
+            if (weights[i] >= least) keys[count++] = key(row.x[i], uint32_t(i));
+        std::make_heap(keys, keys + count);
     }
     index_t size() const { return count; }
     index_t operator[](index_t rank) {
-        for (; sorted <= rank; sorted++) std::pop_heap(ids, ids + count - sorted, Less{x});
-        return ids[count - 1 - rank];
+        for (; sorted <= rank && sorted < FIRST; sorted++) std::pop_heap(keys, keys + count - sorted);
+        if (sorted <= rank) {
+            std::sort(keys, keys + count - sorted);
+            sorted = count;
+        }
+        return uint32_t(~keys[count - 1 - rank]);
     }
 
   private:
-    struct Less {
-        const float* x;
-        bool operator()(int32_t a, int32_t b) const { return x[a] < x[b] || (x[a] == x[b] && a > b); }
-    };
-    const float* x;
-    int32_t* ids;
+    static constexpr index_t FIRST = 64;
+    // Larger for larger numbers, then for smaller ids.
+    static uint64_t key(float x, uint32_t id) {
+        uint32_t bits;
+        x += 0.0f;  // one zero
+        memcpy(&bits, &x, sizeof bits);
+        bits ^= bits >> 31 ? 0xffffffffu : 0x80000000u;
+        return uint64_t(bits) << 32 | uint32_t(~id);
+    }
+    uint64_t* keys;
     index_t count = 0, sorted = 0;
 };
 
 // With top-k, top-p (of what top-k left) and a floor, in the order of ranks. The likeliest id always stays.
-Drawn of_ranks(const Row& row, const float* weights, double total, const Manner& manner, double noise, int32_t* room) {
+Drawn of_ranks(const Row& row, const float* weights, double total, const Manner& manner, double noise, uint64_t* room) {
     bool by_count = manner.top_k > 0, by_mass = manner.top_p < 1;
     // Ids below this have less weight together than top-p leaves out.
     double least = by_count ? 0 : (1 - manner.top_p) * total / (2 * double(row.size));
@@ -174,7 +183,7 @@ Drawn of_ranks(const Row& row, const float* weights, double total, const Manner&
 Drawn draw(const float* x, index_t size, const Manner& manner, double noise) {
     thread_local Scratch memory;
     index_t even = (size + 1) / 2 * 2, stretches = (size + STRETCH - 1) / STRETCH;
-    float* weights = memory.of(even + 2 * stretches + size);
+    float* weights = memory.of(even + 2 * stretches + 2 * size);
     double* totals = reinterpret_cast<double*>(weights + even);
     Row row{x, size, highest_of(x, size), manner.colder > 0 ? float(manner.colder) : 1.0f};
     bool ranked = manner.colder > 0 && manner.ranks();
@@ -183,7 +192,7 @@ Drawn draw(const float* x, index_t size, const Manner& manner, double noise) {
     double total = add_up(weights, size, totals);
     if (!std::isfinite(total)) return {0, total - total, 0};
     if (manner.colder == 0) return likeliest(row, total);
-    if (ranked) return of_ranks(row, weights, total, manner, noise, reinterpret_cast<int32_t*>(totals + stretches));
+    if (ranked) return of_ranks(row, weights, total, manner, noise, reinterpret_cast<uint64_t*>(totals + stretches));
     index_t id = find(weights, size, totals, noise * total);
     return {id, double(row.shifted(id)) - std::log(total), manner.cuts() ? above(row, floor) : 0};
 }
