@@ -16,7 +16,7 @@ from typing import Any
 from denken.evaluate.cost import Price
 from denken.evaluate.metrics import Estimate, pass_at_1
 from denken.evaluate.plots import MARKS, OURS, save, theirs
-from denken.evaluate.report import Section, interval, is_suite, percent, usd
+from denken.evaluate.report import Section, figure, interval, is_suite, percent, usd
 from denken.evaluate.result import Result, prompt_tokens
 from denken.evaluate.runner import Asked, Show, ask, named, unseen
 from denken.evaluate.transcript import Record, Transcript
@@ -95,7 +95,7 @@ def section(points: Sequence[Point]) -> Section:
             interval(point.solved),
             percent(point.cut),
             f"{point.tokens:.0f}",
-            f"{point.seconds:.3g}",
+            figure(point.seconds),
             usd(point.usd),
         ]
         for point in points
@@ -107,8 +107,8 @@ def plot(points: Sequence[Point], results: Sequence[Result], path: Path, title: 
     """A PNG: what is solved at each budget, with its interval, and thin lines for the tasks where they are few."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
-    axes = figure.add_subplot()
+    drawn = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = drawn.add_subplot()
     places = range(len(points))
     names = list(points[0].by_task)
     for name in names if 1 < len(names) <= 10 else []:
@@ -117,14 +117,14 @@ def plot(points: Sequence[Point], results: Sequence[Result], path: Path, title: 
     axes.fill_between(
         places, [p.solved.low for p in points], [p.solved.high for p in points], color=OURS, alpha=0.15, lw=0
     )
-    _beside(axes, results)
+    _beside(axes, results, "tokens")
     axes.set_xticks(places, ["none" if point.budget is None else str(point.budget) for point in points])
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("tokens of thought, at most")
     axes.set_ylabel("solved")
     axes.set_title(title)
-    figure.legend(loc="outside right upper", frameon=False)
-    save(figure, path)
+    drawn.legend(loc="outside right upper", frameon=False)
+    save(drawn, path)
 
 
 def plot_cost(points: Sequence[Point], results: Sequence[Result], path: Path, title: str = "") -> bool:
@@ -138,8 +138,8 @@ def plot_cost(points: Sequence[Point], results: Sequence[Result], path: Path, ti
     curve = [(1000 * point.usd, point) for point in points if point.usd]
     if not known:
         return False
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
-    axes = figure.add_subplot()
+    drawn = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = drawn.add_subplot()
     axes.scatter([cost for cost, _ in known], [r.solved.value for _, r in known], color=OURS, alpha=0.5, label="a task")
     for cost, result in known if len(known) <= 12 else []:
         axes.annotate(
@@ -160,22 +160,24 @@ def plot_cost(points: Sequence[Point], results: Sequence[Result], path: Path, ti
         for cost, point in curve:
             said = "none" if point.budget is None else str(point.budget)
             axes.annotate(said, (cost, point.solved.value), (6, 6), textcoords="offset points", fontsize=8)
-    _beside(axes, results)
+    _beside(axes, results, "cost")
     axes.set_xscale("log")
-    for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        ticks(lambda value, _: f"{value:.1g}" if f"{value:.0e}"[0] in "125" else "")
-    axes.set_ylim(-0.06, 1.06)
     axes.margins(x=0.15)
+    low, high = axes.get_xlim()
+    between = "25" if high < 100 * low else ""  # where there is room for more than the powers of ten
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in between else "")
+    axes.set_ylim(-0.06, 1.06)
     axes.set_xlabel("US dollars for 1000 answers")
     axes.set_ylabel("solved")
     axes.set_title(title)
-    figure.legend(loc="outside right upper", frameon=False)
-    save(figure, path)
+    drawn.legend(loc="outside right upper", frameon=False)
+    save(drawn, path)
     return True
 
 
-def _beside(axes: Any, results: Sequence[Result]) -> None:
-    """Others' mean published score on the same data sets; what it cost them was not published."""
+def _beside(axes: Any, results: Sequence[Result], unknown: str) -> None:
+    """Others' mean published score on the same data sets. unknown: of which nothing was published."""
     if is_suite(results):
         for (name, score), colour in zip(theirs(results), MARKS, strict=False):
-            axes.axhline(score, color=colour, ls="--", lw=1, label=f"{name}, cost unknown")
+            axes.axhline(score, color=colour, ls="--", lw=1, label=f"{name}, {unknown} unknown")

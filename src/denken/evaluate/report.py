@@ -101,9 +101,9 @@ def costs(results: Sequence[Result]) -> list[str]:
     price = results[0].price
     here = "" if price is None else f", {usd(price.of(prompt, said, seconds))} USD ({price})"
     beside = ", ".join(f"{one.name} ({one.day}) {usd(one.price.of(prompt, said, 0))} USD" for one in LISTED)
+    took = f"{prompt:.0f} tokens of question and {said:.0f} of answer each, {figure(1000 * seconds)} s in all"
     return [
-        f"1000 answers: {prompt:.0f} tokens of question and {said:.0f} of answer each, {1000 * seconds:.3g} s in all"
-        f"{here}; as many tokens by list price: {beside}. What their own, other thoughts cost on these questions was "
+        f"1000 answers: {took}{here}; as many tokens by list price: {beside}. What their own, other thoughts cost on these questions was "
         "not published."
     ]
 
@@ -175,7 +175,7 @@ def rows(results: Sequence[Result]) -> list[list[str]]:
         if _votes(results):
             ours += ["-", "-"] if (vote := result.consensus) is None else [percent(vote.value), interval(vote)]
         ours += [percent(result.score), percent(result.cut), f"{result.tokens:.0f}"]
-        ours += [f"{result.seconds_each:.3g}", usd(result.usd)]
+        ours += [figure(result.seconds_each), usd(result.usd)]
         beside = ["-" if score is None else percent(score) for score in theirs]
         kept = keeps_up(result)
         verdict = ["-" if kept is None else "yes" if kept else "no"] if is_suite(results) else []
@@ -205,9 +205,18 @@ def interval(estimate: Estimate) -> str:
     return f"{percent(estimate.low)} to {percent(estimate.high)}"
 
 
+def figure(value: float) -> str:
+    """To three digits, or whole.
+
+    >>> figure(0.01234), figure(1234.5)
+    ('0.0123', '1234')
+    """
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
 def usd(each: float | None) -> str:
     """What a thousand cost, where one does."""
-    return "-" if each is None else f"{1000 * each:.3g}"
+    return "-" if each is None else figure(1000 * each)
 
 
 def _setting(result: Result) -> str:
