@@ -17,7 +17,8 @@
 
 namespace {
 
-// Channels that go side by side, so that sums do not wait for one another.
+// Channels that go side by side, so that rows are fetched once for all of them. One row reads one channel after the
+// other, straight on.
 constexpr int SIDE = 4;
 constexpr int MOST = 8;  // rows
 
@@ -60,13 +61,14 @@ void block(const bf16* at, const bf16* x, index_t x_pitch, index_t inputs, float
 #pragma GCC unroll 4
         for (int c = 0; c < C; c++) sums[r][c] = v16{};
     index_t i = 0;
-    // Short channels end before the processor sees that they are read straight on: those behind them are asked for.
-    index_t ahead = inputs <= 4096 ? C * inputs : 1024;
+    // Channels end before the processor sees that they are read straight on: those behind them are asked for, into the
+    // second cache, for the first has no room for so many.
+    index_t ahead = SIDE * inputs;
     for (; i + STEP <= inputs; i += STEP) {
         Some32 weights[C];
 #pragma GCC unroll 4
         for (int c = 0; c < C; c++) {
-            if (R <= 4) __builtin_prefetch(at + c * inputs + i + ahead);
+            __builtin_prefetch(at + c * inputs + i + ahead, 0, 2);
             weights[c] = some_at(at + c * inputs + i);
         }
 #pragma GCC unroll 8
@@ -110,7 +112,7 @@ void channels(const Weights& weights, index_t left, index_t right, const bf16* x
               index_t inputs, T* out, index_t pitch) {
     float sums[MOST * SIDE];
     for (index_t o = left; o < right;) {
-        index_t some = right - o >= SIDE ? SIDE : 1;
+        index_t some = rows > 1 && right - o >= SIDE ? SIDE : 1;
         for (index_t first = 0; first < rows; first += MOST) {
             index_t count = std::min<index_t>(MOST, rows - first);
             Block run = some == SIDE ? WHOLE[count - 1] : SINGLE[count - 1];

@@ -26,29 +26,36 @@ namespace {
 constexpr int OFFSET8 = 128, OFFSET4 = 8;
 constexpr index_t STEP = 4 * LANES;  // bytes of a panel for four inputs
 
+// Rows of a tile, and panels that go through it side by side: a row's codes are then fetched once for all of them.
 // Sixteen sums in 32 bits, and `dot`: += four products each, of stored bytes and four codes of a row.
 #if defined(__AVX512VNNI__)
 constexpr const char* PATH = "AVX-512 VNNI";
-constexpr int ROWS8 = 16, ROWS4 = 12;
+constexpr int ROWS8 = 12, ROWS4 = 8, WIDE = 2;
 constexpr int BEGIN8 = OFFSET8;
 typedef __m512i Bytes;
 typedef __m512i Sums;
+typedef __m512i Four;
+INLINE Four four(int32_t row) { return _mm512_set1_epi32(row); }
 INLINE Sums sums_of(int32_t x) { return _mm512_set1_epi32(x); }
 INLINE Bytes bytes_at(const uint8_t* at) { return _mm512_loadu_si512(at); }
 INLINE Bytes low(Bytes x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
 INLINE Bytes high(Bytes x) { return low(_mm512_srli_epi16(x, 4)); }
-INLINE Sums dot8(Sums sums, Bytes stored, int32_t row) {
-    return _mm512_dpbusd_epi32(sums, stored, _mm512_set1_epi32(row));
+// Not the intrinsic: around that GCC copies the sums twice.
+INLINE Sums dot8(Sums sums, Bytes stored, Four row) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(stored), "v"(row));
+    return sums;
 }
-INLINE Sums dot4(Sums sums, Bytes stored, int32_t row) { return dot8(sums, stored, row); }
+INLINE Sums dot4(Sums sums, Bytes stored, Four row) { return dot8(sums, stored, row); }
 INLINE Sums add(Sums a, Sums b) { return _mm512_add_epi32(a, b); }
 INLINE v16 wide(Sums sums) { return (v16)_mm512_cvtepi32_ps(sums); }
 #elif defined(__AVX2__)
-constexpr int ROWS8 = 4, ROWS4 = 4;
+constexpr int ROWS8 = 4, ROWS4 = 4, WIDE = 1;
 struct Bytes {
     __m256i at[2];
 };
 typedef Bytes Sums;
+typedef __m256i Four;
+INLINE Four four(int32_t row) { return _mm256_set1_epi32(row); }
 INLINE Sums sums_of(int32_t x) { return {{_mm256_set1_epi32(x), _mm256_set1_epi32(x)}}; }
 INLINE Bytes bytes_at(const uint8_t* at) {
     return {{_mm256_loadu_si256((const __m256i*)at), _mm256_loadu_si256((const __m256i*)(at + 32))}};
@@ -85,18 +92,18 @@ INLINE __m256i signed_dot(__m256i sums, __m256i stored, __m256i row) {
     return dot(sums, _mm256_abs_epi8(code), _mm256_sign_epi8(row, code));
 }
 #endif
-INLINE Sums dot8(Sums sums, Bytes stored, int32_t row) {
-    __m256i codes = _mm256_set1_epi32(row);
-    return {{signed_dot(sums.at[0], stored.at[0], codes), signed_dot(sums.at[1], stored.at[1], codes)}};
+INLINE Sums dot8(Sums sums, Bytes stored, Four row) {
+    return {{signed_dot(sums.at[0], stored.at[0], row), signed_dot(sums.at[1], stored.at[1], row)}};
 }
-INLINE Sums dot4(Sums sums, Bytes stored, int32_t row) {
-    __m256i codes = _mm256_set1_epi32(row);
-    return {{dot(sums.at[0], stored.at[0], codes), dot(sums.at[1], stored.at[1], codes)}};
+INLINE Sums dot4(Sums sums, Bytes stored, Four row) {
+    return {{dot(sums.at[0], stored.at[0], row), dot(sums.at[1], stored.at[1], row)}};
 }
 #else
 constexpr const char* PATH = "plain C++";
-constexpr int ROWS8 = 4, ROWS4 = 4;
+constexpr int ROWS8 = 4, ROWS4 = 4, WIDE = 1;
 constexpr int BEGIN8 = OFFSET8;
+typedef int32_t Four;
+INLINE Four four(int32_t row) { return row; }
 struct Bytes {
     uint8_t at[STEP];
 };
@@ -121,14 +128,14 @@ INLINE Bytes high(Bytes x) {
     for (uint8_t& byte : x.at) byte >>= 4;
     return x;
 }
-INLINE Sums dot8(Sums sums, Bytes stored, int32_t row) {
+INLINE Sums dot8(Sums sums, Bytes stored, Four row) {
     int8_t codes[4];
     memcpy(codes, &row, 4);
     for (int o = 0; o < LANES; o++)
         for (int i = 0; i < 4; i++) sums.at[o] += int32_t(stored.at[4 * o + i]) * codes[i];
     return sums;
 }
-INLINE Sums dot4(Sums sums, Bytes stored, int32_t row) { return dot8(sums, stored, row); }
+INLINE Sums dot4(Sums sums, Bytes stored, Four row) { return dot8(sums, stored, row); }
 INLINE Sums add(Sums a, Sums b) {
     for (int o = 0; o < LANES; o++) a.at[o] += b.at[o];
     return a;
@@ -186,79 +193,117 @@ struct Tile {
     index_t first, count;
 };
 
-// out[row], before the row's scale. Of one row or few, several sums run side by side.
-template <int R>
+// Every line of the weights is asked for ahead, into the second cache. Where one in four was, into the first, a row's
+// product took half as long again as without asking at all.
+constexpr index_t AHEAD = 2048;
+INLINE void ask(const uint8_t* at) { __builtin_prefetch(at + AHEAD, 0, 2); }
+
+// out[panel * R + row], of W panels side by side, before the row's scale. Of one row or few, several sums run in turn.
+template <int R, int W>
 void tile8(const Matrix& matrix, index_t panel, const Tile& tile, v16* out) {
-    constexpr int SIDE = R >= 8 ? 1 : R >= 4 ? 2 : 4;
-    index_t steps = matrix.steps();
-    const uint8_t* at = matrix.codes + panel * matrix.panel_bytes();
+    constexpr int SIDE = R * W >= 8 ? 1 : R * W >= 4 ? 2 : 4;
+    index_t steps = matrix.steps(), next = matrix.panel_bytes();
+    const uint8_t* at = matrix.codes + panel * next;
     const int32_t* codes = tile.codes;
     // Every loop over these is unrolled: only then do they live in registers.
-    Sums sums[SIDE][R];
+    Sums sums[SIDE][R][W];
 #pragma GCC unroll 4
     for (int s = 0; s < SIDE; s++)
 #pragma GCC unroll 16
-        for (int r = 0; r < R; r++) sums[s][r] = sums_of(s ? 0 : tile.begins[r]);
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+            for (int w = 0; w < W; w++) sums[s][r][w] = sums_of(s ? 0 : tile.begins[r]);
     index_t step = 0;
-    for (; step + SIDE <= steps; step += SIDE, at += SIDE * STEP, codes += SIDE * R) {
-        if (R < 8) __builtin_prefetch(at + 2048);
+    for (; step + SIDE <= steps; step += SIDE, at += SIDE * STEP, codes += SIDE * R)
 #pragma GCC unroll 4
         for (int s = 0; s < SIDE; s++) {
-            Bytes stored = bytes_at(at + s * STEP);
+            Bytes stored[W];
+#pragma GCC unroll 2
+            for (int w = 0; w < W; w++) {
+                ask(at + w * next + s * STEP);
+                stored[w] = bytes_at(at + w * next + s * STEP);
+            }
 #pragma GCC unroll 16
-            for (int r = 0; r < R; r++) sums[s][r] = dot8(sums[s][r], stored, codes[s * R + r]);
+            for (int r = 0; r < R; r++) {
+                Four row = four(codes[s * R + r]);
+#pragma GCC unroll 2
+                for (int w = 0; w < W; w++) sums[s][r][w] = dot8(sums[s][r][w], stored[w], row);
+            }
         }
-    }
     if (SIDE > 1)
         for (; step < steps; step++, at += STEP, codes += R)
 #pragma GCC unroll 16
-            for (int r = 0; r < R; r++) sums[0][r] = dot8(sums[0][r], bytes_at(at), codes[r]);
-    v16 scales = scales_at(matrix, panel);
+            for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+                for (int w = 0; w < W; w++)
+                    sums[0][r][w] = dot8(sums[0][r][w], bytes_at(at + w * next), four(codes[r]));
+#pragma GCC unroll 2
+    for (int w = 0; w < W; w++) {
+        v16 scales = scales_at(matrix, panel + w);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; r++) {
-        Sums whole = sums[0][r];
+        for (int r = 0; r < R; r++) {
+            Sums whole = sums[0][r][w];
 #pragma GCC unroll 3
-        for (int s = 1; s < SIDE; s++) whole = add(whole, sums[s][r]);
-        out[r] = wide(whole) * scales;
+            for (int s = 1; s < SIDE; s++) whole = add(whole, sums[s][r][w]);
+            out[w * R + r] = wide(whole) * scales;
+        }
     }
 }
 
-template <int R>
+// The groups' sums add up in `out`: registers are for the sums of one group.
+template <int R, int W>
 void tile4(const Matrix& matrix, index_t panel, const Tile& tile, v16* out) {
-    index_t groups = matrix.groups(), steps = matrix.group / 8;
-    const uint8_t* at = matrix.codes + panel * matrix.panel_bytes();
+    index_t groups = matrix.groups(), steps = matrix.group / 8, next = matrix.panel_bytes();
+    const uint8_t* at = matrix.codes + panel * next;
     const int32_t *codes = tile.codes, *begins = tile.begins;
-    v16 totals[R];
-    for (int r = 0; r < R; r++) totals[r] = v16{};
+    v16 totals[W * R];
+    for (int i = 0; i < W * R; i++) totals[i] = v16{};
     for (index_t g = 0; g < groups; g++, begins += R) {
-        Sums sums[R];
-#pragma GCC unroll 12
-        for (int r = 0; r < R; r++) sums[r] = sums_of(begins[r]);
+        Sums sums[R][W];
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+            for (int w = 0; w < W; w++) sums[r][w] = sums_of(begins[r]);
         for (index_t step = 0; step < steps; step++, at += STEP, codes += 2 * R) {
-            if (R < 8) __builtin_prefetch(at + 2048);
-            Bytes both = bytes_at(at), left = low(both), right = high(both);
-#pragma GCC unroll 12
-            for (int r = 0; r < R; r++) sums[r] = dot4(dot4(sums[r], left, codes[r]), right, codes[R + r]);
+            Bytes left[W], right[W];
+#pragma GCC unroll 2
+            for (int w = 0; w < W; w++) {
+                ask(at + w * next);
+                Bytes both = bytes_at(at + w * next);
+                left[w] = low(both), right[w] = high(both);
+            }
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++) {
+                Four first = four(codes[r]), second = four(codes[R + r]);
+#pragma GCC unroll 2
+                for (int w = 0; w < W; w++) sums[r][w] = dot4(dot4(sums[r][w], left[w], first), right[w], second);
+            }
         }
-        v16 scales = scales_at(matrix, panel * groups + g);
-#pragma GCC unroll 12
-        for (int r = 0; r < R; r++) totals[r] += wide(sums[r]) * scales;
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) {
+            v16 scales = scales_at(matrix, (panel + w) * groups + g);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++) totals[w * R + r] += wide(sums[r][w]) * scales;
+        }
     }
-    for (int r = 0; r < R; r++) out[r] = totals[r];
+    for (int i = 0; i < W * R; i++) out[i] = totals[i];
 }
 
 using Run = void (*)(const Matrix&, index_t, const Tile&, v16*);
 
-template <int... R>
+template <int W, int... R>
 constexpr std::array<Run, sizeof...(R)> runs8(std::integer_sequence<int, R...>) {
-    return {tile8<R + 1>...};
+    return {tile8<R + 1, W>...};
 }
-template <int... R>
+template <int W, int... R>
 constexpr std::array<Run, sizeof...(R)> runs4(std::integer_sequence<int, R...>) {
-    return {tile4<R + 1>...};
+    return {tile4<R + 1, W>...};
 }
-constexpr auto RUNS8 = runs8(std::make_integer_sequence<int, ROWS8>{});
-constexpr auto RUNS4 = runs4(std::make_integer_sequence<int, ROWS4>{});
+constexpr auto UP_TO8 = std::make_integer_sequence<int, ROWS8>{};
+constexpr auto UP_TO4 = std::make_integer_sequence<int, ROWS4>{};
+// [panels - 1][rows - 1]
+constexpr std::array<Run, ROWS8> RUNS8[] = {runs8<1>(UP_TO8), runs8<WIDE>(UP_TO8)};
+constexpr std::array<Run, ROWS4> RUNS4[] = {runs4<1>(UP_TO4), runs4<WIDE>(UP_TO4)};
 
 // max|x| as an integer, whose order is that of sizes, with infinities and what is no number above all others.
 template <typename T>
@@ -329,23 +374,30 @@ void quantise(const T* x, index_t size, index_t group, const Tile& tile, index_t
 
 // So many bytes of rows' codes stay in a processor's second cache while panels pass by.
 constexpr index_t NEAR = 384 << 10;
+// Fewer rows read one panel after the other, straight on.
+constexpr index_t FEW = 4;
 
 // Panels [left, right) of one matrix, for some tiles.
 template <typename T>
 void panels(const Matrix& matrix, index_t left, index_t right, const Tile* tiles, index_t count, T* out, index_t pitch) {
-    v16 sums[std::max(ROWS8, ROWS4)];
-    for (index_t panel = left; panel < right; panel++)
+    v16 sums[std::max(ROWS8, ROWS4) * WIDE];
+    index_t most = tiles[0].count < FEW ? 1 : WIDE;
+    for (index_t panel = left, side; panel < right; panel += side) {
+        side = std::min(most, right - panel);
         for (index_t t = 0; t < count; t++) {
             const Tile& tile = tiles[t];
-            Run run = matrix.group ? RUNS4[tile.count - 1] : RUNS8[tile.count - 1];
+            Run run = matrix.group ? RUNS4[side - 1][tile.count - 1] : RUNS8[side - 1][tile.count - 1];
             run(matrix, panel, tile, sums);
-            index_t column = panel * LANES, some = matrix.outputs - column;
-            for (index_t r = 0; r < tile.count; r++) {
-                v16 x = rounded(sums[r] * tile.scales[r], out);
-                if (matrix.bias) x += load_up_to(matrix.bias + column, some);
-                store_up_to(out + (tile.first + r) * pitch + column, x, some);
+            for (index_t w = 0; w < side; w++) {
+                index_t column = (panel + w) * LANES, some = matrix.outputs - column;
+                for (index_t r = 0; r < tile.count; r++) {
+                    v16 x = rounded(sums[w * tile.count + r] * tile.scales[r], out);
+                    if (matrix.bias) x += load_up_to(matrix.bias + column, some);
+                    store_up_to(out + (tile.first + r) * pitch + column, x, some);
+                }
             }
         }
+    }
 }
 
 template <typename T>
