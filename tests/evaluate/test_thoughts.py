@@ -140,6 +140,15 @@ def test_a_longer_budget_solves_more_and_costs_more(tokenizer: Tokenizer, tmp_pa
     assert "Thinking budgets" in (tmp_path / "index.html").read_text()
 
 
+def test_time_is_paid_for_by_the_cores_that_worked_then(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    thinker = Thinker(tokenizer)
+    once = examined(tokenizer, tmp_path, thinker, Price(3.6, cores=4), check_thoughts=False).results[0]
+    assert once.usd == pytest.approx(4 * once.seconds_each * 3.6 / 3600, rel=1e-3)
+    # Another day on one core, at half the price: what is there already took what it took.
+    again = examined(tokenizer, tmp_path, thinker, Price(1.8, cores=1), check_thoughts=False).results[0]
+    assert again.usd == pytest.approx(once.usd / 2)
+
+
 def test_whoever_asks_the_same_again_sees_that_it_was_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
     def again(folder: str, thinker: Thinker, weights: bytes) -> Rerun:
         (tmp_path / folder).mkdir()

@@ -17,7 +17,7 @@ from denken.evaluate.cost import Price
 from denken.evaluate.metrics import Estimate, pass_at_1
 from denken.evaluate.plots import MARKS, OURS, save, theirs
 from denken.evaluate.report import Section, figure, interval, is_suite, percent, usd
-from denken.evaluate.result import Result, prompt_tokens
+from denken.evaluate.result import Result, core_seconds, prompt_tokens
 from denken.evaluate.runner import Asked, Show, ask, named, unseen
 from denken.evaluate.transcript import Record, Transcript
 from denken.rollout import Local
@@ -64,7 +64,10 @@ def measure(
             name, begun = f"answers-{budget}.jsonl", {**settings, "params": asdict(at.params)}
         transcript, shown = Transcript(folder / name, begun), named(show, str(budget))
         found = [
-            (each.name, ask(at, each.task, each.seeds, samples, transcript, shown, leave_out=lambda _: None))
+            (
+                each.name,
+                ask(at, each.task, each.seeds, samples, transcript, shown, leave_out=lambda _: None, price=price),
+            )
             for each in asked
         ]
         points.append(_point(budget, found, price))
@@ -82,7 +85,7 @@ def _point(budget: int | None, found: Sequence[tuple[str, list[list[Record]]]], 
         cut,
         tokens,
         seconds,
-        None if price is None or prompt is None else price.of(prompt, tokens, seconds),
+        None if price is None or prompt is None else price.of(prompt, tokens, core_seconds(flat, price) / len(flat)),
         {name: pass_at_1(rows) for name, rows in correct.items()},
     )
 

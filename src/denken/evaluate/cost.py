@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class Price:
     """US dollars for a core-hour of this machine, of which so many cores work, and for a million tokens of a server's.
 
-    >>> Price(usd_per_core_hour=0.02, cores=2).of(prompt_tokens=100, tokens=50, seconds=9)
+    >>> Price(usd_per_core_hour=0.02, cores=2).of(prompt_tokens=100, tokens=50, core_seconds=18)
     0.0001
-    >>> Price(usd_in=0.55, usd_out=2.19).of(prompt_tokens=100, tokens=50, seconds=9)
+    >>> Price(usd_in=0.55, usd_out=2.19).of(prompt_tokens=100, tokens=50)
     0.0001645
     """
 
@@ -20,13 +20,13 @@ class Price:
     usd_in: float = 0.0
     usd_out: float = 0.0
 
-    def of(self, prompt_tokens: float, tokens: float, seconds: float) -> float:
-        machine = seconds / 3600 * self.cores * self.usd_per_core_hour
+    def of(self, prompt_tokens: float, tokens: float, core_seconds: float = 0.0) -> float:
+        machine = core_seconds / 3600 * self.usd_per_core_hour
         return machine + (prompt_tokens * self.usd_in + tokens * self.usd_out) / 1e6
 
     def __str__(self) -> str:
         if self.cores:
-            return f"{self.cores} core{'s' * (self.cores != 1)} at {self.usd_per_core_hour:g} USD a core-hour"
+            return f"{self.usd_per_core_hour:g} USD a core-hour"
         return f"{self.usd_in:g} USD a million tokens of questions, {self.usd_out:g} of answers"
 
 

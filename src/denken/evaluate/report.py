@@ -98,13 +98,15 @@ def costs(results: Sequence[Result]) -> list[str]:
     prompt = sum(count * tokens for count, tokens in asked) / answers
     said = sum(result.answers * result.tokens for result in results) / answers
     seconds = sum(result.seconds for result in results) / answers
+    cores = sum(result.core_seconds for result in results) / answers
     price = results[0].price
-    here = "" if price is None else f", {usd(price.of(prompt, said, seconds))} USD ({price})"
-    beside = ", ".join(f"{one.name} ({one.day}) {usd(one.price.of(prompt, said, 0))} USD" for one in LISTED)
+    spent = f"{figure(1000 * cores)} core-seconds at " if cores else ""
+    here = "" if price is None else f", {usd(price.of(prompt, said, cores))} USD ({spent}{price})"
+    beside = ", ".join(f"{one.name} ({one.day}) {usd(one.price.of(prompt, said))} USD" for one in LISTED)
     took = f"{prompt:.0f} tokens of question and {said:.0f} of answer each, {figure(1000 * seconds)} s in all"
     return [
-        f"1000 answers: {took}{here}; as many tokens by list price: {beside}. What their own, other thoughts cost on these questions was "
-        "not published."
+        f"1000 answers: {took}{here}; as many tokens by list price: {beside}. What their own, other thoughts cost on "
+        "these questions was not published."
     ]
 
 

@@ -27,6 +27,7 @@ class Result:
     consensus_at: k to cons@k, for powers of two from 2 up to `samples`.
     prompt_tokens: the mean length of a question in ids; None where a transcript of an earlier release does not say.
     price: what it was had at; None where nobody says. left_out: how many more problems could not be made.
+    core_seconds: seconds times the cores that worked then, of a model here.
     """
 
     task: str
@@ -46,6 +47,7 @@ class Result:
     prompt_tokens: float | None = None
     price: Price | None = None
     left_out: int = 0
+    core_seconds: float = 0.0
 
     @property
     def answers(self) -> int:
@@ -61,7 +63,7 @@ class Result:
         """What one answer cost; None where the price or the tokens are not known."""
         if self.price is None or self.prompt_tokens is None:
             return None
-        return self.price.of(self.prompt_tokens, self.tokens, self.seconds_each)
+        return self.price.of(self.prompt_tokens, self.tokens, self.core_seconds / self.answers)
 
 
 def result_of(
@@ -95,7 +97,14 @@ def result_of(
         prompt_tokens=prompt_tokens(flat),
         price=price,
         left_out=len(seeds) - len(rows),
+        core_seconds=core_seconds(flat, price),
     )
+
+
+def core_seconds(records: Sequence[Record], price: Price | None) -> float:
+    """What all took of the machine. A transcript of an earlier release does not say on how many cores: on today's."""
+    cores = price.cores if price else 0
+    return float(sum(record.get("core_seconds", record["seconds"] * cores) for record in records))
 
 
 def prompt_tokens(records: Sequence[Record]) -> float | None:

@@ -123,7 +123,7 @@ def measure(
     with bar(progress) as show:
         for task in chosen:
             seeds = seeds_of(task, problems, seed_from)
-            rows = ask(answers, task, seeds, samples, transcript, show, batch, leave_out)
+            rows = ask(answers, task, seeds, samples, transcript, show, batch, leave_out, price)
             if rows:
                 results.append(result_of(task, rows, samples, seeds, level, price))
     return results
@@ -153,11 +153,12 @@ def ask(
     show: Show = unseen,
     batch: int = 64,
     leave_out: Callable[[str], None] | None = None,
+    price: Price | None = None,
 ) -> list[list[Record]]:
     """For each problem the records of its samples; those that stand in the transcript are not asked for again.
 
     leave_out: told once of problems that the task cannot make, which then have no row; without it the first one raises
-    its ConfigError, before anything is asked.
+    its ConfigError, before anything is asked. price: whose cores work on it.
     """
     config = _config(task)
     rows = [[(task.name, config, seed, index) for index in range(samples)] for seed in seeds]
@@ -172,7 +173,10 @@ def ask(
         started = time.perf_counter()
         answered = answers(task, [Draw(made[seed], index) for _, _, seed, index in keys])
         seconds = (time.perf_counter() - started) / len(keys)
-        transcript.add((key, _record(key, each, seconds)) for key, each in zip(keys, answered, strict=True))
+        spent = {"seconds": round(seconds, 6)}
+        if price is not None and price.cores:
+            spent["core_seconds"] = round(seconds * price.cores, 6)
+        transcript.add((key, _record(key, each) | spent) for key, each in zip(keys, answered, strict=True))
         advance(len(keys))
     return [[transcript.records[key] for key in row] for row in rows]
 
@@ -197,7 +201,7 @@ def _made(task: Task, seeds: Sequence[int], asked: int, leave_out: Callable[[str
     return made
 
 
-def _record(key: Key, answered: Answered, seconds: float) -> dict[str, Any]:
+def _record(key: Key, answered: Answered) -> dict[str, Any]:
     rollout, reply = answered.rollout, answered.reply
     return {
         "task": key[0],
@@ -214,7 +218,6 @@ def _record(key: Key, answered: Answered, seconds: float) -> dict[str, Any]:
         "finish_reason": rollout.completion.finish_reason,
         "prompt_tokens": answered.prompt_tokens,
         "tokens": answered.tokens,
-        "seconds": round(seconds, 6),
     }
 
 
