@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ from denken.engine import native, runner
 from denken.engine.engine import Engine
 from denken.engine.scheduler import Lead
 from denken.engine.sequence import Output
+from denken.engine.speculate import Speculation
 from denken.errors import DenkenError
 from denken.model.kernels.build import library
-from denken.model.kernels.decode import Said
+from denken.model.kernels.decode import Ahead
 from denken.tokenizer import Tokenizer
 from denken.types import SamplingParams
 
@@ -40,10 +42,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     monkeypatch.setattr(Lead, "SECONDS", 60.0)
     ahead, found = runner.Runner.ahead, []
 
-    def noted(*given: object) -> list[Said] | None:
+    def noted(*given: object) -> Ahead | None:
         said = ahead(*given)  # type: ignore[arg-type]
         if said is not None:
-            found.append([len(each.ids) for each in said])
+            found.append([len(each.ids) for each in said.said])
         return said
 
     monkeypatch.setattr(runner.Runner, "ahead", noted)
@@ -71,6 +73,45 @@ def test_several_steps_are_single_steps_to_the_bit(
     assert max(map(max, calls)) == 8
     assert subject._blocks._block_of.keys() == single._blocks._block_of.keys()
     assert subject.free_blocks == single.free_blocks
+
+
+class Cheap(Speculation):
+    """As if one more id in a pass cost little, whatever the clock says."""
+
+    def _worth(self, running: int) -> float:
+        return 0.1
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_guesses_within_a_call_change_nothing_that_is_said(calls: list[list[int]], alike: bool) -> None:
+    """What is said again can be guessed. alike: the rows share a beginning."""
+    model = tiny_model()
+    params = [replace(manner, max_tokens=30) for manner in MANNERS]
+    prompts = [PROMPTS[1]] * 5 if alike else PROMPTS
+    speculation = Cheap()
+    subject = Engine(model, eos_ids=[5], speculation=speculation, ahead=True)
+    expected = Engine(model, eos_ids=[5])(prompts, params)
+    for _ in range(2):
+        for ours, theirs in zip(subject(prompts, params), expected, strict=True):
+            assert (ours.ids, ours.logprobs, ours.kept) == (theirs.ids, theirs.logprobs, theirs.kept)
+    assert 40 < speculation.accepted < speculation.guessed
+    assert calls
+
+
+def test_a_call_learns_what_single_steps_learn(calls: list[list[int]]) -> None:
+    """To the bit, but for how often the network's own guesses were right: those of a call end with it."""
+    model, tables, said = tiny_model(), [], []
+    params = [replace(MANNERS[1], max_tokens=120, temperature=temperature) for temperature in (0.3, 1.0)]
+    for ahead in (False, True):
+        speculation = Cheap()
+        subject = Engine(model, eos_ids=[], speculation=speculation, ahead=ahead)
+        said.append([subject([PROMPTS[4]], own) for own in params])
+        own = speculation._guesses
+        tables.append((own._tags, own._ids, own._hits, own._misses, own._right[:-2], own._seen[:-2]))
+    assert said[0] == said[1]
+    assert tables[0] == tables[1]
+    assert any(tables[0][0])
+    assert calls
 
 
 def said(subject: Engine, seed: int) -> tuple[dict[int, list[Output]], int]:

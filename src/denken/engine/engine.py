@@ -10,6 +10,7 @@ import math
 import secrets
 import time
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -20,12 +21,12 @@ from denken.engine.cache import Blocks
 from denken.engine.grammar import Grammars, Matcher
 from denken.engine.runner import Draws, Runner
 from denken.engine.sampler import Choice, manner_of, not_finite, sample, steer
-from denken.engine.scheduler import Chunk, Lead, Portions, Scheduler
+from denken.engine.scheduler import Chunk, Portions, Scheduler
 from denken.engine.sequence import Endings, Output
 from denken.engine.sequence import Sequence as Request
 from denken.engine.speculate import Speculation
 from denken.errors import ConfigError, RequestError
-from denken.model.kernels.decode import Said
+from denken.model.kernels.decode import Ahead, Said
 from denken.model.transformer import Transformer
 from denken.types import Completion, SamplingParams
 
@@ -116,12 +117,14 @@ class Engine:
         try:
             began = time.perf_counter()
             chunks = self._scheduler.schedule()
-            if (said := self._go_ahead(chunks)) is not None:
-                outputs, steps = self._take(chunks, said), max(len(each.ids) for each in said)
-            else:
-                logits_RV = self._runner.run(chunks)
-                outputs, steps = self._commit(chunks, logits_RV), 1
-            self._scheduler.took(chunks, (time.perf_counter() - began) / steps)
+            if (ahead := self._go_ahead(chunks)) is not None:
+                outputs = self._take(chunks, ahead.said)
+                steps = max(len(said.ids) for said in ahead.said)
+                self._scheduler.went(ahead.passes, steps, time.perf_counter() - began)
+                return outputs
+            logits_RV = self._runner.run(chunks)
+            outputs = self._commit(chunks, logits_RV)
+            self._scheduler.took(chunks, time.perf_counter() - began)
             return outputs
         except BaseException:
             self.reset()
@@ -323,23 +326,24 @@ class Engine:
         self._others += others
         return [_join(outputs, versions[request]) for request, outputs in parts.items()]
 
-    def _go_ahead(self, chunks: list[Chunk]) -> list[Said] | None:
+    def _go_ahead(self, chunks: list[Chunk]) -> Ahead | None:
         """What everybody says in several steps, drawn without Python; None where that is not possible: somebody reads,
-        guesses, or waits for a turn of its own; a next id hangs on more than its logits; steps are long; or blocks or
-        rows are too few."""
+        or has no part in the step; a next id hangs on more than its logits; steps are long; or blocks or rows are too
+        few. Guesses that were made for one step are given up: the call makes its own."""
         steps = self._scheduler.lead.steps
         if not self._ahead or steps == 1 or not 0 < len(chunks) == self.running or not self._runner.goes_ahead:
             return None
-        runs = [chunk.sequence.free_run if chunk.decodes and not chunk.guess else 0 for chunk in chunks]
+        runs = [chunk.sequence.free_run if chunk.decodes else 0 for chunk in chunks]
         if 0 in runs or (steps := self._scheduler.reserve(chunks, min(steps, max(runs)))) == 1:
             return None
+        chunks = [replace(chunk, count=1, guess=()) if chunk.guess else chunk for chunk in chunks]
         draws = []
         for chunk, limit in zip(chunks, runs, strict=True):
             params = chunk.sequence.params
             count = min(limit, steps) if params.temperature else 0
             noise = [chunk.sequence.noise(place) for place in range(count)]
             draws.append(Draws(limit, manner_of(params), [*noise, *[0.0] * (steps - count)]))
-        return self._runner.ahead(chunks, draws, self._turns_V, steps, Lead.SECONDS)
+        return self._runner.ahead(chunks, draws, self._turns_V, steps, self.speculation)
 
     def _take(self, chunks: list[Chunk], said: list[Said]) -> list[Output]:
         """Appends what was said ahead, as far as it is what would have been said step by step."""
@@ -356,7 +360,9 @@ class Engine:
             sequence.computed = before + count - 1
             self._blocks.remember(sequence, 0)
             if self.speculation is not None:
-                self.speculation.checked(sequence, sequence.ids[before:], 0, 0, [])
+                # What a call took in and the text did not is no part of it.
+                sequence.learnt = min(sequence.learnt, len(sequence.ids))
+                self.speculation.take_in(sequence)
             self._release(sequence, outputs)
         return outputs
 

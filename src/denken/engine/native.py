@@ -32,7 +32,7 @@ from denken.engine.products import AnyProduct, product
 from denken.model.attention import Attend, GroupedAttention
 from denken.model.kernels import bf16, decode
 from denken.model.kernels.call import covers
-from denken.model.kernels.decode import Decoder, Ends, Going, Layer, Said, Seats
+from denken.model.kernels.decode import Ahead, Decoder, Ends, Going, Guessing, Layer, Seats
 from denken.model.kernels.elementwise import LONGEST_NORM, gated, norm, norm_turned
 from denken.model.kernels.integers import whole_numbers
 from denken.model.kernels.products import Packed, multiply
@@ -130,7 +130,7 @@ class Native(Fused):
         """Whether `ahead` can be asked."""
         return self.decoder is not None and self._head_numbers is not None
 
-    def ahead(self, going: Going, seats: Seats, seconds: float) -> list[Said]:
+    def ahead(self, going: Going, seats: Seats, seconds: float, guessing: Guessing | None) -> Ahead:
         """As `Decoder.ahead`: what sequences say that need nothing but the network for a while."""
         if self._versions() != self._seen:
             self.refresh()
@@ -138,7 +138,8 @@ class Native(Fused):
         assert self._head_numbers is not None
         cos_PF, sin_PF = self._angles_of(max(going.positions_S) + len(going.noise_ST[0]))
         embedding_VM = cast(Tensor, self.model.model["embed_tokens"].weight)
-        return self.decoder.ahead(going, Ends(embedding_VM, cos_PF, sin_PF, self._head_numbers), seats, seconds)
+        ends = Ends(embedding_VM, cos_PF, sin_PF, self._head_numbers)
+        return self.decoder.ahead(going, ends, seats, seconds, guessing)
 
     def _angles_of(self, positions: int) -> tuple[Tensor, Tensor]:
         """Of at least the first so many positions; made twice as long where it is too short."""

@@ -21,9 +21,10 @@ from denken.engine.fused import Fused
 from denken.engine.native import Native
 from denken.engine.paged import Beginnings, Paged, Store
 from denken.engine.rows import Rows, Seating
-from denken.engine.scheduler import Chunk
+from denken.engine.scheduler import Chunk, Lead
+from denken.engine.speculate import Speculation
 from denken.model.attention import Attend, CacheLayout
-from denken.model.kernels.decode import Going, Said
+from denken.model.kernels.decode import Ahead, Going
 from denken.model.transformer import Transformer
 
 
@@ -97,10 +98,10 @@ class Runner:
 
     @torch.inference_mode()
     def ahead(
-        self, chunks: list[Chunk], draws: list[Draws], stops_V: Tensor, steps: int, seconds: float
-    ) -> list[Said] | None:
+        self, chunks: list[Chunk], draws: list[Draws], stops_V: Tensor, steps: int, speculation: Speculation | None
+    ) -> Ahead | None:
         """What the sequences of these chunks, of one id each, say in up to so many steps, for which they have blocks:
-        until their limit, or an id where `stops_V` is not 0. No step begins when so many seconds have passed.
+        until their limit, or an id where `stops_V` is not 0. No step begins when `Lead.SECONDS` have passed.
         None where there is no room to do it.
         """
         assert isinstance(self.model, Native)
@@ -125,9 +126,14 @@ class Runner:
             [draw.noise for draw in own],
             stops_V,
         )
-        said = self.model.ahead(going, seats, seconds)
-        self.rows.advance([len(each.ids) - 1 for each in said])
-        return [each for _, each in sorted(zip(order, said, strict=True), key=lambda pair: pair[0])]
+        sequences = [chunk.sequence for chunk in seating.order]
+        guessing = None if speculation is None else speculation.for_call(sequences)
+        ahead = self.model.ahead(going, seats, Lead.SECONDS, guessing)
+        self.rows.advance([len(each.ids) - 1 for each in ahead.said])
+        if speculation is not None:
+            speculation.went(sequences, ahead)
+        own_said = sorted(zip(order, ahead.said, strict=True), key=lambda pair: pair[0])
+        return replace(ahead, said=[said for _, said in own_said])
 
     def _seat(self, chunks: list[Chunk]) -> Seating:
         """Rows for decoding chunks, and in them what was computed so far."""

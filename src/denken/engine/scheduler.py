@@ -182,6 +182,15 @@ class Scheduler:
             self.blocks.grow(chunk.sequence, steps)
         return steps
 
+    def went(self, passes: list[tuple[int, float]], steps: int, seconds: float) -> None:
+        """A call with so many passes through the network, and as many ids a row as in so many steps, took so long."""
+        self.lead.took(seconds / steps)
+        if self.speculation is not None:
+            for ids, own in passes:
+                self.speculation.took(ids, own)
+        if self.portions is not None:
+            self.portions.took(True, 0, seconds / len(passes))
+
     def took(self, chunks: list[Chunk], seconds: float) -> None:
         """A step of these chunks took so long."""
         if chunks and all(chunk.decodes and not chunk.guess for chunk in chunks):

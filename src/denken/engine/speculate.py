@@ -19,10 +19,12 @@ What it leaves to others: whether a step has room (`scheduler.py`), and whether 
 
 from __future__ import annotations
 
+import ctypes
 from array import array
 from itertools import repeat
 
 from denken.engine.sequence import Sequence
+from denken.model.kernels.decode import Ahead, Guessing
 
 # How many ids before a place it is looked up by, the longest first.
 ORDERS = (6, 4, 3, 2)
@@ -47,6 +49,20 @@ class Guesses:
         # A kind that was never seen is given a chance of one in four.
         self._right = array("d", repeat(0.5, kinds))
         self._seen = array("d", repeat(2.0, kinds))
+
+    @property
+    def tables(self) -> tuple[int, ...]:
+        """Where native code finds them: tags, ids, hits, misses, right and seen (`kernels/guesses.h` reads and writes
+        them as the functions below do)."""
+        hits, misses = (ctypes.c_char.from_buffer(counts) for counts in (self._hits, self._misses))
+        before, behind = (self._tags, self._ids), (self._right, self._seen)
+        bytes_at = (ctypes.addressof(hits), ctypes.addressof(misses))
+        return (*(x.buffer_info()[0] for x in before), *bytes_at, *(x.buffer_info()[0] for x in behind))
+
+    @property
+    def mask(self) -> int:
+        """Which bits of a context's number are its slot's."""
+        return self._mask
 
     def guess(self, texts: tuple[int, ...], tail: list[int]) -> tuple[int, float]:
         """The id that most likely follows, and its chance; 0.0 where nothing is known.
@@ -218,8 +234,42 @@ class Speculation:
             if surmised != id:
                 break
         sequence.surmise = tuple(behind)
+        self.take_in(sequence)
+
+    def take_in(self, sequence: Sequence) -> None:
+        """Learns what the text has gained, unless too many decode."""
         if not self._crowded:
             self.learn(sequence)
+
+    def for_call(self, sequences: list[Sequence]) -> Guessing | None:
+        """What native code guesses from, and learns into, while each says several ids; None where it is not to."""
+        running = len(sequences)
+        self._crowded = running > self.CROWD
+        if self._crowded or any(sequence.learnt < len(sequence.ids) for sequence in sequences):
+            return None
+        worth = self._worth(running)
+        return Guessing(
+            self._guesses.tables,
+            self._guesses.mask,
+            [self._texts(sequence) for sequence in sequences],
+            [sequence.ids[-ORDERS[0] :] for sequence in sequences],
+            [sequence.surmise for sequence in sequences],
+            self.LONGEST if worth < 1 else 0,
+            worth,
+            self._gain,
+        )
+
+    def went(self, sequences: list[Sequence], ahead: Ahead) -> None:
+        """What came of such a call."""
+        found = ahead.guessed
+        if found is None:
+            return
+        self.guessed += sum(found.guessed)
+        self.accepted += sum(found.right)
+        self._gain = found.gain
+        for sequence, surmise, said in zip(sequences, found.surmises, ahead.said, strict=True):
+            sequence.surmise = surmise
+            sequence.learnt += len(said.ids)
 
     def _weigh(self, id: int, likely: float, surmised: int, kind: int) -> tuple[int, float]:
         """One guess of two, which are surer where they agree."""

@@ -10,6 +10,7 @@
 
 #include <omp.h>
 
+#include "guesses.h"
 #include "scratch.h"
 #include "vector.h"
 
@@ -158,8 +159,8 @@ struct Ends {
     index_t vocabulary;
 };
 
-// Rows that go on for several steps, each until its limit or the first of the ids that end a call (`stops`, a byte an
-// id). ids, positions: of each row's last id, moved on. skips: how many of its first ids stand in its slot. places,
+// Rows that go on, each for at most `steps` ids, until its limit or the first of the ids that end a call (`stops`, a byte
+// an id). ids, positions: of each row's last id, moved on. skips: how many of its first ids stand in its slot. places,
 // noise: (rows, steps). Out: said, logprobs and kept (rows, steps), and of each row how many ids it said.
 struct Rows {
     index_t count, steps;
@@ -171,35 +172,130 @@ struct Rows {
     index_t* said;
     double* logprobs;
     index_t *kept, *counts;
+    // Of each pass through the network: how many tokens went, and how long it took.
+    index_t passes, *tokens;
+    double* took;
+};
+
+// What rows guess from; absent where nobody guesses. texts (rows, sources); tails (rows, 6): the last ids, padded in front
+// with -1; surmises (rows, longest): what the network said behind the last wrong guess, padded behind with -1; guessed,
+// right: of each row how many.
+struct Guessing {
+    Guesses guesses;
+    index_t sources, longest;
+    double worth, gain;
+    index_t *texts, *tails, *surmises, *guessed, *right;
 };
 
 constexpr index_t MANNER = 4;  // numbers a row, as in softmax.cpp
 
-// One token of each row in `going`: where it sits, and how its next id is drawn.
+// A row's text as those see it who guess, and its guess.
+class Guesser {
+  public:
+    Guesser(Guessing& all, index_t row) : all(all), row(row), texts(all.texts + row * all.sources) {
+        const index_t* last = all.tails + row * TAIL;
+        for (index_t i = 0; i < TAIL; i++)
+            if (last[i] >= 0) tail.push_back(last[i]);
+        const index_t* surmised = all.surmises + row * all.longest;
+        for (index_t i = 0; i < all.longest && surmised[i] >= 0; i++) surmise.push_back(surmised[i]);
+    }
+
+    // At most so many ids, as long as the chance that all are right is worth it.
+    void guess(index_t most) {
+        ids.clear();
+        std::vector<index_t> text = tail;
+        double chance = 1;
+        while (index_t(ids.size()) < std::min(most, all.longest)) {
+            auto [id, likely] = weigh(all.guesses.guess(texts, all.sources, text), index_t(ids.size()));
+            chance *= likely;
+            if (chance < all.worth || !(likely > 0)) break;
+            ids.push_back(id);
+            push(text, id);
+        }
+    }
+
+    // Learns what was said, in this step: so many of the guess were right. behind: what was drawn at the places after.
+    void learn(const index_t* said, index_t count, index_t right, const index_t* behind, index_t left) {
+        for (index_t i = 0; i < std::min(count, index_t(surmise.size())); i++) {
+            all.guesses.count(i ? Guesses::LATER : Guesses::FIRST, surmise[i] == said[i]);
+            if (surmise[i] != said[i]) break;
+        }
+        surmise.assign(behind, behind + left);
+        for (index_t i = 0; i < count; i++) {
+            all.guesses.learn(texts, all.sources, tail, said[i]);
+            push(tail, said[i]);
+        }
+        all.guessed[row] += index_t(ids.size());
+        all.right[row] += right;
+        all.gain += 0.01 * (double(1 + right) - all.gain);
+    }
+
+    // For the next call.
+    void leave() const {
+        for (index_t i = 0; i < all.longest; i++)
+            all.surmises[row * all.longest + i] = i < index_t(surmise.size()) ? surmise[i] : -1;
+    }
+
+    std::vector<index_t> ids;
+
+  private:
+    static constexpr index_t TAIL = Guesses::ORDERS[0];
+    Guesses::Guess weigh(Guesses::Guess found, index_t place) const {
+        if (place >= index_t(surmise.size())) return found;
+        double own = all.guesses.chance(place ? Guesses::LATER : Guesses::FIRST);
+        if (found.id == surmise[place]) return {found.id, 1 - (1 - found.chance) * (1 - own)};
+        return own > found.chance ? Guesses::Guess{surmise[place], own} : found;
+    }
+    static void push(std::vector<index_t>& text, index_t id) {
+        text.push_back(id);
+        if (index_t(text.size()) > TAIL) text.erase(text.begin());
+    }
+    Guessing& all;
+    index_t row;
+    const index_t* texts;
+    std::vector<index_t> tail, surmise;
+};
+
+// The tokens of a pass: of each row in `going` its last id and its guess; where they sit, and how the ids behind them are
+// drawn. starts: where each row's tokens begin.
 class Tokens {
   public:
-    Tokens(const Rows& rows, const Seats& all, const std::vector<index_t>& going, index_t step) : going(going) {
-        std::vector<index_t> token(rows.count, -1);
+    Tokens(const Rows& rows, const Seats& all, const std::vector<index_t>& going, const std::vector<Guesser>& guessers) {
+        std::vector<index_t> first(rows.count + 1, -1);
         for (index_t row : going) {
-            token[row] = index_t(lengths.size());
-            lengths.push_back(rows.positions[row] + 1 - rows.skips[row]);
-            places.push_back(rows.places[row * rows.steps + step]);
-            if (all.slots) slots.push_back(all.slots[row]);
-            manners.insert(manners.end(), rows.manners + row * MANNER, rows.manners + (row + 1) * MANNER);
-            noise.push_back(rows.noise[row * rows.steps + step]);
+            starts.push_back(first[row] = index_t(ids.size()));
+            push(rows, all, row, rows.ids[row]);
+            if (!guessers.empty())
+                for (index_t id : guessers[row].ids) push(rows, all, row, id);
         }
-        for (index_t i = 0; i < rows.count; i++)
-            if (token[all.order[i]] >= 0) order.push_back(token[all.order[i]]);
+        starts.push_back(index_t(ids.size()));
+        for (index_t i = 0; i < rows.count; i++) {
+            index_t row = all.order[i];
+            for (index_t t = first[row]; t >= 0 && t < index_t(ids.size()) && of[t] == row; t++) order.push_back(t);
+        }
     }
+    index_t count() const { return index_t(ids.size()); }
     Seats seats(const Seats& all) const {
-        return {index_t(going.size()), all.stride,       lengths.data(), places.data(), all.slot_length,
-                all.slots ? slots.data() : nullptr, all.slot_lengths, going.data(), order.data()};
+        const index_t* own = all.slots ? slots.data() : nullptr;
+        return {count(), all.stride,       lengths.data(), places.data(), all.slot_length,
+                own,     all.slot_lengths, of.data(),      order.data()};
     }
-    std::vector<index_t> lengths, places, slots, order;
+    std::vector<index_t> starts, ids, positions, lengths, places, slots, of, order;
     std::vector<double> manners, noise;
 
   private:
-    const std::vector<index_t>& going;
+    void push(const Rows& rows, const Seats& all, index_t row, index_t id) {
+        index_t ahead = of.empty() || of.back() != row ? 0 : count() - starts.back();
+        index_t place = row * rows.steps + rows.counts[row] + ahead;
+        ids.push_back(id);
+        of.push_back(row);
+        positions.push_back(rows.positions[row] + ahead);
+        lengths.push_back(positions.back() + 1 - rows.skips[row]);
+        places.push_back(rows.places[place]);
+        if (all.slots) slots.push_back(all.slots[row]);
+        manners.insert(manners.end(), rows.manners + row * MANNER, rows.manners + (row + 1) * MANNER);
+        noise.push_back(rows.noise[place]);
+    }
 };
 
 void widen(const float* from, float* to, index_t size) { std::copy(from, from + size, to); }
@@ -222,46 +318,100 @@ void logits_of(const T* hidden, const Product& head, float* wide, float* out, in
     multiply(wide, head, out, rows, crew);
 }
 
-// Takes what was drawn for each of `going`, and returns the rows that go on.
-std::vector<index_t> take(Rows& rows, const std::vector<index_t>& going, const index_t* ids, const double* logprobs,
-                          const index_t* kept) {
-    std::vector<index_t> left;
-    for (size_t i = 0; i < going.size(); i++) {
-        index_t row = going[i], at = row * rows.steps + rows.counts[row]++;
-        rows.said[at] = rows.ids[row] = ids[i], rows.logprobs[at] = logprobs[i], rows.kept[at] = kept[i];
+// What was drawn behind each token.
+struct Drawn {
+    std::vector<index_t> ids, kept;
+    std::vector<double> logprobs;
+};
+
+// Takes what was drawn for a row: behind its last id, and behind each of its guess as far as that is right. Returns
+// whether it goes on.
+bool take(Rows& rows, index_t row, const Drawn& drawn, index_t first, index_t end, Guesser* guesser) {
+    index_t said = 0, limit = std::min(rows.limits[row], rows.steps);
+    for (bool on = true; on; said++) {
+        index_t id = drawn.ids[first + said], at = row * rows.steps + rows.counts[row]++;
+        rows.said[at] = rows.ids[row] = id;
+        rows.logprobs[at] = drawn.logprobs[first + said], rows.kept[at] = drawn.kept[first + said];
         rows.positions[row]++;
-        if (rows.counts[row] < rows.limits[row] && !rows.stops[ids[i]]) left.push_back(row);
+        bool stops = rows.counts[row] >= limit || rows.stops[id];
+        on = !stops && first + said + 1 < end && guesser->ids[said] == id;
+        if (on) continue;
+        if (guesser) {
+            bool fits = first + said + 1 < end && guesser->ids[said] == id;  // it was right, and the last all the same
+            const index_t* ids = drawn.ids.data() + first;
+            guesser->learn(ids, said + 1, said + fits, ids + said + fits + 1,
+                           std::max<index_t>(0, end - first - (said + fits + 1)));
+        }
+        return !stops;
     }
-    return left;
+    return false;
 }
 
-// No step begins after `seconds`.
 template <typename T>
-void ahead(const Network& network, const Layer* layers, const Seats& seats, const Ends<T>& ends, Rows& rows, Crew crew) {
-    double began = omp_get_wtime();
-    index_t hidden = network.hidden, half = network.head_size / 2, count = rows.count;
-    std::vector<T> x(count * hidden + 2 * LANES), last(count * hidden + 2 * LANES);
-    std::vector<float> cosine(count * half + LANES), sine(count * half + LANES), wide(count * hidden + LANES);
-    std::unique_ptr<float[]> logits(new float[count * ends.vocabulary + LANES]);
-    std::vector<index_t> ids(count), kept(count), going(count);
-    std::vector<double> logprobs(count);
-    std::iota(going.begin(), going.end(), 0);
-    for (index_t step = 0; step < rows.steps && !going.empty(); step++) {
-        if (step && omp_get_wtime() - began > rows.seconds) break;
-        index_t now = index_t(going.size());
-        for (index_t i = 0; i < now; i++) {
-            index_t at = rows.positions[going[i]] * half;
-            std::copy_n(ends.embedding + rows.ids[going[i]] * hidden, hidden, x.data() + i * hidden);
-            std::copy_n(ends.cosine + at, half, cosine.data() + i * half);
-            std::copy_n(ends.sine + at, half, sine.data() + i * half);
-        }
-        Tokens tokens(rows, seats, going, step);
-        decode(network, layers, tokens.seats(seats), x.data(), cosine.data(), sine.data(), last.data(), crew);
-        logits_of(last.data(), ends.head, wide.data(), logits.get(), now, crew);
-        denken_draw(logits.get(), ends.vocabulary, tokens.manners.data(), tokens.noise.data(), ids.data(),
-                    logprobs.data(), kept.data(), now, ends.vocabulary, crew(now * ends.vocabulary));
-        going = take(rows, going, ids.data(), logprobs.data(), kept.data());
+class Pass {
+  public:
+    Pass(const Network& network, const Layer* layers, const Seats& seats, const Ends<T>& ends, index_t most, Crew crew)
+        : network(network), layers(layers), seats(seats), ends(ends), crew(crew) {
+        index_t hidden = network.hidden, half = network.head_size / 2;
+        x.resize(most * hidden + 2 * LANES), last.resize(x.size()), wide.resize(x.size());
+        cosine.resize(most * half + LANES), sine.resize(cosine.size());
+        logits.reset(new float[most * ends.vocabulary + LANES]);
+        drawn.ids.resize(most), drawn.kept.resize(most), drawn.logprobs.resize(most);
     }
+    const Drawn& operator()(const Tokens& tokens) {
+        index_t count = tokens.count(), hidden = network.hidden, half = network.head_size / 2;
+        for (index_t i = 0; i < count; i++) {
+            std::copy_n(ends.embedding + tokens.ids[i] * hidden, hidden, x.data() + i * hidden);
+            std::copy_n(ends.cosine + tokens.positions[i] * half, half, cosine.data() + i * half);
+            std::copy_n(ends.sine + tokens.positions[i] * half, half, sine.data() + i * half);
+        }
+        decode(network, layers, tokens.seats(seats), x.data(), cosine.data(), sine.data(), last.data(), crew);
+        logits_of(last.data(), ends.head, wide.data(), logits.get(), count, crew);
+        denken_draw(logits.get(), ends.vocabulary, tokens.manners.data(), tokens.noise.data(), drawn.ids.data(),
+                    drawn.logprobs.data(), drawn.kept.data(), count, ends.vocabulary, crew(count * ends.vocabulary));
+        return drawn;
+    }
+
+  private:
+    const Network& network;
+    const Layer* layers;
+    const Seats& seats;
+    const Ends<T>& ends;
+    Crew crew;
+    std::vector<T> x, last;
+    std::vector<float> cosine, sine, wide;
+    std::unique_ptr<float[]> logits;
+    Drawn drawn;
+};
+
+// No pass begins after `seconds`, nor once a row has no room left.
+template <typename T>
+void ahead(const Network& network, const Layer* layers, const Seats& seats, const Ends<T>& ends, Rows& rows,
+           Guessing* guessing, Crew crew) {
+    double began = omp_get_wtime(), before = began;
+    std::vector<index_t> going(rows.count);
+    std::iota(going.begin(), going.end(), 0);
+    std::vector<Guesser> guessers;
+    for (index_t row = 0; guessing && row < rows.count; row++) guessers.emplace_back(*guessing, row);
+    Pass<T> pass(network, layers, seats, ends, rows.count * (guessing ? 1 + guessing->longest : 1), crew);
+    bool room = true;
+    while (!going.empty() && room && (rows.passes == 0 || before - began <= rows.seconds)) {
+        for (index_t row : guessing ? going : std::vector<index_t>())
+            guessers[row].guess(std::min(rows.limits[row], rows.steps) - rows.counts[row] - 1);
+        Tokens tokens(rows, seats, going, guessers);
+        const Drawn& drawn = pass(tokens);
+        std::vector<index_t> left;
+        for (size_t i = 0; i < going.size(); i++) {
+            Guesser* guesser = guessing ? &guessers[going[i]] : nullptr;
+            if (take(rows, going[i], drawn, tokens.starts[i], tokens.starts[i + 1], guesser)) left.push_back(going[i]);
+            room = room && rows.counts[going[i]] < rows.steps;
+        }
+        going = left;
+        double now = omp_get_wtime();
+        rows.tokens[rows.passes] = tokens.count(), rows.took[rows.passes++] = now - before;
+        before = now;
+    }
+    for (const Guesser& guesser : guessers) guesser.leave();
 }
 
 }  // namespace
@@ -279,10 +429,10 @@ DECODE(bf16, bf16)
 // seats: of all rows, one token a row; its lengths, places and seats are not looked at.
 #define AHEAD(T, NAME)                                                                                                \
     EXPORT void denken_ahead_##NAME(const void* network, const void* layers, const void* seats, const void* ends,     \
-                                    void* rows, index_t threads) {                                                    \
+                                    void* rows, void* guessing, index_t threads) {                                    \
         ahead(*static_cast<const Network*>(network), static_cast<const Layer*>(layers),                               \
               *static_cast<const Seats*>(seats), *static_cast<const Ends<T>*>(ends), *static_cast<Rows*>(rows),       \
-              Crew{threads});                                                                                         \
+              static_cast<Guessing*>(guessing), Crew{threads});                                                       \
     }
 AHEAD(float, fp32)
 AHEAD(bf16, bf16)

@@ -23,7 +23,9 @@ from denken.model.kernels.call import INTEGER, NAMES, NUMBER, POINTER, address, 
 # What `decode.cpp` calls a Product's kinds.
 PACKED, INTEGERS, BF16 = range(3)
 _CALL = (*[POINTER] * 7, INTEGER)
-_AHEAD = (*[POINTER] * 5, INTEGER)
+_AHEAD = (*[POINTER] * 6, INTEGER)
+# The most ids that a guess looks back, as in `guesses.h`.
+TAIL = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +113,50 @@ class Going:
 
 
 @dataclass(frozen=True, slots=True)
+class Guessing:
+    """What sequences guess from, and what came of it (`denken.engine.speculate`, whose tables are read and written).
+
+    tables: addresses of tags, ids, hits, misses, right and seen; mask: that of slots. texts: numbers of each one's
+    texts. tails: their last ids. surmises: as in `Sequence`. longest, worth, gain: the most ids of a guess, the least
+    chance, and ids of a step, lately.
+    """
+
+    tables: Sequence[int]
+    mask: int
+    texts: Sequence[tuple[int, ...]]
+    tails: Sequence[Sequence[int]]
+    surmises: Sequence[tuple[int, ...]]
+    longest: int
+    worth: float
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guessed:
+    """Of each sequence: how many ids were guessed, how many of them were right, its surmise now. gain: as before."""
+
+    guessed: list[int]
+    right: list[int]
+    surmises: list[tuple[int, ...]]
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """What a sequence said: ids, log-probabilities, and from how many each was drawn (0: from all)."""
 
     ids: list[int]
     logprobs: list[float]
     kept: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What sequences said in a call. passes: of each pass through the network its tokens and seconds."""
+
+    said: list[Said]
+    passes: list[tuple[int, float]]
+    guessed: Guessed | None
 
 
 class _Network(ctypes.Structure):
@@ -166,6 +206,19 @@ class _Rows(ctypes.Structure):
         ("seconds", ctypes.c_double),
         *((name, POINTER) for name in ("ids", "positions", "skips", "places", "limits", "manners", "noise", "stops")),
         *((name, POINTER) for name in ("said", "logprobs", "kept", "counts")),
+        ("passes", INTEGER),
+        ("tokens", POINTER),
+        ("took", POINTER),
+    ]
+
+
+class _Guessing(ctypes.Structure):
+    _fields_ = [
+        ("mask", INTEGER),
+        *((name, POINTER) for name in ("table", "ids", "hits", "misses", "right", "seen")),
+        *((name, INTEGER) for name in ("sources", "longest")),
+        *((name, ctypes.c_double) for name in ("worth", "gain")),
+        *((name, POINTER) for name in ("texts", "tails", "surmises", "guessed", "accepted")),
     ]
 
 
@@ -200,9 +253,13 @@ class Decoder:
         )
         return out_SM
 
-    def ahead(self, going: Going, ends: Ends, seats: Seats, seconds: float) -> list[Said]:
-        """What each sequence says in up to T steps: until its limit, or an id that stops it. No step begins when so
-        many seconds have passed. seats: of all sequences; each has a row of its own, with room for T ids more."""
+    def ahead(self, going: Going, ends: Ends, seats: Seats, seconds: float, guessing: Guessing | None = None) -> Ahead:
+        """What each sequence says until T ids, its limit, or an id that stops it; no pass through the network begins
+        when so many seconds have passed, nor once a sequence has said T ids.
+
+        seats: of all sequences; each has a row of its own, with room for T ids more. guessing: what may be guessed, and
+        checked in the same pass: it changes how many passes there are, and nothing that is said.
+        """
         self._find(seats)
         steps = len(going.noise_ST[0])
         ids, positions, skips, places, limits = (
@@ -212,20 +269,26 @@ class Decoder:
         manners, noise = (torch.tensor(x, dtype=torch.float64) for x in (going.manners, going.noise_ST))
         said, kept = (torch.empty(len(ids), steps, dtype=torch.long) for _ in range(2))
         logprobs, counts = torch.empty(len(ids), steps, dtype=torch.float64), torch.zeros(len(ids), dtype=torch.long)
+        tokens, took = torch.empty(steps, dtype=torch.long), torch.empty(steps, dtype=torch.float64)
         inputs = (ids, positions, skips, places, limits, manners, noise, going.stops_V)
-        rows = _Rows(len(ids), steps, seconds, *map(address, (*inputs, said, logprobs, kept, counts)))
+        outputs = map(address, (said, logprobs, kept, counts))
+        rows = _Rows(len(ids), steps, seconds, *map(address, inputs), *outputs, 0, address(tokens), address(took))
         tables = map(address, (ends.embedding_VM, ends.cos_PF, ends.sin_PF))
         own_ends = _Ends(*tables, _Product(*ends.head.record()), len(ends.embedding_VM))
-        own_seats = _record(seats)
-        structures = (own_seats, own_ends, rows)
+        own_seats, guesses = _record(seats), None if guessing is None else _Guesses(guessing)
         self._ahead(
             ctypes.addressof(self._network),
             address(self._layers),
-            *(ctypes.addressof(structure) for structure in structures),
+            *(ctypes.addressof(structure) for structure in (own_seats, own_ends, rows)),
+            None if guesses is None else ctypes.addressof(guesses.record),
             torch.get_num_threads(),
         )
         columns = zip(said.tolist(), logprobs.tolist(), kept.tolist(), counts.tolist(), strict=True)
-        return [Said(ids[:count], logprobs[:count], kept[:count]) for ids, logprobs, kept, count in columns]
+        return Ahead(
+            [Said(ids[:count], logprobs[:count], kept[:count]) for ids, logprobs, kept, count in columns],
+            list(zip(tokens[: rows.passes].tolist(), took[: rows.passes].tolist(), strict=True)),
+            None if guesses is None else guesses.result(),
+        )
 
     def _find(self, seats: Seats) -> None:
         """Writes the addresses of keys and values behind each layer's weights, where they are others than before."""
@@ -237,6 +300,25 @@ class Decoder:
         columns += [[0] * len(self._weights)] * (6 - len(columns))
         self._layers = torch.cat((self._weights, torch.tensor(columns).t()), dim=1).contiguous()
         self._seen = seats.row_keys, seats.begun
+
+
+class _Guesses:
+    """`Guessing` as native code takes it, and what it wrote."""
+
+    def __init__(self, given: Guessing) -> None:
+        rows, sources = len(given.texts), len(given.texts[0])
+        self._texts_SX = torch.tensor(given.texts)
+        self._tails_SX = torch.tensor([[*[-1] * (TAIL - len(tail)), *tail] for tail in given.tails])
+        surmises = [[*own[: given.longest], *[-1] * (given.longest - len(own))] for own in given.surmises]
+        self._surmises_SX = torch.tensor(surmises, dtype=torch.long)
+        self._guessed_S, self._right_S = (torch.zeros(rows, dtype=torch.long) for _ in range(2))
+        written = (self._texts_SX, self._tails_SX, self._surmises_SX, self._guessed_S, self._right_S)
+        numbers = (sources, given.longest, given.worth, given.gain)
+        self.record = _Guessing(given.mask, *given.tables, *numbers, *map(address, written))
+
+    def result(self) -> Guessed:
+        surmises = [tuple(id for id in own if id >= 0) for own in self._surmises_SX.tolist()]
+        return Guessed(self._guessed_S.tolist(), self._right_S.tolist(), surmises, self.record.gain)
 
 
 def _record(seats: Seats) -> _Seats:
