@@ -455,12 +455,14 @@ def _here(
     from denken.evaluate.cost import Price
     from denken.evaluate.examination import Examinee
     from denken.rollout import Local
+    from denken.types import SamplingParams
 
     weights = _weights(model, adapter)
     assistant = held.enter_context(load(model, threads=threads, adapter=adapter))
     made = datetime.fromtimestamp(assistant.created, UTC)
     params = _sampling(assistant.defaults, *sampling)
     params = params if params.seed is not None else replace(params, seed=0)
+    assistant.ask("1 + 1 =", params=SamplingParams(max_tokens=1))  # kernels are compiled before the clock runs
     # A run that trains on keeps its name, but what its older weights answered is not the newer ones'.
     label = f"{assistant.name}, weights of {made:%Y-%m-%d %H:%M:%S} UTC"
     settings = {"label": label, "thinking": thinking, "params": asdict(params)}

@@ -168,6 +168,8 @@ def ask(
     rows = [row for row in rows if row[0][2] in made or row[-1] in transcript.records]
     total = sum(map(len, rows))
     advance = show(task.name, total, total - len(missing))
+    if missing:
+        task.score(made[missing[0][2]], "?")  # a judge in a process of its own is started before the clock is
     for start in range(0, len(missing), batch):
         keys = missing[start : start + batch]
         started = time.perf_counter()
