@@ -9,6 +9,7 @@ from denken.engine.cache import Blocks
 from denken.engine.engine import Engine
 from denken.engine.scheduler import Portions, Scheduler
 from denken.engine.sequence import Endings, Sequence
+from denken.engine.speculate import Speculation
 from denken.types import SamplingParams
 
 
@@ -98,3 +99,10 @@ def test_texts_are_the_same_in_portions() -> None:
     assert [c.ids for c in rest] == [c.ids for c in plain[1:]]
     outputs += subject.step()
     assert tuple(id_ for o in outputs if o.request == first for id_ in o.ids) == plain[0].ids
+
+
+def test_a_step_of_nobody_says_nothing_of_how_long_steps_take() -> None:
+    """Whoever was under way has ended or been aborted, before anybody has decoded."""
+    scheduler = Scheduler(Blocks(64, 4), 64, 4, speculation=Speculation())
+    assert scheduler.schedule() == []
+    scheduler.took([], 0.01)

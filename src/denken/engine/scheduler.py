@@ -195,7 +195,7 @@ class Scheduler:
         """A step of these chunks took so long."""
         if chunks and all(chunk.decodes and not chunk.guess for chunk in chunks):
             self.lead.took(seconds)
-        if self.speculation is not None and all(chunk.decodes for chunk in chunks):
+        if self.speculation is not None and chunks and all(chunk.decodes for chunk in chunks):
             self.speculation.took(sum(chunk.count for chunk in chunks), seconds)
         if self.portions is not None and chunks:
             decode = any(chunk.decodes for chunk in chunks)
