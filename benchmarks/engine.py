@@ -51,7 +51,7 @@ Run = Callable[[list[list[int]], int], None]
 
 def ours(model: Transformer, temperature: float) -> Run:
     """Our engine; the prefix cache is emptied before every run."""
-    engine = Engine(model, eos_ids=[], cache_tokens=64 * 1024)
+    engine = Engine(model, eos_ids=[], cache_tokens=64 * 1024, ahead=True)
 
     def run(prompts: list[list[int]], new: int) -> None:
         engine.weights_changed()

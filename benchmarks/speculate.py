@@ -11,8 +11,9 @@ texts   The questions are those of the model's own recipe, of every task in turn
 gaps    One stream decodes, and a prompt of 1,500 ids comes in: the worst time between two of its ids beside the median,
         with portions and without.
 
-The ratio is of times, the median over batches; steps are counted as well, for they do not depend on who else has the
-processor.
+The ratio is of times, the median over batches; passes through the network are counted as well, for they depend less on
+who else has the processor. Both engines go several steps ahead in one call, as `denken.load`'s does, or with `--single`
+one at a time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -33,6 +35,7 @@ from rich.table import Table
 
 from denken.assistant import Assistant, load
 from denken.engine.engine import Engine
+from denken.engine.scheduler import Scheduler
 from denken.engine.speculate import Speculation
 from denken.rollout import prompt_ids
 from denken.tasks.registry import get
@@ -51,7 +54,9 @@ def questions(assistant: Assistant, count: int) -> Iterator[list[int]]:
         yield list(prompt_ids(problem, assistant.tokenizer, thinking=True))
 
 
-def engine_of(assistant: Assistant, speculation: Speculation | None, *, portions: bool = False) -> Engine:
+def engine_of(
+    assistant: Assistant, speculation: Speculation | None, *, portions: bool = False, ahead: bool = False
+) -> Engine:
     own = assistant.engine
     return Engine(
         own._model,
@@ -61,23 +66,43 @@ def engine_of(assistant: Assistant, speculation: Speculation | None, *, portions
         block_size=4,
         speculation=speculation,
         portions=portions,
+        ahead=ahead,
     )
 
 
+def count_passes(engine: Engine) -> list[int]:
+    """How many passes through the network the engine makes from now on, as a list of one number."""
+    count, scheduler = [0], engine._scheduler
+    took, went = (method.__get__(scheduler) for method in (Scheduler.took, Scheduler.went))
+
+    def one(*given: Any) -> None:
+        count[0] += 1
+        took(*given)
+
+    def several(passes: list[tuple[int, float]], *given: Any) -> None:
+        count[0] += len(passes)
+        went(passes, *given)
+
+    scheduler.took, scheduler.went = one, several  # type: ignore[method-assign]
+    return count
+
+
 def run(engine: Engine, prompts: list[list[int]], params: SamplingParams) -> tuple[list[tuple[int, ...]], int, float]:
-    """What was said, in how many steps, in how many seconds."""
-    began, steps = time.perf_counter(), 0
+    """What was said, in how many passes, in how many seconds."""
+    passes = count_passes(engine)
+    began = time.perf_counter()
     numbers = [engine.add(prompt, params, at_once=True) for prompt in prompts]
     said: dict[int, tuple[int, ...]] = {}
     while engine.has_work:
-        steps += 1
         said |= {output.request: output.ids for output in engine.step()}
-    return [said[number] for number in numbers], steps, time.perf_counter() - began
+    return [said[number] for number in numbers], passes[0], time.perf_counter() - began
 
 
-def texts(assistant: Assistant, name: str, prompts: list[list[int]], streams: int, params: SamplingParams) -> list[str]:
+def texts(
+    assistant: Assistant, name: str, prompts: list[list[int]], streams: int, params: SamplingParams, ahead: bool
+) -> list[str]:
     guessing = Speculation()
-    plain, fast = engine_of(assistant, None), engine_of(assistant, guessing)
+    plain, fast = (engine_of(assistant, speculation, ahead=ahead) for speculation in (None, guessing))
     run(plain, prompts[:streams], params)
     ratios, seconds, tokens, steps = [], [0.0, 0.0], 0, [0, 0]
     for number, first in enumerate(range(0, len(prompts), streams)):
@@ -135,6 +160,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--single", action="store_true")
     given = parser.parse_args()
     console = Console(width=110)
     console.print(f"{platform.machine()}, {given.threads} threads, torch {torch.__version__}, {date.today()}")
@@ -144,11 +170,11 @@ def main() -> None:
             asked = list(questions(assistant, given.questions))
             draw = Random(1)
             odd = [[draw.randrange(10, 700) for _ in range(40)] for _ in range(max(8, given.questions // 16))]
-            columns = ("plain, tokens/s", "guessing", "ratio", "second half", "fewer steps", "right")
+            columns = ("plain, tokens/s", "guessing", "ratio", "second half", "fewer passes", "right")
             table = Table("texts", "streams", *columns)
             for streams in given.streams:
-                table.add_row(*texts(assistant, "its own", asked, streams, params))
-            table.add_row(*texts(assistant, "untypical", odd, 1, params))
+                table.add_row(*texts(assistant, "its own", asked, streams, params, not given.single))
+            table.add_row(*texts(assistant, "untypical", odd, 1, params, not given.single))
             console.print(table)
         if "gaps" in given.only:
             ours, plain = gaps(assistant, given.rounds)
