@@ -96,11 +96,11 @@ def placed(before: int, layers: int) -> list[tuple[int, bool]]:
     """For each layer of the grown network the old one that it is a copy of, and whether it is a silent copy.
 
     >>> placed(3, 5)
-    [(0, False), (0, True), (1, False), (1, True), (2, False)]
+    [(0, False), (0, True), (1, False), (2, False), (2, True)]
     """
     copies = [0] * before
     for i in range(layers - before):
-        copies[(2 * i + 1) * before // (2 * (layers - before)) if layers - before < before else i % before] += 1
+        copies[(2 * i + 1) * before // (2 * (layers - before))] += 1
     return [(old, bool(copy)) for old in range(before) for copy in range(1 + copies[old])]
 
 
