@@ -37,11 +37,12 @@ from denken.chat.template import SEARCH, THINK, render
 from denken.config import DataSection, Recipe, parse
 from denken.errors import ConfigError
 from denken.tasks import get
-from denken.tasks.base import EVALUATION_SEEDS_FROM, Traced, training_seed_allowed
+from denken.tasks.base import EVALUATION_SEEDS_FROM, Retrieves, Traced, training_seed_allowed
 from denken.tasks.words import ENGLISH, GERMAN
 from denken.tokenizer import Tokenizer
 from denken.train.batch import Packer
 from denken.train.jsonl import JsonlSet
+from denken.train.wording import reworded
 from denken.types import Problem
 
 EARLIER_TURNS = ("plain:", "smalltalk:", "search_qa")  # short enough to stand before another question
@@ -88,7 +89,8 @@ class Mixture(BaseModel):
     """The recipe's `[data]` table.
 
     offered: share of the tasks' documents whose prompt offers a search that is of no use; where one is made it is
-    always offered. systems: share of them that a system message stands before.
+    always offered. systems: share of them that a system message stands before. reworded: share of the documents of
+    data sets whose question has something of a person's around it (`wording.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,6 +99,7 @@ class Mixture(BaseModel):
     turns: float = Field(default=0.0, ge=0, le=1)
     offered: float = Field(default=0.0, ge=0, le=1)
     systems: float = Field(default=0.0, ge=0, le=1)
+    reworded: float = Field(default=0.0, ge=0, le=1)
 
     @property
     def only_sets(self) -> bool:
@@ -234,11 +237,17 @@ class Drawer:
         offered = bool(self.mixture.offered) and self._may_offer(chosen) and rng.random() < self.mixture.offered
         if self.mixture.systems and rng.random() < self.mixture.systems:
             messages.insert(0, Message("system", system_text(rng)))
+        if self.mixture.reworded and self._worded_alike(chosen) and rng.random() < self.mixture.reworded:
+            turn = (Message("user", reworded(problem.prompt, rng)), turn[1])
         return Conversation((*messages, *turn), sources[chosen].name, made, offered)
 
     def _may_offer(self, chosen: int) -> bool:
         """Whether the task is to be done without a search although there is one: not what lies outside all skills."""
         return self.mixture.sources[chosen].task != "smalltalk:outside"
+
+    def _worded_alike(self, chosen: int) -> bool:
+        """Whether the task is a data set of somebody else's, which words all its questions alike."""
+        return ":" not in self.tasks[chosen].name and not isinstance(self.tasks[chosen], Retrieves)
 
     def _place(self, index: int, size: int, what: str) -> int:
         """Which conversation of `size` stands at `index`: every epoch has an order of its own."""
