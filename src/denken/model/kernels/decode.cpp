@@ -93,8 +93,10 @@ void add(bf16* x, const bf16* y, index_t size) {
 
 void by_type(const float* x, const Product& product, float* out, index_t rows, Crew crew) {
     index_t inputs = product.inputs, outputs = product.outputs;
+    // A row or two are bound by reading four bytes a weight, which two threads do sooner.
+    index_t work = std::max(rows * inputs * outputs / 16, inputs * outputs / 4);
     denken_product(x, inputs, 1, static_cast<const float*>(product.at), 0, 0, out, outputs, rows, inputs, outputs, 0,
-                   crew(rows * inputs * outputs / 16));
+                   crew(work));
     if (product.bias)
         for (index_t row = 0; row < rows; row++) add(out + row * outputs, static_cast<const float*>(product.bias), outputs);
 }
