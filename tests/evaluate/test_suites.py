@@ -78,6 +78,18 @@ def test_tasks_are_named_one_by_one_or_as_one_suite() -> None:
     assert "gcd" not in suites.remade(easy)
 
 
+def test_some_of_a_suite_is_asked_as_the_suite_asks_it() -> None:
+    whole = dict(suites.data_sets("hard"))
+    (part,) = suites.parts(["gym-fresh-hard", "gcd", "ab"])
+    assert (part.level, part.problems) == ("hard", suites.FRESH_ITEMS)
+    assert dict(part.named) == {name: whole[name] for name in ("gcd", "ab")}
+    assert [part.level for part in suites.parts(["gym-fresh", "gcd"])] == ["easy", "hard"]
+    with pytest.raises(ConfigError, match="no data set 'plain:sums'"):
+        suites.parts(["gym-fresh-hard", "plain:sums"])
+    with pytest.raises(UnknownNameError):
+        suites.parts(["gym-fresh-hard", "gdc"])
+
+
 def test_who_keeps_up() -> None:
     """At least as good as the better of the two; where that one is nearly perfect, 98 % are enough."""
     theirs = [counting("ab", model, "hard") for model, _ in report.BESIDE]

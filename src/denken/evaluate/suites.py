@@ -63,20 +63,32 @@ NAMES: Mapping[str, tuple[tuple[Level, ...], int, int]] = {
 def parts(names: Sequence[str], problems: int | None = None) -> list[Part]:
     """What the names of suites and tasks stand for. problems: of each task; None: a suite's own number, else 100.
 
-    Raises UnknownNameError and ConfigError as `denken.tasks.get` does, and ConfigError for a suite that is named with
-    others: its table is about one thing.
+    A suite stands first, alone or with those of its data sets behind it that shall be asked.
+
+    Raises UnknownNameError and ConfigError as `denken.tasks.get` does, and ConfigError for two suites or one that
+    stands elsewhere, since a table is about one thing.
     """
-    named = [name for name in names if name in NAMES]
-    if named and len(names) > 1:
+    suite, *chosen = names if names and names[0] in NAMES else ["", *names]
+    strange = next((name for name in chosen if name in NAMES), None)
+    if strange:
         raise ConfigError(
-            f"{named[0]} is a suite of its own; measure it alone, and {len(names) - 1} more another time."
+            f"{strange} is a suite of its own; measure it alone, or name it first and those of its data sets behind "
+            "it that shall be asked."
         )
-    if not named:
-        for name in names:
-            task_names.get(name)  # what does not exist is said before a model is loaded
-        return [Part(None, [(name, {}) for name in names], problems or PROBLEMS, EVALUATION_SEEDS_FROM)]
-    levels, usual, seed_from = NAMES[named[0]]
-    return [Part(level, data_sets(level), problems or usual, seed_from) for level in levels]
+    for name in chosen:
+        task_names.get(name)  # what does not exist is said before a model is loaded
+    if not suite:
+        return [Part(None, [(name, {}) for name in chosen], problems or PROBLEMS, EVALUATION_SEEDS_FROM)]
+    levels, usual, seed_from = NAMES[suite]
+    of_level = {level: data_sets(level) for level in levels}
+    absent = set(chosen) - {name for named in of_level.values() for name, _ in named}
+    if absent:
+        raise ConfigError(f"{suite} has no data set {min(absent)!r}; its names are those of the published runs.")
+    return [
+        Part(level, [pair for pair in named if not chosen or pair[0] in chosen], problems or usual, seed_from)
+        for level, named in of_level.items()
+        if not chosen or any(name in chosen for name, _ in named)
+    ]
 
 
 def remade(part: Part) -> str:
