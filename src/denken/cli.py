@@ -340,7 +340,9 @@ def evaluate_model(
     ],
     names: Annotated[
         list[str],
-        typer.Argument(metavar="TASKS...", help="Names of tasks (see `denken tasks`), or a suite: gym-easy. Behind it, some of it."),
+        typer.Argument(
+            metavar="TASKS...", help="Names of tasks (see `denken tasks`), or a suite: gym-easy. Behind it, some of it."
+        ),
     ],
     problems: Annotated[
         int | None, typer.Option(min=1, help="Problems a task; a suite's own number, else 100, if absent.")
