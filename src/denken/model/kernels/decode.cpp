@@ -326,27 +326,28 @@ struct Drawn {
     std::vector<double> logprobs;
 };
 
+void note(Rows& rows, index_t row, const Drawn& drawn, index_t token) {
+    index_t at = row * rows.steps + rows.counts[row]++;
+    rows.said[at] = rows.ids[row] = drawn.ids[token];
+    rows.logprobs[at] = drawn.logprobs[token], rows.kept[at] = drawn.kept[token];
+    rows.positions[row]++;
+}
+
 // Takes what was drawn for a row: behind its last id, and behind each of its guess as far as that is right. Returns
 // whether it goes on.
 bool take(Rows& rows, index_t row, const Drawn& drawn, index_t first, index_t end, Guesser* guesser) {
-    index_t said = 0, limit = std::min(rows.limits[row], rows.steps);
-    for (bool on = true; on; said++) {
-        index_t id = drawn.ids[first + said], at = row * rows.steps + rows.counts[row]++;
-        rows.said[at] = rows.ids[row] = id;
-        rows.logprobs[at] = drawn.logprobs[first + said], rows.kept[at] = drawn.kept[first + said];
-        rows.positions[row]++;
-        bool stops = rows.counts[row] >= limit || rows.stops[id];
-        on = !stops && first + said + 1 < end && guesser->ids[said] == id;
-        if (on) continue;
-        if (guesser) {
-            bool fits = first + said + 1 < end && guesser->ids[said] == id;  // it was right, and the last all the same
-            const index_t* ids = drawn.ids.data() + first;
-            guesser->learn(ids, said + 1, said + fits, ids + said + fits + 1,
-                           std::max<index_t>(0, end - first - (said + fits + 1)));
-        }
-        return !stops;
+    const index_t* ids = drawn.ids.data() + first;
+    index_t guessed = end - first - 1, said = 0, right = 0;
+    bool stops = false, as_guessed = true;
+    while (as_guessed && !stops) {
+        note(rows, row, drawn, first + said);
+        stops = rows.counts[row] >= std::min(rows.limits[row], rows.steps) || rows.stops[ids[said]];
+        as_guessed = said < guessed && guesser->ids[said] == ids[said];
+        right += as_guessed;
+        said++;
     }
-    return false;
+    if (guesser) guesser->learn(ids, said, right, ids + right + 1, guessed - right);
+    return !stops;
 }
 
 template <typename T>
