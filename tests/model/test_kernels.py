@@ -307,11 +307,13 @@ def test_draws_are_pytorchs(size: int) -> None:
 def test_a_draw_never_falls_on_an_id_that_cannot_be_drawn_and_numbers_that_are_none_are_seen() -> None:
     logits = torch.full((2, 40), -torch.inf)
     logits[:, 7] = 0
-    ids, logprobs = softmax.draw(logits, [1.0, 1.0], [0.0, 1 - 2**-32])
+    plain = [softmax.manner(1.0, 0, 1.0, 0.0)] * 2
+    ids, logprobs, kept = softmax.draw(logits, plain, [0.0, 1 - 2**-32])
     assert ids == [7, 7]
     assert logprobs == [0.0, 0.0]
+    assert kept == [0, 0]
     logits[0, 3] = torch.nan
-    assert not torch.isfinite(torch.tensor(softmax.draw(logits, [1.0, 1.0], [0.5, 0.5])[1][0]))
+    assert not torch.isfinite(torch.tensor(softmax.draw(logits, plain, [0.5, 0.5])[1][0]))
 
 
 def library_elsewhere(tmp_path: Path, **environment: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from denken.model.attention import Packed
+from denken.model.kernels import call
 from denken.train.attend import DensePacked, packed
 from denken.train.loss import IGNORE, cross_entropy, select_targets, sums_by_source
 
@@ -58,5 +59,14 @@ def test_written_out_attention_is_the_models_packed_attention(heads: int, keys: 
         assert torch.allclose(a, b, atol=1e-5)
 
 
-def test_very_wide_rows_keep_the_sparing_kernel():
-    assert isinstance(packed(torch.zeros(1, 2048, dtype=torch.long)), Packed)
+def test_very_wide_rows_go_where_no_scores_are_written_out(monkeypatch: pytest.MonkeyPatch):
+    segments = torch.zeros(1, 2048, dtype=torch.long)
+    segments[:, 1500:] = 1
+    inputs = [torch.randn(1, 2048, heads, 8) for heads in (4, 2, 2)]
+    ours = packed(segments)
+    if call.library() is not None:
+        assert isinstance(ours, DensePacked)
+        assert torch.allclose(ours(0, *inputs, 0.3), Packed(segments)(0, *inputs, 0.3), atol=1e-5)
+        assert ours._bias is None
+    monkeypatch.setattr(call, "library", lambda: None)
+    assert isinstance(packed(segments), Packed)
