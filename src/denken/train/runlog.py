@@ -18,6 +18,7 @@ from rich.text import Text
 
 PLAIN_LINE_EVERY_S = 30.0
 CURVES_EVERY_S = 60.0
+MOST_NAMED = 20
 
 
 class RunLog:
@@ -150,18 +151,22 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     if looked:
         overall.plot([r["step"] for r in looked], [r["eval_loss"] for r in looked], "o-", markersize=3, label="unseen")
         overall.legend()
-    for source in sorted({source for record in trained for source in record.get("losses", {})}):
-        points = [
-            (record["step"], record["losses"][source]) for record in trained if source in record.get("losses", {})
-        ]
-        per_source.plot(*zip(*points, strict=True), linewidth=0.8, label=source)
-    if per_source.lines:
+    by_source: dict[str, list[tuple[int, float]]] = {}
+    for record in trained:
+        for source, loss in record.get("losses", {}).items():
+            by_source.setdefault(source, []).append((record["step"], loss))
+    # With more lines than eyes can tell apart only those are named that have most left to learn.
+    named = sorted(by_source, key=lambda source: by_source[source][-1][1], reverse=True)[:MOST_NAMED]
+    for source, points in sorted(by_source.items(), key=lambda item: item[0] in named):
+        look = {"label": source} if source in named else {"color": "lightgrey"}
+        per_source.plot(*zip(*points, strict=True), linewidth=0.8, **look)
+    if named:
         per_source.legend(fontsize=6, ncols=2)
     rate.plot(steps, [record["lr"] for record in trained])
     speed.plot(steps, [record["tokens_per_s"] for record in trained])
     for axes, title in (
         (overall, "loss"),
-        (per_source, "loss per source"),
+        (per_source, "loss per source" + (f", {MOST_NAMED} highest named" if len(by_source) > MOST_NAMED else "")),
         (rate, "learning rate"),
         (speed, "tokens/s"),
     ):
