@@ -20,7 +20,7 @@ run: .venv/.installed  ## install, then serve the model on 127.0.0.1:8000 (PORT=
 	@$(BIN)/denken serve --host $(HOST) --port $(PORT)
 
 test: .venv/.installed-dev .venv/.browser  ## install with the test tools, then run every test
-	@export OMP_NUM_THREADS=1; $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@export OMP_NUM_THREADS=1; $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 bench: .venv/.installed-dev .venv/.browser  ## measure the engine, a GRPO step, the server and the page on this machine
 	@$(BIN)/python benchmarks/engine.py

@@ -18,8 +18,6 @@ from denken.export import merge
 from denken.model import checkpoint
 from denken.model.transformer import Transformer
 
-pytestmark = pytest.mark.xdist_group("merge_keeps")  # one worker, since what they share takes long to make
-
 # B = sequences, T = tokens
 
 DIGITS, LENGTH = 8, 3

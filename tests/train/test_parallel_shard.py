@@ -22,8 +22,6 @@ from denken.train.parallel import Mesh, launch
 from denken.train.shard import ShardedOptimizer
 from small_configs import SMALL_LATENT
 
-pytestmark = pytest.mark.xdist_group("parallel_shard")  # one worker, since what they share takes long to make
-
 # Sizes that two processes cannot halve: 97 rows, 45 rows, one row.
 SIZES = {
     "family": "qwen3",

@@ -17,8 +17,6 @@ import killing
 from denken.model.checkpoint import load
 from denken.train import checkpoint
 
-pytestmark = pytest.mark.xdist_group("torchrun")  # one worker, since what they share takes long to make
-
 BY_TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "denken")
 
 

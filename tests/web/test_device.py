@@ -15,8 +15,6 @@ from denken.chat.message import Message
 from denken.chat.template import render
 from denken.serve import website
 
-pytestmark = pytest.mark.xdist_group("device")  # one worker, since what they share takes long to make
-
 pytest.importorskip("gguf", reason="the model's file is made with gguf: pip install -e .")
 
 DEVICES = [("desktop", "en"), ("phone", "de")]
