@@ -10,7 +10,6 @@ index.html              all of it in one file, with a look at the answers
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -141,12 +140,6 @@ def write(examined: Examined, folder: Path, title: str) -> None:
         pictures.append(folder / "cost.png")
     texts = [report.markdown(results), *(section.markdown() for section in sections)]
     texts += [f"![{picture.stem}]({picture.name})\n" for picture in pictures]
-    _put(folder / "results.json", examined.to_json())
-    _put(folder / "results.md", "\n\n".join(texts))
+    report.write_whole(folder / "results.json", examined.to_json())
+    report.write_whole(folder / "results.md", "\n\n".join(texts))
     page.write(results, folder / "answers.jsonl", pictures, folder / "index.html", title, sections=sections)
-
-
-def _put(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import html
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.resources import files
@@ -62,9 +61,7 @@ def write(
     pieces = files("denken.evaluate").joinpath("page.html").read_text("utf-8").split("@")
     whole = "".join(parts[piece] if number % 2 else piece for number, piece in enumerate(pieces))
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(whole, encoding="utf-8")
-    os.replace(unfinished, path)
+    report.write_whole(path, whole)
 
 
 def _lines(transcript: Path) -> Iterable[dict[str, Any]]:

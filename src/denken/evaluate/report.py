@@ -9,8 +9,10 @@ our full marks alone are held against their scores with partial marks.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -228,3 +230,10 @@ def _setting(result: Result) -> str:
         where = f"the {result.level} configurations"
     each = f", {result.samples} samples each" if result.samples > 1 else ""
     return f"{where}, {result.problems} problems from seed {result.seed_from}{each}"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The file is replaced whole or not at all."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

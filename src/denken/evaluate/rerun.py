@@ -70,7 +70,7 @@ def rerun(
     asked = [(key, records[key]) for result in results for key in _keys(result) if key in records]
     return Rerun(
         command,
-        _files(weights) if weights else "",
+        weights_digest(*weights) if weights else "",
         json.loads(json.dumps(settings)),
         _digest(asked, "prompt"),
         _digest(asked, "answer"),
@@ -93,7 +93,8 @@ def _digest(records: Sequence[tuple[Key, Record]], name: str) -> str:
     return found.hexdigest()
 
 
-def _files(folders: Sequence[Path]) -> str:
+def weights_digest(*folders: Path) -> str:
+    """SHA-256 over the weights' files of these folders, in the order of their names."""
     found = hashlib.sha256()
     for file in (file for folder in folders for file in sorted(folder.glob("*.safetensors"))):
         with file.open("rb") as stream:

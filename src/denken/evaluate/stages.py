@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +33,9 @@ from rich.table import Table as RichTable
 from denken.config import RLTask, Section, parse
 from denken.errors import ConfigError
 from denken.evaluate.metrics import Estimate
+from denken.evaluate.plots import save
+from denken.evaluate.report import write_whole
+from denken.evaluate.rerun import weights_digest
 from denken.evaluate.runner import evaluate
 from denken.tasks import get
 from denken.tokenizer import Tokenizer
@@ -146,11 +148,7 @@ def where(model: str, runs: Path) -> str:
 
 def digest(place: str) -> str:
     """What tells these weights from others: SHA-256 of their files; of the bundled ones their name."""
-    found = hashlib.sha256(place.encode() if place == "bundled" else b"")
-    for file in sorted(Path(place).glob("*.safetensors")):
-        with file.open("rb") as stream:
-            found.update(hashlib.file_digest(stream, "sha256").digest())
-    return found.hexdigest()
+    return hashlib.sha256(place.encode()).hexdigest() if place == "bundled" else weights_digest(Path(place))
 
 
 def _cell(stages: Stages, row: Row, column: Column, model: Model, label: str, out: Path, *, progress: bool) -> Cell:
@@ -190,15 +188,9 @@ def write(stages: Stages, cells: Sequence[Cell], out: Path) -> None:
     """stages.json, stages.md and stages.png in `out`, each replaced in one go."""
     out.mkdir(parents=True, exist_ok=True)
     record = {"settings": stages.model_dump(mode="json"), "cells": [asdict(cell) for cell in cells]}
-    _replace(out / "stages.json", json.dumps(record, indent=1) + "\n")
-    _replace(out / "stages.md", markdown(stages, cells))
+    write_whole(out / "stages.json", json.dumps(record, indent=1) + "\n")
+    write_whole(out / "stages.md", markdown(stages, cells))
     plot(stages, cells, out / "stages.png")
-
-
-def _replace(path: Path, content: str) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def note(stages: Stages) -> str:
@@ -251,7 +243,6 @@ def table(stages: Stages, cells: Sequence[Cell]) -> RichTable:
 
 def plot(stages: Stages, cells: Sequence[Cell], path: Path) -> None:
     """The table as a picture: darker is better, beside it the length of thoughts."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     found: Mapping[Any, Cell] = {(cell.row, cell.column): cell for cell in cells}
@@ -276,7 +267,4 @@ def plot(stages: Stages, cells: Sequence[Cell], path: Path) -> None:
     bars.set_ylim(len(rows) - 0.5, -0.5)
     bars.set_title("tokens of thought")
     figure.suptitle(stages.title)
-    temporary = path.with_name(path.name + ".part")
-    FigureCanvasAgg(figure)
-    figure.savefig(temporary, format="png", dpi=140)
-    os.replace(temporary, path)
+    save(figure, path)

@@ -38,6 +38,7 @@ from denken.errors import ConfigError, DenkenError
 from denken.evaluate import Estimate, Result, measure
 from denken.evaluate.metrics import wilson
 from denken.evaluate.report import verdict
+from denken.evaluate.rerun import weights_digest
 from denken.model import checkpoint as exported
 from denken.model.transformer import Transformer
 from denken.rollout import Answered, Answers, Draw, Local, prompt_ids
@@ -60,7 +61,7 @@ from denken.train.jsonl import JsonlSet
 from denken.train.ledger import Ledger
 from denken.train.owntask import HELD_OUT, _absolute, _finished, _is_file, _kept
 from denken.train.pretrain import Trainer
-from denken.train.sample import make_set, params_of, set_path, weights_digest
+from denken.train.sample import make_set, params_of, set_path
 from denken.train.shape import model_config
 from denken.train.teacher import NO_MONEY, Endpoint, Stopped, connect
 from denken.train.timing import cores, seconds_a_step

@@ -45,7 +45,7 @@ MOST = 900
 def new_pieces(tasks: Iterable[Task], known: Iterable[str], *, problems: int = 400) -> list[str]:
     """What these tasks' questions are worded in and `known` lacks, commonest first, in byte-level spelling.
 
-    Only words of two letters and more: `*x` in a formula stays what it is computed with.
+    Only words of three letters and more, a blank before them counted: `*x` in a formula stays what it is computed with.
     """
     shares: dict[float, list[list[str]]] = {IN_ALL: [], IN_SOME: []}
     for task in tasks:

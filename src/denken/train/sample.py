@@ -40,6 +40,7 @@ from denken.chat.template import EOS, own_words, render
 from denken.config import Recipe, SampleSection, parse
 from denken.engine.engine import Engine
 from denken.errors import ConfigError
+from denken.evaluate.rerun import weights_digest
 from denken.model import checkpoint as exported
 from denken.rollout import Answered, Answers, Draw, Local, lookup_of
 from denken.tasks import get
@@ -547,15 +548,6 @@ def worked(drawn: Conversation) -> dict[str, Any]:
     made = {"model": "worked example", "license": licence(drawn.source)}
     made |= {key: value for key, value in drawn.record.items() if value != {}}
     return made | {"messages": messages}
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 over the weights' files of a folder, in the order of their names."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _open(folder: Path) -> tuple[Price, Engine, Tokenizer]:
