@@ -1,4 +1,4 @@
-"""Thoughts about what follows: formulas, syllogisms, statements about themselves, and whose sister is not counted."""
+"""Thoughts about what follows or is told: formulas, syllogisms, statements about themselves, who likes what."""
 
 from __future__ import annotations
 
@@ -188,3 +188,10 @@ def acre(problem: Problem) -> Demonstration:
     lines += [rest, "?" + ",".join(name + mark for name, mark in zip(question, marks, strict=True))]
     answer = "on" if "+" in marks else "off" if set(marks) == {"-"} else "undetermined"
     return Demonstration("\n".join(lines), answer)
+
+
+def needle_haystack(problem: Problem) -> Demonstration:
+    """What is asked for, and who stands before it: `adores the color purple:Luk`."""
+    found = re.search(r"^Who (.+)\? Reply only", problem.prompt, re.MULTILINE)
+    assert found is not None, problem.prompt
+    return Demonstration(f"{found[1]}:{problem.answer}", problem.answer)

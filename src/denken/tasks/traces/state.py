@@ -1,4 +1,4 @@
-"""Thoughts that go from state to state: a program's cell, queens on a board, the buttons of a lock.
+"""Thoughts that go from state to state: a program's cell, a turned cube, queens on a board, the buttons of a lock.
 
 What a state holds is written again wherever it changes; a search writes its dead ends, too."""
 
@@ -59,6 +59,34 @@ def bf(problem: Problem) -> Demonstration:
 
 def _counted(signs: str) -> str:
     return "".join(f"{sign}{i}" for i, sign in enumerate(signs, 1))
+
+
+_SIDES = ("top", "right", "front", "left", "back", "bottom")
+# For each side that comes to the top: what then stands at each of `_SIDES` stood before at these.
+_TURNED = {
+    "front": ("front", "right", "bottom", "left", "top", "back"),
+    "right": ("right", "bottom", "front", "top", "back", "left"),
+    "back": ("back", "right", "top", "left", "bottom", "front"),
+    "left": ("left", "top", "front", "bottom", "back", "right"),
+    "bottom": ("bottom", "right", "back", "left", "front", "top"),
+}
+
+
+def color_cube_rotation(problem: Problem) -> Demonstration:
+    """The six colours in the order of the question (top, right, front, left, back, bottom), and again at every turn.
+
+    cube red blue green white black pink
+    back black blue red white pink green
+    right black
+    """
+    metadata = problem.metadata
+    cube: dict[str, str] = {side: metadata["initial_state"][side] for side in _SIDES}
+    lines = [f"cube {' '.join(cube.values())}"]
+    for turn in metadata["rotations"]:
+        cube = dict(zip(_SIDES, (cube[side] for side in _TURNED[turn]), strict=True))
+        lines.append(f"{turn} {' '.join(cube.values())}")
+    asked = metadata["target_side"]
+    return Demonstration("\n".join([*lines, f"{asked} {cube[asked]}"]), problem.answer)
 
 
 def n_queens(problem: Problem) -> Demonstration:
