@@ -9,7 +9,7 @@ from denken.errors import ConfigError
 from denken.model import checkpoint
 from denken.tasks import get
 from denken.tokenizer import Tokenizer
-from denken.train.grow import grow, new_pieces, placed
+from denken.train.grow import grow, new_characters, new_pieces, placed
 
 BUNDLED = Path("src/denken/bundled").resolve()
 
@@ -20,7 +20,9 @@ def test_a_grown_network_reads_new_words_and_says_what_it_said(tmp_path: Path) -
     old = Tokenizer.load(BUNDLED)
     pieces = ["Ġmatrix", "Ġqueens"]
 
-    grow(BUNDLED, pieces, 8, tmp_path / "grown")
+    hidden = chr(0xE0154)  # the sign in which emoji_mystery hides a d
+
+    grow(BUNDLED, pieces, 8, tmp_path / "grown", [hidden])
 
     new = Tokenizer.load(tmp_path / "grown")
     after = checkpoint.load(tmp_path / "grown", dtype=torch.float32)
@@ -28,6 +30,8 @@ def test_a_grown_network_reads_new_words_and_says_what_it_said(tmp_path: Path) -
     assert new.encode(text) == ids
     assert len(old.encode(" queens")) > 1
     assert new.encode(" queens") == [old.vocab_size + 1]
+    assert new.encode(f"\U0001f604{hidden}{hidden}")[-2:] == 2 * [new.vocab_size - 1]
+    assert new.decode(new.encode(text + hidden)) == text + hidden
     with torch.inference_mode():
         said, says = (each.logits(each.hidden(torch.tensor([ids]))) for each in (before, after))
     assert len(after.blocks) == 8
@@ -51,6 +55,8 @@ def test_what_is_spelt_stays_letters() -> None:
     assert "Ġcolleagues" in pieces
     assert "Ġascending" in pieces  # in every question of word_sorting
     assert not known & set(pieces)
+    assert new_characters([get("aiw"), get("shortest_path")], problems=40) == []
+    assert chr(0xE0154) in new_characters([get("emoji_mystery")], problems=40)
     question = get("word_sorting").problem(1003)
     assert not any(f"Ġ{word}" in pieces for word in question.metadata["original_words"])
 

@@ -1,8 +1,8 @@
 """A trained network that shall learn more gets room for it: ids for the words of new questions, and more layers.
 
-Nothing that it can do changes by it. New ids come behind the old ones, and each begins as the mean of the bytes that it
-was read as before. A new layer is a copy of the one before it with nothing to say: what its attention and its MLP
-would add is multiplied by zero matrices, which training fills.
+Nothing that it can do changes by it. New ids, for words and for signs of several bytes, come behind the old ones, and
+each begins as the mean of the bytes that it was read as before. A new layer is a copy of the one before it with nothing
+to say: what its attention and its MLP would add is multiplied by zero matrices, which training fills.
 
     python -m denken.train.grow recipes/gym/recipe.toml src/denken/bundled runs/gym_grown --layers 8
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from denken.model import checkpoint
 from denken.model.transformer import Transformer
 from denken.tasks import get
 from denken.tasks.base import Task
-from denken.train.vocabulary import CONTROL, build, common_pieces
+from denken.train.vocabulary import CONTROL, build, common_pieces, joined
 
 # Of what their questions are about every letter matters: words that nearly all of their questions share, and no
 # others, are read whole.
@@ -58,13 +59,30 @@ def new_pieces(tasks: Iterable[Task], known: Iterable[str], *, problems: int = 4
     return [piece for piece in dict.fromkeys(found) if piece not in known and sum(map(str.isalpha, piece)) > 2][:MOST]
 
 
-def grow(folder: Path, pieces: Sequence[str], layers: int | None, out: Path) -> Transformer:
+def new_characters(tasks: Iterable[Task], *, problems: int = 400) -> list[str]:
+    """Characters of three bytes and more, no letters, that stand in `IN_SOME` of some task's questions.
+
+    A question that hides a letter in a sign of four bytes is then as short as what it hides.
+    """
+    found: dict[str, None] = {}
+    for task in tasks:
+        counts = Counter(c for seed in range(1000, 1000 + problems) for c in set(task.problem(seed).prompt))
+        common = sorted(character for character, count in counts.items() if count >= IN_SOME * problems)
+        found.update(dict.fromkeys(c for c in common if len(c.encode()) > 2 and not c.isalnum()))
+    return list(found)
+
+
+def grow(
+    folder: Path, pieces: Sequence[str], layers: int | None, out: Path, characters: Iterable[str] = ()
+) -> Transformer:
     """Write the grown network of `folder` to `out`, its tokenizer beside it, and return it (fp32).
 
     folder: one of the tokenizers that `train/vocabulary.py` builds, and a dense network. layers: how many it shall
-    have; new ones stand evenly among the old. ConfigError where the folder cannot grow so.
+    have; new ones stand evenly among the old. characters: what shall be one id wherever it stands. ConfigError where
+    the folder cannot grow so.
     """
-    vocabulary = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    described = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    vocabulary = described["vocab"]
     old = sorted(vocabulary, key=vocabulary.__getitem__)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     if old[: len(CONTROL) + len(alphabet)] != [*CONTROL, *alphabet]:
@@ -74,7 +92,10 @@ def grow(folder: Path, pieces: Sequence[str], layers: int | None, out: Path) -> 
     layers = layers or before
     if layers < before or len(old) != model.config.vocab_size:
         raise ConfigError(f"{folder} has {before} layers and {model.config.vocab_size} ids; a network only grows.")
-    size = build([*old[len(CONTROL) + len(alphabet) :], *pieces], out, context=model.config.max_position_embeddings)
+    merges = dict.fromkeys([*map(tuple, described["merges"]), *joined(characters)])
+    pieces = [piece for piece in dict.fromkeys([*pieces, *map("".join, merges)]) if piece not in vocabulary]
+    known = old[len(CONTROL) + len(alphabet) :]
+    size = build([*known, *pieces], out, context=model.config.max_position_embeddings, merges=merges)
     config = dataclasses.replace(model.config, vocab_size=size, num_hidden_layers=layers)
     grown = Transformer(config)
     ids = {piece: i for i, piece in enumerate(old)}
@@ -128,7 +149,7 @@ def main() -> None:
     sources = Recipe.load(given.recipe).data.sources["sources"]
     tasks = [get(source["task"], source.get("config")) for source in sources if "task" in source]
     known = json.loads((given.folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
-    model = grow(given.folder, new_pieces(tasks, known), given.layers, given.out)
+    model = grow(given.folder, new_pieces(tasks, known), given.layers, given.out, new_characters(tasks))
     print(f"vocab_size = {model.config.vocab_size}\nnum_hidden_layers = {model.config.num_hidden_layers}")
 
 

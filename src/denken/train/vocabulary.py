@@ -4,8 +4,9 @@ Letters and digits of what a question is about stay bytes (a number is its digit
 that spelling, counting and written arithmetic are a matter of looking, not of remembering how a token is spelt. The
 words that questions are phrased in become single ids, which makes prompts three times shorter.
 
-The file is an ordinary Hugging Face `tokenizer.json`: byte-level BPE with no merges and `ignore_merges`, cut up by
-Llama 3's regular expression, so a piece of text is either a whole word of the vocabulary or its bytes.
+The file is an ordinary Hugging Face `tokenizer.json`: byte-level BPE with `ignore_merges`, cut up by Llama 3's regular
+expression, so a piece of text is either a whole word of the vocabulary or its bytes. Merges only join the bytes of
+single characters that have ids of their own (`joined`).
 
     python -m denken.train.vocabulary recipes/bundled/recipe.toml my_tokenizer    # for a recipe of your own
 """
@@ -93,15 +94,29 @@ def pieces_for(tasks: Iterable[Task], *, problems: int = 600) -> list[str]:
     return ["ĊĊ", "]=", *common_pieces(texts)]
 
 
-def build(pieces: Iterable[str], folder: Path, *, context: int) -> int:
+def joined(characters: Iterable[str]) -> list[tuple[str, str]]:
+    """The merges that make one id of each character, of the bytes that it has in UTF-8, in byte-level spelling.
+
+    >>> joined("→")
+    [('â', 'Ĩ'), ('âĨ', 'Ĵ')]
+    """
+    spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    merges: dict[tuple[str, str], None] = {}
+    for character in characters:
+        spelt = "".join(piece for piece, _ in spell.pre_tokenize_str(character))
+        merges.update(dict.fromkeys((spelt[:i], spelt[i]) for i in range(1, len(spelt))))
+    return list(merges)
+
+
+def build(pieces: Iterable[str], folder: Path, *, context: int, merges: Iterable[tuple[str, str]] = ()) -> int:
     """Writes tokenizer.json and tokenizer_config.json: control ids first, then 256 bytes, then the pieces.
 
-    Returns how many ids there are.
+    merges: pairs of pieces, commonest first; what a pair makes must be a piece, too. Returns how many ids there are.
     """
     vocabulary: dict[str, int] = {}
     for symbol in (*CONTROL, *sorted(pre_tokenizers.ByteLevel.alphabet()), *pieces):
         vocabulary.setdefault(symbol, len(vocabulary))
-    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=list(merges), ignore_merges=True))
     tokenizer.pre_tokenizer = _cut()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(list(CONTROL))
