@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from denken.errors import ConfigError
-from denken.model.kernels import build, integers
-from denken.model.kernels.integers import Int4, Int8, quantise_rows, reference, side_by_side
+from denken.model.kernels import build, integers, shared
+from denken.model.kernels.integers import Int4, Int8, quantise_rows, reference, side_by_side, whole_numbers
 
 both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
@@ -213,3 +213,30 @@ def test_without_kernels_everything_is_the_same(monkeypatch: pytest.MonkeyPatch)
     assert integers.path() == "PyTorch"
     assert torch.equal(product(x), ours)
     assert all(torch.equal(a, b) for a, b in zip(product.codes(), (codes, scale), strict=True))
+
+
+@native
+@pytest.mark.parametrize("bits", [8, 4])
+def test_weights_that_are_shared_are_packed_once_and_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int
+) -> None:
+    weight_OI, x_NI = torch.randn(1030, 2048), torch.randn(3, 2048)
+    alone = whole_numbers(weight_OI, bits)(x_NI)
+    folder = tmp_path / "weights"
+    monkeypatch.setenv(shared.SWITCH, str(folder))
+    first = whole_numbers(weight_OI, bits)
+    monkeypatch.setattr(shared, "_write", None)  # nobody packs again
+    second = whole_numbers(weight_OI, bits)
+    assert len(list(folder.iterdir())) == 1
+    assert Path("/proc/self/maps").read_text().count(str(folder)) == 2
+    assert torch.equal(first(x_NI), alone)
+    assert torch.equal(second(x_NI), alone)
+    assert torch.equal(first.codes()[0], second.codes()[0])
+
+
+@native
+def test_shared_weights_are_no_use_where_others_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o777)
+    monkeypatch.setenv(shared.SWITCH, str(tmp_path))
+    with pytest.raises(ConfigError, match="yours alone"):
+        whole_numbers(torch.randn(1030, 2048), 8)

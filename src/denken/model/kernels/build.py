@@ -65,7 +65,7 @@ def _compiled(compiler: str) -> Path:
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=folder) as made:
             os.replace(_compile(compiler, sources, Path(made)), path)
-    _own(path)
+    own(path)
     return path
 
 
@@ -93,11 +93,11 @@ def _folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "denken" / "kernels"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _own(folder)
+    own(folder)
     return folder
 
 
-def _own(path: Path) -> None:
+def own(path: Path) -> None:
     """PermissionError unless the file or folder is this user's, and others cannot write to it."""
     status = path.stat()
     if status.st_uid != os.getuid() or status.st_mode & 0o022:

@@ -23,11 +23,13 @@ import contextlib
 import ctypes
 import mmap
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from denken.errors import ConfigError
+from denken.model.kernels import shared
 from denken.model.kernels.build import library
 from denken.model.kernels.call import INTEGER, NAMES, POINTER, address, covers, kernel, threads
 
@@ -161,9 +163,15 @@ def _packed(codes_OI: Tensor, scale_OG: Tensor, group: int) -> Panels | None:
     outputs, inputs = codes_OI.shape
     size = kernel("denken_integers_size", (INTEGER, INTEGER, INTEGER), INTEGER)(inputs, outputs, group)
     codes_OI, panels = codes_OI.contiguous(), -(-outputs // LANES)
-    packed = _room(size)
     pack = kernel("denken_integers_pack", (POINTER, POINTER, *[INTEGER] * 4))
-    pack(address(codes_OI), address(packed), inputs, outputs, group, threads(codes_OI.numel()))
+
+    def fill(room: Tensor) -> None:
+        pack(address(codes_OI), address(room), inputs, outputs, group, threads(codes_OI.numel()))
+
+    packed = shared.bytes_of(codes_OI, (_layout(), group), size, fill)
+    if packed is None:
+        packed = _room(size)
+        fill(packed)
     wide_OG = scale_OG.float()
     narrow = (kind for kind in KINDS[1:] if torch.equal(wide_OG.to(kind).float(), wide_OG))
     kind = next(narrow, torch.float32)
@@ -171,6 +179,12 @@ def _packed(codes_OI: Tensor, scale_OG: Tensor, group: int) -> Panels | None:
     scales[:outputs] = wide_OG
     scales = scales.unflatten(0, (panels, LANES)).transpose(1, 2).contiguous()
     return Panels(packed, scales, inputs, outputs, group)
+
+
+def _layout() -> str:
+    """Whose order the panels are in: these kernels'."""
+    found = library()
+    return "" if found is None else Path(found._name).stem
 
 
 def _room(size: int) -> Tensor:
