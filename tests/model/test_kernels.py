@@ -19,8 +19,9 @@ from denken.engine import sampler
 from denken.model import layers
 from denken.model.head import head_logprobs
 from denken.model.kernels import build, call, elementwise, softmax
-from denken.model.kernels.attention import BEHIND, Attention, Begun, Stretch, attend, attend_rows, to_table
+from denken.model.kernels.attention import Attention, Stretch, attend, to_table
 from denken.model.kernels.products import Packed, Product, multiply
+from denken.model.kernels.rows import BEHIND, Begun, Strip, attend_rows, copy_rows
 from denken.model.rope import rotate
 from denken.train.attend import Lanes, SharedPrompts, packed
 from denken.types import SamplingParams
@@ -191,13 +192,17 @@ def test_attention_in_packed_rows_is_that_written_out(dtype: torch.dtype) -> Non
         torch.testing.assert_close(found, expected, **close)
 
 
+def strip(rows: int, keys: int, size: int, stride: int, dtype: torch.dtype) -> Strip:
+    return Strip(*(torch.randn(rows * keys * size * stride + BEHIND).to(dtype) for _ in range(2)), stride)
+
+
 @native
 @both_types
-@pytest.mark.parametrize(("heads", "keys", "size"), [(6, 2, 12), (4, 4, 64), (14, 1, 40)])
+@pytest.mark.parametrize(("heads", "keys", "size"), [(6, 2, 12), (4, 4, 64), (14, 1, 40), (6, 1, 136)])
 def test_decoding_is_reading_is_learning_to_the_bit(dtype: torch.dtype, heads: int, keys: int, size: int) -> None:
     """One token a row over keys in rows and in a shared beginning, whatever its neighbours' lengths."""
-    rows, begun, stride = 5, 16, 64
-    lengths = [3, 40, 64, 1, 17]
+    rows, begun = 5, 16
+    lengths = [3, 40, 164, 1, 17]
     scale = size**-0.5
     texts = [[torch.randn(begun + n, h, size).to(dtype) for h in (heads, keys, keys)] for n in lengths]
     for text in texts[1:]:
@@ -209,53 +214,48 @@ def test_decoding_is_reading_is_learning_to_the_bit(dtype: torch.dtype, heads: i
         late = to_table([Stretch(0, len(query) - 7, 0, 7, 7)])
         assert torch.equal(attend(query[7:], key, value, late, scale), out[7:])
         expected.append(out[-1])
-    row_keys, row_values = (torch.zeros(rows * keys * size * stride + BEHIND) for _ in range(2))
-    keys_RKDT = row_keys[:-BEHIND].view(rows, keys, size, stride)
-    values_RKTD = row_values[:-BEHIND].view(rows, keys, stride, size)
+    own, slot = strip(rows, keys, size, 192, dtype), strip(1, keys, size, 32, dtype)
     for row, (_, key, value) in enumerate(texts):
-        own = slice(begun, len(key) - 1)
-        keys_RKDT[row, :, :, : lengths[row] - 1] = key[own].permute(1, 2, 0).float()
-        values_RKTD[row, :, : lengths[row] - 1] = value[own].permute(1, 0, 2).float()
-    slot_keys, slot_values = (torch.zeros(keys * size * begun + BEHIND) for _ in range(2))
-    slot_keys[:-BEHIND].view(keys, size, begun).copy_(texts[0][1][:begun].permute(1, 2, 0))
-    slot_values[:-BEHIND].view(keys, begun, size).copy_(texts[0][2][:begun].permute(1, 0, 2))
-    apart = Begun(slot_keys, slot_values, begun, torch.zeros(rows, dtype=torch.long), torch.tensor([begun]))
+        places = torch.arange(begun, len(key) - 1)
+        copy_rows(key, value, own, places, torch.full_like(places, row), places - begun)
+    first = torch.arange(begun)
+    copy_rows(texts[0][1], texts[0][2], slot, first, torch.zeros_like(first), first)
+    apart = Begun(slot, torch.zeros(rows, dtype=torch.long), torch.tensor([begun]))
     new = [torch.stack([text[i][-1] for text in texts]) for i in range(3)]
     blocks = [torch.zeros(9, keys, size, dtype=dtype) for _ in range(2)]
     places = torch.tensor([8, 0, 3, 2, 5])
-    order = torch.arange(rows)
-    found = attend_rows(*new, row_keys, row_values, stride, torch.tensor(lengths), *blocks, places, apart, order, scale)
+    found = attend_rows(*new, own, torch.tensor(lengths), *blocks, places, apart, torch.arange(rows), scale)
     assert torch.equal(found, torch.stack(expected))
     assert torch.equal(blocks[0][places], new[1])
     assert torch.equal(blocks[1][places], new[2])
-    assert torch.equal(keys_RKDT[1, :, :, 39], new[1][1].float())
 
 
 @native
 @both_types
 @pytest.mark.parametrize("threads", [1, 2])
 def test_several_tokens_of_a_row_are_as_one_after_the_other(dtype: torch.dtype, threads: int) -> None:
-    heads, keys, size, stride, counts, before = 4, 2, 24, 48, [1, 5, 3], [7, 30, 0]
+    heads, keys, size, stride, counts, before = 4, 2, 24, 64, [1, 8, 3], [7, 30, 0]
     seats = torch.arange(3).repeat_interleave(torch.tensor(counts))
     lengths = torch.tensor([b + 1 + i for b, count in zip(before, counts, strict=True) for i in range(count)])
-    new = [torch.randn(9, h, size).to(dtype) for h in (heads, keys, keys)]
-    places = torch.randperm(20)[:9]
+    new = [torch.randn(12, h, size).to(dtype) for h in (heads, keys, keys)]
+    places = torch.randperm(20)[:12]
 
-    def memory() -> tuple[list[Tensor], list[Tensor]]:
+    def memory() -> tuple[Strip, list[Tensor]]:
         torch.manual_seed(1)
-        rows = [torch.randn(3 * keys * stride * size + BEHIND).to(dtype).float() for _ in range(2)]
-        return rows, [torch.zeros(20, keys, size, dtype=dtype) for _ in range(2)]
+        return strip(3, keys, size, stride, dtype), [torch.zeros(20, keys, size, dtype=dtype) for _ in range(2)]
 
     with on_threads(threads):
         rows, blocks = memory()
-        order = torch.arange(9)
-        found = attend_rows(*new, *rows, stride, lengths, *blocks, places, None, order, 0.3, seats)
+        order = torch.arange(12)
+        found = attend_rows(*new, rows, lengths, *blocks, places, None, order, 0.3, seats)
         own_rows, own_blocks = memory()
-        for token in range(9):
+        for token in range(12):
             one = slice(token, token + 1)
-            args = (*own_rows, stride, lengths[one], *own_blocks, places[one], None, order[:1], 0.3, seats[one])
+            args = (own_rows, lengths[one], *own_blocks, places[one], None, order[:1], 0.3, seats[one])
             assert torch.equal(attend_rows(*(x[one].contiguous() for x in new), *args)[0], found[token])
-    for ours, theirs in zip(rows + blocks, own_rows + own_blocks, strict=True):
+    for ours, theirs in zip(
+        [rows.keys, rows.values, *blocks], [own_rows.keys, own_rows.values, *own_blocks], strict=True
+    ):
         assert torch.equal(ours, theirs)
 
 

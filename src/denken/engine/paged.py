@@ -3,9 +3,9 @@
 In each layer the step's keys and values are written first and read after, which is what lets two requests share a
 block in the step that computes it. Blocks are the truth; those who decode read straight rows (see rows.py).
 
-Decoding is written out as two batched products and a softmax, in fp32 on a CPU also for a bf16 network (its kernels
-for small bf16 products are slower than reading twice the bytes), rounded where `denken.train.attend` rounds: scores
-before the softmax, probabilities after it, sums at the end.
+Without kernels decoding is written out as two batched products and a softmax, in fp32 on a CPU also for a bf16 network
+(PyTorch's kernels for small bf16 products are slower than reading twice the bytes), rounded where `denken.train.attend`
+rounds: scores before the softmax, probabilities after it, sums at the end.
 """
 
 # N = tokens of the step, S = decoding sequences, T = tokens of a chunk, L = tokens seen, H = heads, K = key heads,
@@ -18,6 +18,7 @@ import copy
 import itertools
 import math
 import mmap
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +27,10 @@ from torch import Tensor
 from denken.engine.rows import Seating
 from denken.engine.scheduler import Chunk
 from denken.model.attention import CacheLayout
-from denken.model.kernels.attention import BEHIND, Begun, Stretch, attend, attend_rows, to_table
+from denken.model.kernels.attention import Stretch, attend, to_table
 from denken.model.kernels.call import covers
 from denken.model.kernels.decode import Seats
+from denken.model.kernels.rows import BEHIND, PANEL, Begun, Strip, attend_rows, copy_rows
 
 # Memory of this process alone, where systems have a word for it.
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
@@ -42,7 +44,7 @@ class Store:
     """Keys and values of every layer, once in blocks (blocks, block_size, K, D) and once in rows (tokens * K, D).
 
     Rows hold one stretch for every key head of a sequence, so that a head's keys lie side by side. With kernels
-    (`native`) the keys of a stretch are turned, a column a token (D, stride), and so are those of `Beginnings`.
+    (`native`) they lie as in `rows.Strip`, in the network's type, and so do those of `Beginnings`.
     MLA's values are the first columns of its keys, so that nothing but the latent is kept.
     """
 
@@ -50,8 +52,10 @@ class Store:
         self.layout = layout
         self.block_size = block_size
         wide = like.device.type == "cpu" and not layout.latent_size
-        self.row_dtype = torch.float32 if wide else like.dtype
         self.native = wide and layout.layers > 0 and covers(like)
+        self.row_dtype = torch.float32 if wide and not self.native else like.dtype
+        # What a row's length is a multiple of.
+        self.panel = PANEL if self.native else 1
         self._shape = blocks, block_size, row_tokens
         self._like = torch.empty(0, dtype=like.dtype, device=like.device)
         self._allocate()
@@ -86,6 +90,8 @@ class Store:
 
     def fill(self, missing: list[tuple[int, int, Chunk]], skips: list[int], stride: int) -> None:
         """Copies texts from blocks into their rows, in every layer. missing, skips: as in `Seating`."""
+        if self.native:
+            return self._fill(missing, skips, stride)
         by_place: dict[int, list[tuple[int, int, Chunk]]] = {}
         for row, first, chunk in missing:
             by_place.setdefault(first - skips[row], []).append((row, first, chunk))
@@ -97,13 +103,29 @@ class Store:
             table = torch.tensor([[*table, *[table[0]] * (longest - len(table))] for table in tables], device=device)
             rows = torch.tensor([row for row, _, _ in entries], device=device)
             end = place + longest * size
-            for i, (blocks, flat) in enumerate(self.pairs):
+            for blocks, flat in self.pairs:
                 found_RKTD = blocks[table].flatten(1, 2).transpose(1, 2).to(flat.dtype)
                 count = flat.shape[0] // (heads * stride)
                 rows_RKTD = flat[: count * heads * stride].view(count, heads, stride, -1)
-                if self.native and i < len(self.keys):
-                    rows_RKTD = rows_RKTD.view(count, heads, -1, stride).transpose(2, 3)
                 rows_RKTD[:, :, place:end].index_copy_(0, rows, found_RKTD)
+
+    def strip(self, layer: int, stride: int) -> Strip:
+        return Strip(self.row_keys[layer], self.row_values[layer], stride)
+
+    def places(self, blocks: Sequence[int], count: int) -> Tensor:
+        """Where the first so many tokens of these blocks are."""
+        return (
+            torch.tensor(blocks, dtype=torch.long)[:, None] * self.block_size + torch.arange(self.block_size)
+        ).flatten()[:count]
+
+    def _fill(self, missing: list[tuple[int, int, Chunk]], skips: list[int], stride: int) -> None:
+        """`fill` in kernels, a text at a time."""
+        for row, first, chunk in missing:
+            count = chunk.start - first
+            places_N = self.places(chunk.sequence.blocks[first // self.block_size :], count)
+            seats_N, spots_N = torch.full((count,), row), torch.arange(count) + (first - skips[row])
+            for layer, blocks in enumerate(zip(self.keys, self.values, strict=True)):
+                copy_rows(*blocks, self.strip(layer, stride), places_N, seats_N, spots_N)
 
 
 class Beginnings:
@@ -114,29 +136,29 @@ class Beginnings:
 
     def __init__(self, store: Store, slots: list[int], blocks_of_slot: list[tuple[int, ...]]) -> None:
         self.blocks_of_slot = blocks_of_slot
-        device = store.keys[0].device
-        self.length = max(len(blocks) for blocks in blocks_of_slot) * store.block_size
-        table = torch.tensor(
-            [[*blocks, *[0] * (self.length // store.block_size - len(blocks))] for blocks in blocks_of_slot],
-            device=device,
-        )
+        self.heads = store.layout.kv_heads
+        self.lengths = [len(blocks) * store.block_size for blocks in blocks_of_slot]
+        self.device = store.keys[0].device
+        self.strips = _strips(store, blocks_of_slot) if store.native else []
+        self.keys, self.values = ([], []) if store.native else self._padded(store)
+        self.arrange(slots)
+
+    def _padded(self, store: Store) -> tuple[list[Tensor], list[Tensor]]:
+        """Keys (U * K, P, D) and values (U * K, P, E) of every layer."""
+        longest = max(map(len, self.blocks_of_slot))
+        self.length = longest * store.block_size
+        padded = [[*blocks, *[0] * (longest - len(blocks))] for blocks in self.blocks_of_slot]
+        table = torch.tensor(padded, device=self.device)
 
         def gather(blocks: Tensor) -> Tensor:
             found_UPKD = blocks[table].flatten(1, 2)
             return found_UPKD.transpose(1, 2).to(store.row_dtype).flatten(0, 1)
 
-        self.keys = [gather(blocks) for blocks in store.keys]
-        self.values = [gather(blocks) for blocks in store.values]
-        if store.native:
-            self.keys = [_with_more_behind(key_XPD.transpose(1, 2)) for key_XPD in self.keys]
-            self.values = [_with_more_behind(value_XPE) for value_XPE in self.values]
-        self.heads = store.layout.kv_heads
-        self.lengths = [len(blocks) * store.block_size for blocks in blocks_of_slot]
-        self.arrange(slots)
+        return [gather(blocks) for blocks in store.keys], [gather(blocks) for blocks in store.values]
 
     def arrange(self, slots: list[int]) -> None:
         """Who sits where has changed, but not what the slots hold."""
-        device = self.keys[0].device
+        device = self.device
         members: list[list[int]] = [[] for _ in self.blocks_of_slot]
         place = []
         for row, slot in enumerate(slots):
@@ -152,10 +174,7 @@ class Beginnings:
         self.lengths_S = torch.tensor([self.lengths[slot] for slot in slots], device=device)
         self.slots_S, self.lengths_U = slots_S, torch.tensor(self.lengths, device=device)
         self.order_S = slots_S.argsort(stable=True)
-        self.begun = [
-            Begun(keys, values, self.length, self.slots_S, self.lengths_U)
-            for keys, values in zip(self.keys, self.values, strict=True)
-        ]
+        self.begun = [Begun(strip, self.slots_S, self.lengths_U) for strip in self.strips]
 
     def of(self, slots: list[int]) -> Beginnings:
         """The same for tokens of these slots, of which several may stand in one row."""
@@ -277,11 +296,10 @@ class Paged:
             begun = None
             if self.beginnings is not None:
                 begun = self.beginnings.begun[layer]
-            rows = self.store.row_keys[layer], self.store.row_values[layer]
             new = query_NHD[:decodes], key_NKD[:decodes], value_NKD[:decodes]
             outs.append(
                 attend_rows(
-                    *(*new, *rows, self.stride, self.lengths_S, *blocks),
+                    *(*new, self.store.strip(layer, self.stride), self.lengths_S, *blocks),
                     *(self.slots_N, begun, self.order_S, scale, self.seats_S),
                 )
             )
@@ -398,11 +416,23 @@ def _stretches(chunk: Chunk) -> Tensor:
     )
 
 
-def _with_more_behind(x: Tensor) -> Tensor:
-    """The same numbers without gaps, and some that kernels may read behind them."""
-    out = x.new_zeros(x.numel() + BEHIND)
-    out[:-BEHIND].view(x.shape).copy_(x)
-    return out
+def _strips(store: Store, blocks_of_slot: list[tuple[int, ...]]) -> list[Strip]:
+    """Beginnings as kernels take them, of every layer: copied from their blocks, a row each."""
+    size, heads = store.block_size, store.layout.kv_heads
+    counts = [len(blocks) * size for blocks in blocks_of_slot]
+    stride = max(PANEL, -(-max(counts) // PANEL) * PANEL)
+    places_N = torch.cat([store.places(blocks, count) for blocks, count in zip(blocks_of_slot, counts, strict=True)])
+    seats_N = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    spots_N = torch.cat([torch.arange(count) for count in counts])
+    strips = []
+    for block_keys, block_values in zip(store.keys, store.values, strict=True):
+        keys, values = (
+            torch.zeros(len(counts) * stride * heads * x.shape[-1] + BEHIND, dtype=store.row_dtype)
+            for x in (block_keys, block_values)
+        )
+        strips.append(Strip(keys, values, stride))
+        copy_rows(block_keys, block_values, strips[-1], places_N, seats_N, spots_N)
+    return strips
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -56,13 +56,14 @@ class Seating:
 
 class Rows:
     """Who sits in which row. tokens: how many all rows together may hold; block_size: that of the cache.
-    share: whether beginnings may stand apart."""
+    share: whether beginnings may stand apart. panel: what a row's length is a multiple of."""
 
-    def __init__(self, tokens: int, block_size: int, *, share: bool = True) -> None:
+    def __init__(self, tokens: int, block_size: int, *, share: bool = True, panel: int = 1) -> None:
         self.tokens = tokens
         self.block_size = block_size
+        self._panel = panel
         # Tokens from one row's beginning to the next's.
-        self.stride = block_size
+        self.stride = self._stride(1)
         self._may_share = share
         self._sharing = False
         self._seats: list[Seat] = []
@@ -160,6 +161,7 @@ class Rows:
         return order
 
     def _stride(self, length: int) -> int:
-        """Room to grow: the next power of two, in blocks."""
+        """Room to grow: the next power of two, in blocks, and whole panels."""
         blocks = max(1, -(-length // self.block_size))
-        return self.block_size * (1 << (blocks - 1).bit_length())
+        tokens = self.block_size * (1 << (blocks - 1).bit_length())
+        return -(-tokens // self._panel) * self._panel

@@ -25,7 +25,11 @@ from denken.engine.scheduler import Chunk, Lead
 from denken.engine.speculate import Speculation
 from denken.model.attention import Attend, CacheLayout
 from denken.model.kernels.decode import Ahead, Going
+from denken.model.kernels.rows import PANEL
 from denken.model.transformer import Transformer
+
+# Rows of a panel or less for which there is always room.
+SHORT_ROWS = 256
 
 
 class Model(Protocol):
@@ -62,10 +66,12 @@ class Runner:
         self.device = like.device
         self.block_size = block_size
         layout = model.cache_layout
-        # Rows grow by doubling. What is not used of them is never touched, and takes no memory.
-        row_tokens = 2 * blocks * block_size
+        # Rows grow by doubling, and short ones have a panel. What is not used of them is never touched, and takes no
+        # memory.
+        row_tokens = 2 * blocks * block_size + min(blocks, SHORT_ROWS) * PANEL
         self.store = Store(layout, blocks, block_size, row_tokens, like)
-        self.rows = Rows(row_tokens, block_size, share=layout.layers > 0 and not layout.latent_size)
+        share = layout.layers > 0 and not layout.latent_size
+        self.rows = Rows(row_tokens, block_size, share=share, panel=self.store.panel)
         self.dtype = like.dtype
         self._beginnings: Beginnings | None = None
 

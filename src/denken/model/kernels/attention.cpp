@@ -1,63 +1,26 @@
-// Softmax attention with grouped heads: of whole stretches forwards and backwards, and of one token a sequence.
+// Softmax attention with grouped heads, of whole stretches forwards and backwards. Of those who decode: rows.cpp.
 //
 // A query's sums have one order: scores over a head's columns, probabilities over keys by their place in the text,
 // values likewise. So a token gets the same numbers, to the bit, whether it is learnt from, read in a prompt or decoded,
 // and whoever stands beside it. Scores and probabilities are rounded to the network's type, as are the results.
 
 #include <algorithm>
-#include <cmath>
 
 #include <omp.h>
 
+#include "attend.h"
 #include "scratch.h"
 #include "tile.h"
 
 namespace {
 
-INLINE index_t up(index_t count, index_t multiple) { return (count + multiple - 1) / multiple * multiple; }
-
 // So many queries share what is added to the gradients of keys and values.
 constexpr index_t TOGETHER = 4 * ROWS;
-
-// Heads of consecutive tokens, `pitch` apart.
-template <typename T>
-struct Heads {
-    T* at;
-    index_t pitch;
-    T* of(index_t token, index_t head, index_t size) const { return at + token * pitch + head * size; }
-};
 
 // What a stretch of queries sees: a prefix, whole, and tokens of its own up to each query.
 struct Stretch {
     index_t query, count, prefix, prefix_count, own;
 };
-
-// Scores to probabilities, in place, 0 from `limit` to `end`.
-template <typename T>
-__attribute__((noinline)) void soften(float* scores, index_t limit, index_t end) {
-    const T* type = nullptr;
-    v16 highest = splat(-INFINITY);
-    for (index_t i = limit; i < up(limit, LANES); i++) scores[i] = -INFINITY;
-    for (index_t i = 0; i < limit; i += LANES) {
-        v16 score = rounded(load(scores + i), type);
-        highest = most(highest, score);
-        store(scores + i, score);
-    }
-    v16 top = splat(most_of(highest)), sums = {};
-    for (index_t i = 0; i < limit; i += LANES) {
-        v16 weight = exponential(load(scores + i) - top);
-        sums += weight;
-        store(scores + i, weight);
-    }
-    v16 by = splat(1.0f / sum_of(sums));
-    for (index_t i = 0; i < limit; i += LANES) store(scores + i, rounded(load(scores + i) * by, type));
-    for (index_t i = up(limit, LANES); i < end; i++) scores[i] = 0;
-}
-
-template <typename T>
-INLINE void widen(const T* from, float* to, index_t size) {
-    over(size, [&](index_t i, auto part) { store(to + i, load(from + i, part), part); });
-}
 
 // Keys or values of a stretch as rows (keys, wide) and, turned, as columns (size, pitch); either may be absent.
 template <typename T>
@@ -118,11 +81,6 @@ void sums_of(const float* weights, index_t count, index_t keys, const float* val
              float* sums, index_t pitch, bool add) {
     tiles(count, keys, weights, count, values, value_pitch, sums, pitch, size, add, false);
 }
-
-struct Shape {
-    index_t heads, key_heads, size;
-    float scale;
-};
 
 template <typename T>
 void attend(Heads<const T> query, Heads<const T> key, Heads<const T> value, T* out, const Stretch& stretch,
@@ -245,103 +203,6 @@ void put_together(const float* parts, const index_t* starts, const Stretch* stre
 }
 
 template <typename T>
-struct Rows {
-    float *keys, *values;
-    index_t stride;
-    const index_t* lengths;
-    T *block_keys, *block_values;
-    const index_t *places, *seats;
-    // Where the keys and values are that a token and its head see.
-    index_t of(index_t token, index_t head, index_t key_heads) const {
-        return (seats ? seats[token] : token) * key_heads + head;
-    }
-};
-
-struct Beginnings {
-    const float *keys, *values;
-    index_t length;
-    const index_t *slots, *lengths;
-};
-
-// A token's key and value go to its row, and to its block.
-template <typename T>
-void write_new(Heads<const T> key, Heads<const T> value, const Rows<T>& rows, index_t token, index_t head,
-               const Shape& shape) {
-    index_t size = shape.size, at = rows.of(token, head, shape.key_heads), place = rows.lengths[token] - 1;
-    float line[LANES];
-    over(size, [&](index_t d, auto part) {
-        store(line, load(key.of(token, head, size) + d, part));
-        for (index_t i = d; i < std::min(size, d + LANES); i++)
-            rows.keys[(at * size + i) * rows.stride + place] = line[i - d];
-    });
-    widen(value.of(token, head, size), rows.values + (at * rows.stride + place) * size, size);
-    index_t block = (rows.places[token] * shape.key_heads + head) * size;
-    memcpy(rows.block_keys + block, key.of(token, head, size), size * sizeof(T));
-    memcpy(rows.block_values + block, value.of(token, head, size), size * sizeof(T));
-}
-
-// `members` tokens over one slot (`order`: which), and one key head of theirs.
-template <typename T>
-void attend_rows(Heads<const T> query, T* out, const Rows<T>& rows, const Beginnings& begun, const index_t* order,
-                 index_t members, index_t head, const Shape& shape) {
-    index_t size = shape.size, wide = up(size, BEHIND), group = shape.heads / shape.key_heads;
-    index_t slot = begun.slots ? begun.slots[order[0]] : 0, before = begun.slots ? begun.lengths[slot] : 0;
-    index_t longest = 0, pairs = members * group;
-    for (index_t m = 0; m < members; m++) longest = std::max(longest, rows.lengths[order[m]]);
-    index_t pitch = up(before + longest, BEHIND) + BEHIND;
-    thread_local Scratch memory;
-    float* turned = memory.of(pairs * (2 * wide + 2 * pitch) + BEHIND);
-    float* sums = turned + pairs * wide;
-    float* scores = sums + pairs * wide;
-    float* weights = scores + pairs * pitch;
-    const float* slot_keys = begun.keys + (slot * shape.key_heads + head) * size * begun.length;
-    const float* slot_values = begun.values + (slot * shape.key_heads + head) * size * begun.length;
-    for (index_t m = 0; m < members; m++) {
-        float line[LANES];
-        for (index_t g = 0; g < group; g++) {
-            const T* from = query.of(order[m], head * group + g, size);
-            over(size, [&](index_t d, auto part) {
-                store(line, load(from + d, part) * shape.scale);
-                for (index_t i = d; i < std::min(size, d + LANES); i++) turned[i * pairs + m * group + g] = line[i - d];
-            });
-        }
-    }
-    for (index_t first = 0; before && first < pairs; first += ROWS) {
-        index_t count = std::min<index_t>(ROWS, pairs - first);
-        tiles(count, size, turned + first, pairs, slot_keys, begun.length, scores + first * pitch, pitch, before, false,
-              true);
-    }
-    for (index_t m = 0; m < members; m++) {
-        index_t at = rows.of(order[m], head, shape.key_heads), length = rows.lengths[order[m]];
-        for (index_t first = 0; first < group; first += ROWS) {
-            index_t count = std::min<index_t>(ROWS, group - first), pair = m * group + first;
-            tiles(count, size, turned + pair, pairs, rows.keys + at * size * rows.stride, rows.stride,
-                  scores + pair * pitch + before, pitch, length, false, true);
-        }
-        for (index_t g = 0; g < group; g++)
-            soften<T>(scores + (m * group + g) * pitch, before + length, before + length);
-    }
-    for (index_t first = 0; before && first < pairs; first += ROWS) {
-        index_t count = std::min<index_t>(ROWS, pairs - first);
-        turn(scores + first * pitch, pitch, count, before, weights);
-        sums_of(weights, count, before, slot_values, size, size, sums + first * wide, wide, false);
-    }
-    for (index_t m = 0; m < members; m++) {
-        index_t at = rows.of(order[m], head, shape.key_heads), length = rows.lengths[order[m]];
-        for (index_t first = 0; first < group; first += ROWS) {
-            index_t count = std::min<index_t>(ROWS, group - first), pair = m * group + first;
-            turn(scores + pair * pitch + before, pitch, count, length, weights);
-            sums_of(weights, count, length, rows.values + at * size * rows.stride, size, size, sums + pair * wide, wide,
-                    before > 0);
-        }
-        for (index_t g = 0; g < group; g++) {
-            T* to = out + (order[m] * shape.heads + head * group + g) * size;
-            over(size, [&](index_t i, auto part) { store(to + i, load(sums + (m * group + g) * wide + i, part), part); });
-        }
-    }
-}
-
-template <typename T>
 void attend_stretches(const T* query, index_t query_pitch, const T* key, index_t key_pitch, const T* value,
                       index_t value_pitch, T* out, const Stretch* stretches, index_t count, const Shape& shape,
                       index_t threads) {
@@ -375,35 +236,6 @@ void attend_stretches_backward(const T* query, index_t query_pitch, const T* key
     put_together(values, starts.get(), stretches, count, value_grad, tokens, shape, threads);
 }
 
-template <typename T>
-void attend_seated(const T* query, index_t query_pitch, const T* key, index_t key_pitch, const T* value,
-                   index_t value_pitch, T* out, const Rows<T>& rows, const Beginnings& begun, const index_t* order,
-                   index_t count, const Shape& shape, index_t threads) {
-    // Rows of one slot that stand on end in `order` go together, a few at a time.
-    index_t group = shape.heads / shape.key_heads, most = std::max<index_t>(1, ROWS / group);
-    std::unique_ptr<index_t[]> starts(new index_t[count + 1]);
-    index_t parts = 0;
-    for (index_t i = 0; i < count; i++) {
-        bool goes_on = i && begun.slots && begun.slots[order[i]] == begun.slots[order[i - 1]];
-        if (!goes_on || i - starts[parts - 1] >= most) starts[parts++] = i;
-    }
-    starts[parts] = count;
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-        // All are written before any is read: of one row, later tokens see earlier ones.
-#pragma omp for
-        for (index_t item = 0; item < count * shape.key_heads; item++)
-            write_new<T>({key, key_pitch}, {value, value_pitch}, rows, item / shape.key_heads, item % shape.key_heads,
-                         shape);
-#pragma omp for schedule(dynamic)
-        for (index_t item = 0; item < parts * shape.key_heads; item++) {
-            index_t part = item / shape.key_heads;
-            attend_rows<T>({query, query_pitch}, out, rows, begun, order + starts[part],
-                           starts[part + 1] - starts[part], item % shape.key_heads, shape);
-        }
-    }
-}
-
 }  // namespace
 
 // query (tokens, heads, size), key and value (tokens, key_heads, size), their tokens *_pitch apart; out without gaps.
@@ -432,24 +264,3 @@ ATTEND(bf16, bf16)
     }
 ATTEND_BACKWARD(float, fp32)
 ATTEND_BACKWARD(bf16, bf16)
-
-// `count` new tokens; their keys and values are written first, each to place lengths[token] - 1 of its row, and to
-// places[token] of the blocks (places, key_heads, size). seats: whose row is whose; absent: one token a row.
-// row_keys (rows, key_heads, size, stride), row_values (rows, key_heads, stride, size); slot_keys (slots, key_heads,
-// size, slot_length), slot_values (slots, key_heads, slot_length, size), slots (tokens) and slot_lengths may be absent.
-// 64 more numbers than these must be readable behind the last. order: the tokens, those of one slot on end.
-#define ATTEND_ROWS(T, NAME)                                                                                           \
-    EXPORT void denken_attend_rows_##NAME(                                                                             \
-        const T* query, index_t query_pitch, const T* key, index_t key_pitch, const T* value, index_t value_pitch,     \
-        T* out, float* row_keys, float* row_values, index_t stride, const index_t* lengths, T* block_keys,             \
-        T* block_values, const index_t* places, const float* slot_keys, const float* slot_values, index_t slot_length, \
-        const index_t* slots, const index_t* slot_lengths, const index_t* seats,                                       \
-        const index_t* order, index_t count, index_t heads, index_t key_heads, index_t size, float scale,              \
-        index_t threads) {                                                                                             \
-        attend_seated(query, query_pitch, key, key_pitch, value, value_pitch, out,                                     \
-                      Rows<T>{row_keys, row_values, stride, lengths, block_keys, block_values, places, seats},         \
-                      Beginnings{slot_keys, slot_values, slot_length, slots, slot_lengths}, order, count,              \
-                      Shape{heads, key_heads, size, scale}, threads);                                                  \
-    }
-ATTEND_ROWS(float, fp32)
-ATTEND_ROWS(bf16, bf16)

@@ -20,8 +20,8 @@
     extern "C" void denken_norm_turn_##NAME(const T*, index_t, const T*, float, const float*, const float*, T*,        \
                                             index_t, index_t, index_t, index_t);                                       \
     extern "C" void denken_attend_rows_##NAME(                                                                         \
-        const T*, index_t, const T*, index_t, const T*, index_t, T*, float*, float*, index_t, const index_t*, T*, T*,  \
-        const index_t*, const float*, const float*, index_t, const index_t*, const index_t*, const index_t*,           \
+        const T*, index_t, const T*, index_t, const T*, index_t, T*, void*, void*, index_t, index_t, const index_t*,   \
+        T*, T*, const index_t*, const void*, const void*, index_t, const index_t*, const index_t*, const index_t*,     \
         const index_t*, index_t, index_t, index_t, index_t, float, index_t);                                           \
     extern "C" void denken_integers_##NAME(const T*, index_t, index_t, const void*, index_t, T*, index_t, index_t);    \
     INLINE void norm(const T* x, const T* weight, T* out, index_t rows, index_t size, float eps, index_t threads) {    \
@@ -59,9 +59,8 @@ struct Product {
 struct Layer {
     const void *before_attention, *turn, *before_mlp;
     Product qkv, out, gate_up, down;
-    float *row_keys, *row_values;
-    void *block_keys, *block_values;
-    const float *slot_keys, *slot_values;
+    void *row_keys, *row_values, *block_keys, *block_values;
+    const void *slot_keys, *slot_values;
 };
 
 struct Network {
@@ -72,7 +71,7 @@ struct Network {
 
 // As denken_attend_rows takes them.
 struct Seats {
-    index_t rows, stride;
+    index_t rows, stride, narrow;
     const index_t *lengths, *places;
     index_t slot_length;
     const index_t *slots, *slot_lengths, *seats, *order;
@@ -137,10 +136,10 @@ void decode(const Network& network, const Layer* layers, const Seats& seats, T* 
                      turned_heads, size / 2, crew(rows * turned_heads * size));
         attend_rows(x)(turned, turned_heads * size, turned + heads * size, turned_heads * size,
                        qkv + turned_heads * size, all * size, seen, layer.row_keys, layer.row_values, seats.stride,
-                       seats.lengths, static_cast<T*>(layer.block_keys), static_cast<T*>(layer.block_values),
-                       seats.places, layer.slot_keys, layer.slot_values, seats.slot_length, seats.slots,
-                       seats.slot_lengths, seats.seats, seats.order, rows, heads, keys, size, network.scale,
-                       crew(rows * heads * size * seats.stride / 4));
+                       seats.narrow, seats.lengths, static_cast<T*>(layer.block_keys),
+                       static_cast<T*>(layer.block_values), seats.places, layer.slot_keys, layer.slot_values,
+                       seats.slot_length, seats.slots, seats.slot_lengths, seats.seats, seats.order, rows, heads, keys,
+                       size, network.scale, crew(rows * heads * size * seats.stride / 4));
         multiply(seen, layer.out, added, rows, crew);
         add(x, added, rows * hidden);
         norm(x, static_cast<const T*>(layer.before_mlp), normed, rows, hidden, network.eps, crew(rows * hidden));
@@ -279,8 +278,8 @@ class Tokens {
     index_t count() const { return index_t(ids.size()); }
     Seats seats(const Seats& all) const {
         const index_t* own = all.slots ? slots.data() : nullptr;
-        return {count(), all.stride,       lengths.data(), places.data(), all.slot_length,
-                own,     all.slot_lengths, of.data(),      order.data()};
+        return {count(),         all.stride, all.narrow,       lengths.data(), places.data(),
+                all.slot_length, own,        all.slot_lengths, of.data(),      order.data()};
     }
     std::vector<index_t> starts, ids, positions, lengths, places, slots, of, order;
     std::vector<double> manners, noise;

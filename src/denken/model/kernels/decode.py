@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from denken.model.kernels.attention import Begun
 from denken.model.kernels.call import INTEGER, NAMES, NUMBER, POINTER, address, kernel
+from denken.model.kernels.rows import Begun, narrow
 
 # What `decode.cpp` calls a Product's kinds.
 PACKED, INTEGERS, BF16 = range(3)
@@ -64,7 +64,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Seats:
-    """Where each sequence's keys and values are, as `attention.attend_rows` takes them; tensors of a layer each.
+    """Where each sequence's keys and values are, as `rows.attend_rows` takes them; tensors of a layer each.
 
     Whoever replaces a tensor replaces its list: that is how it is seen.
     """
@@ -172,6 +172,7 @@ class _Seats(ctypes.Structure):
     _fields_ = [
         ("rows", INTEGER),
         ("stride", INTEGER),
+        ("narrow", INTEGER),
         ("lengths", POINTER),
         ("places", POINTER),
         ("slot_length", INTEGER),
@@ -296,7 +297,10 @@ class Decoder:
             return
         begun = seats.begun or []
         columns = [[x.data_ptr() for x in tensors] for tensors in seats.tensors()]
-        columns += [[b.keys.data_ptr() for b in begun], [b.values.data_ptr() for b in begun]] if begun else []
+        columns += [
+            [x.data_ptr() for x in column]
+            for column in zip(*((b.strip.keys, b.strip.values) for b in begun), strict=True)
+        ]
         columns += [[0] * len(self._weights)] * (6 - len(columns))
         self._layers = torch.cat((self._weights, torch.tensor(columns).t()), dim=1).contiguous()
         self._seen = seats.row_keys, seats.begun
@@ -326,9 +330,10 @@ def _record(seats: Seats) -> _Seats:
     return _Seats(
         len(seats.lengths_S),
         seats.stride,
+        narrow(seats.row_keys[0]),
         address(seats.lengths_S),
         address(seats.places_S),
-        begun.length if begun else 0,
+        begun.strip.stride if begun else 0,
         address(begun.slots_S) if begun else None,
         address(begun.lengths_U) if begun else None,
         address(seats.seats_S),

@@ -1,0 +1,332 @@
+// Softmax attention of those who decode, over keys and values that lie in rows, one a sequence, and in beginnings that
+// several sequences share.
+//
+// A head's keys lie in panels of 32 tokens, column after column, so that all that a score needs is read straight on. A
+// query's numbers are those of attention.cpp, to the bit: each sum has its order, and what a row holds in bf16 is
+// widened before it is multiplied. Whoever looks at the same keys goes together, so that they are read once.
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <utility>
+
+#include <omp.h>
+
+#include "attend.h"
+#include "scratch.h"
+
+namespace {
+
+constexpr index_t PANEL = 2 * LANES;
+// So many queries go through a panel together, and so few through two at a time.
+#if defined(__AVX512F__)
+constexpr int MOST = 12, FEW = 4;
+#else
+constexpr int MOST = 3, FEW = 1;
+#endif
+constexpr int BROAD = 4;
+// Tokens whose values stay in the first cache while one part of a head's columns after the other is summed.
+constexpr index_t NEAR = 128;
+
+// A line of a panel is one column of its tokens. In bf16 the tokens of the second half stand between those of the first:
+// a shift widens the one, a mask the other.
+INLINE index_t place_of(const float*, index_t token) { return token % PANEL; }
+INLINE index_t place_of(const bf16*, index_t token) { return token % LANES * 2 + token % PANEL / LANES; }
+
+INLINE void line_of(const float* at, v16* out) { out[0] = load(at), out[1] = load(at + LANES); }
+INLINE void line_of(const bf16* at, v16* out) {
+    bits16 both;
+    memcpy(&both, at, sizeof both);
+    out[0] = (v16)(both << 16), out[1] = (v16)(both & 0xffff0000u);
+}
+
+// scores (N, S panels) = queries (size, N) keys (S, size, PANEL), over columns from the first to the last.
+template <typename R, int N, int S>
+void score(index_t size, const float* queries, index_t apart, const R* keys, float* scores, index_t pitch) {
+    v16 sums[N][2 * S];
+#pragma GCC unroll 12
+    for (int i = 0; i < N; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < 2 * S; j++) sums[i][j] = v16{};
+    for (index_t d = 0; d < size; d++) {
+        v16 line[2 * S];
+#pragma GCC unroll 2
+        for (int s = 0; s < S; s++) line_of(keys + (s * size + d) * PANEL, line + 2 * s);
+#pragma GCC unroll 12
+        for (int i = 0; i < N; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < 2 * S; j++) sums[i][j] += queries[d * apart + i] * line[j];
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < N; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < 2 * S; j++) store(scores + i * pitch + j * LANES, sums[i][j]);
+}
+
+// sums (N, W vectors) = or += weights (N, count) values (count, size), from the first token to the last.
+template <typename R, int N, int W>
+void weigh(index_t count, const float* weights, index_t pitch, const R* values, index_t size, float* sums, index_t wide,
+           bool add) {
+    v16 totals[N][W];
+#pragma GCC unroll 12
+    for (int i = 0; i < N; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < W; j++) totals[i][j] = add ? load(sums + i * wide + j * LANES) : v16{};
+    for (index_t t = 0; t < count; t++) {
+        v16 line[W];
+#pragma GCC unroll 4
+        for (int j = 0; j < W; j++) line[j] = load(values + t * size + j * LANES);
+#pragma GCC unroll 12
+        for (int i = 0; i < N; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < W; j++) totals[i][j] += weights[i * pitch + t] * line[j];
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < N; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < W; j++) store(sums + i * wide + j * LANES, totals[i][j]);
+}
+
+template <typename R>
+using Score = void (*)(index_t, const float*, index_t, const R*, float*, index_t);
+template <typename R>
+using Weigh = void (*)(index_t, const float*, index_t, const R*, index_t, float*, index_t, bool);
+
+template <typename R, int S, int... N>
+constexpr std::array<Score<R>, sizeof...(N)> scores_of(std::integer_sequence<int, N...>) {
+    return {score<R, N + 1, S>...};
+}
+template <typename R, int W, int... N>
+constexpr std::array<Weigh<R>, sizeof...(N)> weighs_of(std::integer_sequence<int, N...>) {
+    return {weigh<R, N + 1, W>...};
+}
+// [queries - 1]
+template <typename R>
+constexpr auto SCORES = scores_of<R, 1>(std::make_integer_sequence<int, MOST>{});
+template <typename R>
+constexpr auto SCORES_FEW = scores_of<R, 2>(std::make_integer_sequence<int, FEW>{});
+template <typename R>
+constexpr auto WEIGHS = weighs_of<R, 2>(std::make_integer_sequence<int, MOST>{});
+template <typename R>
+constexpr auto WEIGHS_FEW = weighs_of<R, BROAD>(std::make_integer_sequence<int, FEW>{});
+
+// Scores are written to a panel's end.
+template <typename R>
+void score_all(index_t queries, index_t size, const float* turned, index_t apart, const R* keys, index_t tokens,
+               float* scores, index_t pitch) {
+    index_t panel = 0, panels = up(tokens, PANEL) / PANEL;
+    if (queries <= FEW)
+        for (; panel + 2 <= panels; panel += 2)
+            SCORES_FEW<R>[queries - 1](size, turned, apart, keys + panel * size * PANEL, scores + panel * PANEL, pitch);
+    for (; panel < panels; panel++)
+        SCORES<R>[queries - 1](size, turned, apart, keys + panel * size * PANEL, scores + panel * PANEL, pitch);
+}
+
+template <typename R>
+void weigh_all(index_t queries, const float* weights, index_t pitch, const R* values, index_t tokens, index_t size,
+               float* sums, index_t wide, bool add) {
+    index_t step = (queries <= FEW ? BROAD : 2) * LANES, most = size <= step ? tokens : NEAR;
+    Weigh<R> run = queries <= FEW ? WEIGHS_FEW<R>[queries - 1] : WEIGHS<R>[queries - 1];
+    for (index_t t = 0; t < tokens; t += most)
+        for (index_t d = 0; d < size; d += step)
+            run(std::min(most, tokens - t), weights + t, pitch, values + t * size + d, size, sums + d, wide,
+                add || t > 0);
+}
+
+// keys (rows, key_heads, stride / PANEL, size, PANEL), values (rows, key_heads, stride, size).
+template <typename R>
+struct Rows {
+    R *keys, *values;
+    index_t stride;
+    R* keys_of(index_t row, index_t head, const Shape& shape) const { return keys + at(row, head, shape); }
+    R* values_of(index_t row, index_t head, const Shape& shape) const { return values + at(row, head, shape); }
+    template <typename T>
+    void write(index_t row, index_t place, index_t head, const T* key, const T* value, const Shape& shape) const {
+        index_t size = shape.size;
+        R* panel = keys_of(row, head, shape) + place / PANEL * PANEL * size + place_of(keys, place);
+        R* line = values_of(row, head, shape) + place * size;
+        R some[LANES];
+        over(size, [&](index_t d, auto part) {
+            store(some, load(key + d, part));
+            for (index_t i = d; i < std::min(size, d + LANES); i++) panel[i * PANEL] = some[i - d];
+            store(line + d, load(value + d, part), part);
+        });
+    }
+
+  private:
+    index_t at(index_t row, index_t head, const Shape& shape) const {
+        return (row * shape.key_heads + head) * stride * shape.size;
+    }
+};
+
+// Of each new token: how many its row holds with it, its place in the blocks, and its row (absent: one a row).
+template <typename T>
+struct New {
+    Heads<const T> query, key, value;
+    const index_t* lengths;
+    T *block_keys, *block_values;
+    const index_t *places, *seats;
+    index_t row(index_t token) const { return seats ? seats[token] : token; }
+};
+
+// slots: whose beginning is whose; absent where none stand apart.
+template <typename R>
+struct Beginnings {
+    Rows<R> rows;
+    const index_t *slots, *lengths;
+};
+
+// `count` tokens (`order`: which) over one beginning, each row's on end, and one key head of theirs.
+template <typename T, typename R>
+void attend(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>& begun, const index_t* order,
+            index_t count, index_t head, const Shape& shape) {
+    index_t size = shape.size, wide = up(size, BROAD * LANES), group = shape.heads / shape.key_heads;
+    index_t slot = begun.slots ? begun.slots[order[0]] : 0, before = begun.slots ? begun.lengths[slot] : 0;
+    index_t longest = 0, pairs = count * group;
+    for (index_t m = 0; m < count; m++) longest = std::max(longest, all.lengths[order[m]]);
+    index_t pitch = up(before, PANEL) + up(longest, PANEL);
+    thread_local Scratch memory;
+    float* turned = memory.of(pairs * (2 * wide + pitch));
+    float* sums = turned + pairs * wide;
+    float* scores = sums + pairs * wide;
+    for (index_t m = 0; m < count; m++) {
+        index_t token = order[m], block = (all.places[token] * shape.key_heads + head) * size;
+        const T *key = all.key.of(token, head, size), *value = all.value.of(token, head, size);
+        rows.write(all.row(token), all.lengths[token] - 1, head, key, value, shape);
+        memcpy(all.block_keys + block, key, size * sizeof(T));
+        memcpy(all.block_values + block, value, size * sizeof(T));
+        float line[LANES];
+        for (index_t g = 0; g < group; g++) {
+            const T* query = all.query.of(token, head * group + g, size);
+            over(size, [&](index_t d, auto part) {
+                store(line, load(query + d, part) * shape.scale);
+                for (index_t i = d; i < std::min(size, d + LANES); i++) turned[i * pairs + m * group + g] = line[i - d];
+            });
+        }
+    }
+    for (index_t first = 0; before && first < pairs; first += MOST)
+        score_all(std::min<index_t>(MOST, pairs - first), size, turned + first, pairs,
+                  begun.rows.keys_of(slot, head, shape), before, scores + first * pitch, pitch);
+    // Body of (first pair, how many, their row, how many tokens one of them sees in it).
+    auto by_row = [&](auto body) {
+        for (index_t m = 0, end; m < count; m = end) {
+            for (end = m + 1; end < count && all.row(order[end]) == all.row(order[m]);) end++;
+            for (index_t first = m * group; first < end * group; first += MOST) {
+                index_t some = std::min<index_t>(MOST, end * group - first), seen = 0;
+                for (index_t i = first / group; i * group < first + some; i++)
+                    seen = std::max(seen, all.lengths[order[i]]);
+                body(first, some, all.row(order[m]), seen);
+            }
+        }
+    };
+    by_row([&](index_t first, index_t some, index_t row, index_t seen) {
+        score_all(some, size, turned + first, pairs, rows.keys_of(row, head, shape), seen,
+                  scores + first * pitch + before, pitch);
+        for (index_t pair = first; pair < first + some; pair++)
+            soften<T>(scores + pair * pitch, before + all.lengths[order[pair / group]], before + seen);
+    });
+    for (index_t first = 0; before && first < pairs; first += MOST)
+        weigh_all(std::min<index_t>(MOST, pairs - first), scores + first * pitch, pitch,
+                  begun.rows.values_of(slot, head, shape), before, size, sums + first * wide, wide, false);
+    by_row([&](index_t first, index_t some, index_t row, index_t seen) {
+        weigh_all(some, scores + first * pitch + before, pitch, rows.values_of(row, head, shape), seen, size,
+                  sums + first * wide, wide, before > 0);
+    });
+    for (index_t pair = 0; pair < pairs; pair++) {
+        T* to = out + (order[pair / group] * shape.heads + head * group + pair % group) * size;
+        over(size, [&](index_t d, auto part) { store(to + d, load(sums + pair * wide + d, part), part); });
+    }
+}
+
+template <typename T, typename R>
+void attend_all(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>& begun, const index_t* order,
+                index_t count, const Shape& shape, index_t threads) {
+    // Tokens of one row stay together, for they see one another; so do a few rows of one beginning.
+    index_t group = shape.heads / shape.key_heads, most = std::max<index_t>(1, MOST / group), parts = 0;
+    std::unique_ptr<index_t[]> starts(new index_t[count + 1]);
+    for (index_t i = 0; i < count; i++) {
+        bool same_row = i && all.row(order[i]) == all.row(order[i - 1]);
+        bool same_slot = i && begun.slots && begun.slots[order[i]] == begun.slots[order[i - 1]];
+        if (!same_row && (!same_slot || i - starts[parts - 1] >= most)) starts[parts++] = i;
+    }
+    starts[parts] = count;
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (index_t item = 0; item < parts * shape.key_heads; item++) {
+        index_t part = item / shape.key_heads, first = starts[part];
+        attend(all, out, rows, begun, order + first, starts[part + 1] - first, item % shape.key_heads, shape);
+    }
+}
+
+template <typename R>
+Rows<R> rows_of(void* keys, void* values, index_t stride) {
+    return {static_cast<R*>(keys), static_cast<R*>(values), stride};
+}
+
+template <typename R>
+Beginnings<R> beginnings_of(const void* keys, const void* values, index_t stride, const index_t* slots,
+                            const index_t* lengths) {
+    return {rows_of<R>(const_cast<void*>(keys), const_cast<void*>(values), stride), slots, lengths};
+}
+
+template <typename T, typename R>
+void copy(const T* block_keys, const T* block_values, const Rows<R>& rows, const index_t* places, const index_t* seats,
+          const index_t* spots, index_t count, const Shape& shape, index_t threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (index_t item = 0; item < count * shape.key_heads; item++) {
+        index_t token = item / shape.key_heads, head = item % shape.key_heads;
+        index_t block = (places[token] * shape.key_heads + head) * shape.size;
+        rows.write(seats[token], spots[token], head, block_keys + block, block_values + block, shape);
+    }
+}
+
+}  // namespace
+
+// `count` new tokens; their keys and values are written first, each to place lengths[token] - 1 of its row, and to
+// places[token] of the blocks (places, key_heads, size). seats: whose row is whose; absent: one token a row.
+// row_keys (rows, key_heads, stride / 32, size, 32), row_values (rows, key_heads, stride, size), in bf16 for a bf16
+// network or where `narrow`, else in fp32; slot_keys, slot_values: the same of slots, with a stride of slot_stride; slots
+// (tokens) and slot_lengths may be absent. 64 more numbers than these must be readable behind the last.
+// order: the tokens, those of one slot on end, and within them those of one row.
+#define ATTEND_ROWS(T, NAME)                                                                                           \
+    EXPORT void denken_attend_rows_##NAME(                                                                             \
+        const T* query, index_t query_pitch, const T* key, index_t key_pitch, const T* value, index_t value_pitch,     \
+        T* out, void* row_keys, void* row_values, index_t stride, index_t narrow, const index_t* lengths,              \
+        T* block_keys, T* block_values, const index_t* places, const void* slot_keys, const void* slot_values,         \
+        index_t slot_stride, const index_t* slots, const index_t* slot_lengths, const index_t* seats,                  \
+        const index_t* order, index_t count, index_t heads, index_t key_heads, index_t size, float scale,              \
+        index_t threads) {                                                                                             \
+        New<T> all{{query, query_pitch}, {key, key_pitch}, {value, value_pitch}, lengths,                              \
+                   block_keys,           block_values,     places,               seats};                               \
+        Shape shape{heads, key_heads, size, scale};                                                                    \
+        auto run = [&](auto type) {                                                                                    \
+            using R = decltype(type);                                                                                  \
+            attend_all(all, out, rows_of<R>(row_keys, row_values, stride),                                             \
+                       beginnings_of<R>(slot_keys, slot_values, slot_stride, slots, slot_lengths), order, count, shape, \
+                       threads);                                                                                       \
+        };                                                                                                             \
+        if (narrow)                                                                                                    \
+            run(bf16{});                                                                                               \
+        else                                                                                                           \
+            run(T{});                                                                                                  \
+    }
+ATTEND_ROWS(float, fp32)
+ATTEND_ROWS(bf16, bf16)
+
+// Copies `count` tokens from places of the blocks to spots of rows (seats).
+#define COPY_ROWS(T, NAME)                                                                                             \
+    EXPORT void denken_copy_rows_##NAME(const T* block_keys, const T* block_values, void* row_keys, void* row_values,  \
+                                        index_t stride, index_t narrow, const index_t* places, const index_t* seats,   \
+                                        const index_t* spots, index_t count, index_t key_heads, index_t size,          \
+                                        index_t threads) {                                                             \
+        Shape shape{key_heads, key_heads, size, 1};                                                                    \
+        auto run = [&](auto type) {                                                                                    \
+            copy(block_keys, block_values, rows_of<decltype(type)>(row_keys, row_values, stride), places, seats,       \
+                 spots, count, shape, threads);                                                                        \
+        };                                                                                                             \
+        if (narrow)                                                                                                    \
+            run(bf16{});                                                                                               \
+        else                                                                                                           \
+            run(T{});                                                                                                  \
+    }
+COPY_ROWS(float, fp32)
+COPY_ROWS(bf16, bf16)

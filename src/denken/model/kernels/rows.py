@@ -1,0 +1,117 @@
+"""Keys and values of those who decode, in rows, and attention for their new tokens.
+
+A row holds one sequence's keys and values as attention reads them: of each key head, keys in panels of 32 tokens,
+column after column, and values token after token. `Strip` is some rows of one layer, in fp32 or bf16: bf16 for a bf16
+network, whose numbers it holds as they are, and fp32 or bf16 for one in fp32.
+A query gets the numbers, to the bit, that `attention.attend` gives it, but where rows are narrower than their network.
+"""
+
+# S = new tokens, H = query heads, K = key heads, D = columns of a head, U = slots, N = tokens
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from denken.model.kernels.attention import HEADS, heads_of
+from denken.model.kernels.call import INTEGER, NAMES, NUMBER, POINTER, address, kernel, threads
+
+# A row's length is a multiple of this.
+PANEL = 32
+# Numbers that may be read, not used, behind the last of a strip.
+BEHIND = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Rows of one layer. keys (rows, K, stride / PANEL, D, PANEL) and values (rows, K, stride, D), flat, with BEHIND
+    numbers more behind them. In bf16 a panel's token 16 + i stands between its tokens i and i + 1."""
+
+    keys: Tensor
+    values: Tensor
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Beginnings that stand apart, a row each. slots_S: whose is whose; lengths_U: how many tokens each has."""
+
+    strip: Strip
+    slots_S: Tensor
+    lengths_U: Tensor
+
+
+def attend_rows(
+    query_SHD: Tensor,
+    key_SKD: Tensor,
+    value_SKD: Tensor,
+    strip: Strip,
+    lengths_S: Tensor,
+    block_keys: Tensor,
+    block_values: Tensor,
+    places_S: Tensor,
+    begun: Begun | None,
+    order_S: Tensor,
+    scale: float,
+    seats_S: Tensor | None = None,
+) -> Tensor:
+    """(S, H, D): new tokens, one of each row, or as `seats_S` says. Their keys and values are written first, to place
+    lengths_S - 1 of their rows and to places_S of the blocks (places, K, D).
+
+    order_S: the tokens, those of one slot on end, and within them those of one row. seats_S: each token's row; tokens
+    of one row follow one another.
+    """
+    out_SHD = torch.empty(query_SHD.shape, dtype=query_SHD.dtype)
+    types = (*HEADS * 3, *[POINTER] * 3, *[INTEGER] * 2, *[POINTER] * 6, INTEGER, *[POINTER] * 4, *[INTEGER] * 4)
+    kernel(f"denken_attend_rows_{NAMES[query_SHD.dtype]}", (*types, NUMBER, INTEGER))(
+        *heads_of(query_SHD),
+        *heads_of(key_SKD),
+        *heads_of(value_SKD),
+        address(out_SHD),
+        *_record(strip),
+        address(lengths_S),
+        address(block_keys),
+        address(block_values),
+        address(places_S),
+        None if begun is None else address(begun.strip.keys),
+        None if begun is None else address(begun.strip.values),
+        0 if begun is None else begun.strip.stride,
+        None if begun is None else address(begun.slots_S),
+        None if begun is None else address(begun.lengths_U),
+        address(seats_S),
+        address(order_S),
+        *query_SHD.shape[:2],
+        *key_SKD.shape[1:],
+        scale,
+        threads(query_SHD.numel() * strip.stride),
+    )
+    return out_SHD
+
+
+def copy_rows(
+    block_keys: Tensor, block_values: Tensor, strip: Strip, places_N: Tensor, seats_N: Tensor, spots_N: Tensor
+) -> None:
+    """Copies tokens from places_N of the blocks (..., K, D) to spots_N of their rows, seats_N."""
+    types = (*[POINTER] * 4, *[INTEGER] * 2, *[POINTER] * 3, *[INTEGER] * 4)
+    kernel(f"denken_copy_rows_{NAMES[block_keys.dtype]}", types)(
+        address(block_keys),
+        address(block_values),
+        *_record(strip),
+        address(places_N),
+        address(seats_N),
+        address(spots_N),
+        len(places_N),
+        *block_keys.shape[-2:],
+        threads(len(places_N) * block_keys.shape[-2] * block_keys.shape[-1]),
+    )
+
+
+def narrow(row: Tensor) -> int:
+    """How kernels are told of what type rows are."""
+    return int(row.dtype == torch.bfloat16)
+
+
+def _record(strip: Strip) -> tuple[int | None, int | None, int, int]:
+    return address(strip.keys), address(strip.values), strip.stride, narrow(strip.keys)
