@@ -75,7 +75,7 @@ def test_where_nobody_decodes_prompts_have_the_whole_step() -> None:
 
 def test_a_step_that_was_held_up_does_not_change_much() -> None:
     portions = Portions()
-    assert portions.most == Portions.UNKNOWN
+    assert portions.most == Portions.FIRST
     for _ in range(50):
         portions.took(True, 0, 0.004)
         portions.took(False, 100, 0.005)

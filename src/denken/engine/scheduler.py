@@ -63,8 +63,9 @@ class Portions:
     Both what a step takes that only decodes, and what an id of a prompt adds to one, are measured.
     """
 
-    # A step with a part of a prompt takes at most about so many times one without; a part has at least so many ids.
-    STEPS, LEAST, UNKNOWN = 1.8, 8, 64
+    # A step with a part of a prompt takes at most about so many times one without; a part has at least so many ids. The
+    # first one ever, of which nothing is known, has few; prompts of so many ids, read alone, tell what an id adds.
+    STEPS, LEAST, FIRST, TELLING = 1.8, 8, 16, 64
 
     def __init__(self) -> None:
         self._step = self._each = 0.0
@@ -72,14 +73,14 @@ class Portions:
     @property
     def most(self) -> int:
         if not (self._step and self._each):
-            return self.UNKNOWN
+            return self.FIRST
         return max(self.LEAST, int((self.STEPS - 1) * self._step / self._each))
 
     def took(self, decode: bool, read: int, seconds: float) -> None:
         """A step in which somebody decoded, or nobody, and so many ids of prompts were read."""
         if decode and not read:
             self._step = _drawn_to(self._step, seconds)
-        elif decode or read >= self.UNKNOWN:  # a short prompt alone takes as long as a step does
+        elif decode or read >= self.TELLING:  # a short prompt alone takes as long as a step does
             self._each = _drawn_to(self._each, max(0.0, seconds - (self._step if decode else 0.0)) / read)
 
 
