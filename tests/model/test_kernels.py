@@ -316,33 +316,50 @@ def test_a_draw_never_falls_on_an_id_that_cannot_be_drawn_and_numbers_that_are_n
     assert not torch.isfinite(torch.tensor(softmax.draw(logits, plain, [0.5, 0.5])[1][0]))
 
 
-def library_elsewhere(tmp_path: Path, **environment: str) -> str:
-    """What another process, with a cache of its own, says of its library."""
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, and sources that take little time to compile."""
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    (sources / "small.cpp").write_text('extern "C" int denken_small() { return 1; }\n')
+    monkeypatch.setattr(build, "SOURCES", sources)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def compiled_anew() -> bool:
+    """Whether a process that asks for the first time would get kernels."""
+    return build.library.__wrapped__() is not None
+
+
+def test_doing_without(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     code = "from denken.model.kernels.build import library; print(library() is not None)"
-    told = os.environ | {"XDG_CACHE_HOME": str(tmp_path)} | environment
+    told = os.environ | {"DENKEN_KERNELS": "none"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=told)
-    assert done.stderr == ""
-    return done.stdout.strip()
-
-
-def test_doing_without(tmp_path: Path) -> None:
-    assert library_elsewhere(tmp_path, DENKEN_KERNELS="none") == "False"
-    assert not list(tmp_path.iterdir())
+    assert (done.stdout.strip(), done.stderr) == ("False", "")
+    assert not cache.exists()
     (tmp_path / "no-compiler").mkdir()
-    assert library_elsewhere(tmp_path, PATH=str(tmp_path / "no-compiler")) == "False"
+    monkeypatch.setenv("PATH", str(tmp_path / "no-compiler"))
+    assert not compiled_anew()
+    assert capfd.readouterr() == ("", "")
 
 
 @native
-def test_it_is_compiled_once_and_not_taken_from_where_others_may_write(tmp_path: Path) -> None:
-    assert library_elsewhere(tmp_path) == "True"
-    folder = tmp_path / "denken" / "kernels"
+def test_it_is_compiled_once_and_not_taken_from_where_others_may_write(
+    cache: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert compiled_anew()
+    folder = cache / "denken" / "kernels"
     (made,) = folder.iterdir()
     before = made.stat().st_mtime_ns
-    assert library_elsewhere(tmp_path) == "True"
+    assert compiled_anew()
     assert [path.stat().st_mtime_ns for path in folder.iterdir()] == [before]
     assert not stat.S_IMODE(folder.stat().st_mode) & 0o077
     made.chmod(0o777)
-    assert library_elsewhere(tmp_path) == "False"
+    assert not compiled_anew()
     made.chmod(0o755)
     folder.chmod(0o777)
-    assert library_elsewhere(tmp_path) == "False"
+    assert not compiled_anew()
+    assert capfd.readouterr() == ("", "")

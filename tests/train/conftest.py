@@ -6,8 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from denken.train import teacher
+import killing
+from denken.train import grpo, runlog, teacher
 from fake_teacher import FakeTeacher, teaching
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_curves() -> Iterator[None]:
+    """Runs leave a blank curves.png: to draw one takes as long as ten steps. Drawing is tested by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (runlog, grpo):
+            patch.setattr(module, "draw_curves", killing.blank_curves)
+        yield
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
+from denken.train import curves
 from denken.train.ledger import Ledger, Price
 from denken.train.runlog import RunLog, draw_curves, duration, read_metrics
 
@@ -49,8 +51,9 @@ def test_durations(seconds: float, said: str):
     assert duration(seconds) == said
 
 
-def test_curves_of_no_records_draw_nothing(tmp_path: Path):
-    draw_curves([], tmp_path / "curves.png")
+@pytest.mark.parametrize("draw", [draw_curves, curves.draw_curves])
+def test_curves_of_no_records_draw_nothing(draw: Callable[..., None], tmp_path: Path):
+    draw([], tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
 
 

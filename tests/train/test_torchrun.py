@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         text = (
             path.read_text()
             .replace("[optim]", '[optim]\nname = "adamw"\ndecay_fraction = 0')
-            .replace("[train]", "[train]\nlanes = 2")
+            .replace("[train]", "[train]\nlanes = 2\nkeep = 9")
         )
         path.write_text(text.replace("lr = 0.01", "lr = 0.003"))
     return paths
@@ -45,11 +46,11 @@ def alone(paths: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> d
 
 @pytest.fixture(scope="module")
 def together(paths: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What two processes of torchrun make of them, whole and sharing, and of half of one: a chain by one command."""
+    """What two processes of torchrun make of them, whole and sharing: a chain by one command."""
     folder = tmp_path_factory.mktemp("together")
     chain = {name: paths[name].read_text() for name in ("sft", "grpo")}
     shared = {f"{name}_shared": text.replace("[train]", "[train]\nshard = true") for name, text in chain.items()}
-    chain |= shared | {"grpo_half": shared["grpo_shared"].replace("steps = 7", "steps = 4")}
+    chain |= shared
     for number, (name, text) in enumerate(chain.items()):
         (folder / "recipes" / f"{number}_{name}").mkdir(parents=True)
         text = re.sub('name = "(sft|grpo)"', f'name = "{name}"', text)
@@ -94,9 +95,11 @@ def test_two_that_learn_from_rewards_make_the_curve_of_one(
 
 
 def test_what_two_shared_one_goes_on_with(alone: dict[str, Path], together: dict[str, Path], tmp_path: Path):
-    half = together["grpo_half"]
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text((half / "recipe.toml").read_text().replace("steps = 4", "steps = 7"))
-    assert len(records(half)) < len(records(alone["grpo"]))
-    assert killing.train(recipe, half) == 0
+    """From its step 4, as if the two had been stopped there."""
+    half = tmp_path / "half"
+    shutil.copytree(together["grpo_shared"], half)
+    for step in (6, 7):
+        shutil.rmtree(half / f"checkpoints/step-{step}")
+    assert killing.train(half / "recipe.toml", half) == 0
+    assert max(records(half), key=lambda record: record["step"])["step"] == 7
     same_curves(alone["grpo"], half, "reward", "loss", "length")
