@@ -20,7 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from denken.about import FILE as ABOUT
 from denken.about import About, read_about
@@ -391,6 +391,7 @@ def load(
     threads: int | None = None,
     speculation: bool = True,
     adapter: str | Path | None = None,
+    head: Literal["int8", "int4"] | None = None,
 ) -> Assistant:
     """Loads a model that can be asked.
 
@@ -401,12 +402,15 @@ def load(
     threads: processor threads for the network; PyTorch's own choice where it is None.
     speculation: whether guesses of how a text goes on are checked several at a time; they change the time that a text
         takes and nothing that it says (docs/engine.md).
+    head: rounds the output projection to so many bits, where kernels run the model (docs/speed.md): sooner, and near
+        what the model would say.
     Raises UnknownNameError where there is no such model, CheckpointError or ConfigError where it cannot be used.
     """
     if adapter is not None:
-        return load(name_or_folder, threads=threads, speculation=speculation).adapted(adapter)
+        return load(name_or_folder, threads=threads, speculation=speculation, head=head).adapted(adapter)
     if is_adapter(name_or_folder):
-        return load(base_of(name_or_folder), threads=threads, speculation=speculation).adapted(name_or_folder)
+        base = load(base_of(name_or_folder), threads=threads, speculation=speculation, head=head)
+        return base.adapted(name_or_folder)
     folder = find_folder(name_or_folder)
     import torch
 
@@ -434,6 +438,7 @@ def load(
         speculation=Speculation() if speculation else None,
         portions=True,
         ahead=True,
+        head=head,
     )
     loaded = Assistant(
         _name(folder),

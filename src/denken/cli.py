@@ -57,6 +57,10 @@ Seed = Annotated[int | None, typer.Option(help="The same seed gives the same ans
 Budget = Annotated[int | None, typer.Option(help="The most tokens of thought; then the answer follows.")]
 MaxTokens = Annotated[int | None, typer.Option(help="The most tokens of thought and answer together.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads for the network.")]
+Head = Annotated[
+    Literal["int8", "int4"] | None,
+    typer.Option(help="Round the output projection to so many bits: sooner, and near what the model would say."),
+]
 Store = Annotated[
     str | None,
     typer.Option(
@@ -227,6 +231,7 @@ def serve(
             help="Whether several tokens are guessed and checked at a time: the same texts, sooner.",
         ),
     ] = True,
+    head: Head = None,
 ) -> None:
     """Serve a page to talk on, and an API as OpenAI's and DeepSeek's: POST /v1/chat/completions."""
     from denken.search.library import Library
@@ -254,7 +259,7 @@ def serve(
         with (
             closing(KeyDesk(opened, keys_on, per_hour)) as desk,
             closing(Chats(opened, searcher, sharing=sharing)) as chats,
-            _speakers(model, adapter or (), threads, there, speculation) as speakers,
+            _speakers(model, adapter or (), threads, there, speculation, head) as speakers,
         ):
             if for_lan:
                 # A certificate is made out to a name, which is then one that the server is called by.
@@ -313,7 +318,12 @@ def _upstreams(
 
 @contextmanager
 def _speakers(
-    model: str | None, adapters: Sequence[str], threads: int | None, upstreams: Pool | None, speculation: bool = True
+    model: str | None,
+    adapters: Sequence[str],
+    threads: int | None,
+    upstreams: Pool | None,
+    speculation: bool = True,
+    head: Literal["int8", "int4"] | None = None,
 ) -> Iterator[list[Speaker]]:
     """The model here, if it is wanted, its adapters, and then those of the servers upstream."""
     with ExitStack() as held:
@@ -321,7 +331,7 @@ def _speakers(
         if model is not None or upstreams is None or adapters:
             from denken.assistant import load, named_adapter
 
-            base = held.enter_context(load(model or "bundled", threads=threads, speculation=speculation))
+            base = held.enter_context(load(model or "bundled", threads=threads, speculation=speculation, head=head))
             found.append(base)
             for given in adapters:
                 name, folder = named_adapter(given)
@@ -358,6 +368,7 @@ def evaluate_model(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep report, plot and every answer here; resumes there.")] = None,
     threads: Threads = None,
+    head: Head = None,
     served_model: Annotated[str | None, typer.Option(help="Which of the server's models, if it has several.")] = None,
     key_env: Annotated[str | None, typer.Option(help="The environment variable with the server's key.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Answers that the server makes at once.")] = 8,
@@ -397,7 +408,7 @@ def evaluate_model(
                 "--served-model, --key-env, --usd-in and --usd-out say more of a server; give its address as the model."
             )
         else:
-            who = _here(held, model, adapter, threads, usd_per_core_hour, not no_thinking, *sampling)
+            who = _here(held, model, adapter, threads, head, usd_per_core_hour, not no_thinking, *sampling)
         examined = examination.examine(
             who,
             parts,
@@ -445,6 +456,7 @@ def _here(
     model: str,
     adapter: str | None,
     threads: int | None,
+    head: Literal["int8", "int4"] | None,
     usd_per_core_hour: float | None,
     thinking: bool,
     *sampling: Any,
@@ -460,14 +472,14 @@ def _here(
     from denken.types import SamplingParams
 
     weights = _weights(model, adapter)
-    assistant = held.enter_context(load(model, threads=threads, adapter=adapter))
+    assistant = held.enter_context(load(model, threads=threads, adapter=adapter, head=head))
     made = datetime.fromtimestamp(assistant.created, UTC)
     params = _sampling(assistant.defaults, *sampling)
     params = params if params.seed is not None else replace(params, seed=0)
     assistant.ask("1 + 1 =", params=SamplingParams(max_tokens=1))  # kernels are compiled before the clock runs
     # A run that trains on keeps its name, but what its older weights answered is not the newer ones'.
     label = f"{assistant.name}, weights of {made:%Y-%m-%d %H:%M:%S} UTC"
-    settings = {"label": label, "thinking": thinking, "params": asdict(params)}
+    settings = {"label": label, "thinking": thinking, "params": asdict(params)} | ({"head": head} if head else {})
     each = CostSection().usd_per_core_hour if usd_per_core_hour is None else usd_per_core_hour
     price = Price(usd_per_core_hour=each, cores=torch.get_num_threads())
     answers = Local(assistant.tokenizer, assistant.generate, params, thinking)
