@@ -26,7 +26,15 @@ constexpr int MOST = 3, FEW = 1;
 #endif
 constexpr int BROAD = 4;
 // Tokens whose values stay in the first cache while one part of a head's columns after the other is summed.
-constexpr index_t NEAR = 128;
+constexpr index_t NEAR = 64;
+constexpr index_t LINE = 64;  // bytes that memory hands out at once
+
+// Asks for some bytes of what is read next, into the second cache.
+template <int BYTES>
+INLINE void ask(const char* at) {
+#pragma GCC unroll 4
+    for (index_t i = 0; i < BYTES; i += LINE) __builtin_prefetch(at + i, 0, 2);
+}
 
 // A line of a panel is one column of its tokens. In bf16 the tokens of the second half stand between those of the first:
 // a shift widens the one, a mask the other.
@@ -40,9 +48,11 @@ INLINE void line_of(const bf16* at, v16* out) {
     out[0] = (v16)(both << 16), out[1] = (v16)(both & 0xffff0000u);
 }
 
-// scores (N, S panels) = queries (size, N) keys (S, size, PANEL), over columns from the first to the last.
+// scores (N, S panels) = queries (size, N) keys (S, size, PANEL), over columns from the first to the last. next: what is
+// read after these keys.
 template <typename R, int N, int S>
-void score(index_t size, const float* queries, index_t apart, const R* keys, float* scores, index_t pitch) {
+void score(index_t size, const float* queries, index_t apart, const R* keys, float* scores, index_t pitch,
+           const char* next) {
     v16 sums[N][2 * S];
 #pragma GCC unroll 12
     for (int i = 0; i < N; i++)
@@ -50,6 +60,8 @@ void score(index_t size, const float* queries, index_t apart, const R* keys, flo
         for (int j = 0; j < 2 * S; j++) sums[i][j] = v16{};
     for (index_t d = 0; d < size; d++) {
         v16 line[2 * S];
+        constexpr int BYTES = S * PANEL * sizeof(R);
+        ask<BYTES>(next + d * BYTES);
 #pragma GCC unroll 2
         for (int s = 0; s < S; s++) line_of(keys + (s * size + d) * PANEL, line + 2 * s);
 #pragma GCC unroll 12
@@ -66,7 +78,7 @@ void score(index_t size, const float* queries, index_t apart, const R* keys, flo
 // sums (N, W vectors) = or += weights (N, count) values (count, size), from the first token to the last.
 template <typename R, int N, int W>
 void weigh(index_t count, const float* weights, index_t pitch, const R* values, index_t size, float* sums, index_t wide,
-           bool add) {
+           bool add, const char* next) {
     v16 totals[N][W];
 #pragma GCC unroll 12
     for (int i = 0; i < N; i++)
@@ -74,6 +86,7 @@ void weigh(index_t count, const float* weights, index_t pitch, const R* values, 
         for (int j = 0; j < W; j++) totals[i][j] = add ? load(sums + i * wide + j * LANES) : v16{};
     for (index_t t = 0; t < count; t++) {
         v16 line[W];
+        ask<W * LANES * sizeof(R)>(next + t * size * sizeof(R));
 #pragma GCC unroll 4
         for (int j = 0; j < W; j++) line[j] = load(values + t * size + j * LANES);
 #pragma GCC unroll 12
@@ -88,9 +101,10 @@ void weigh(index_t count, const float* weights, index_t pitch, const R* values, 
 }
 
 template <typename R>
-using Score = void (*)(index_t, const float*, index_t, const R*, float*, index_t);
+using Score = void (*)(index_t, const float*, index_t, const R*, float*, index_t, const char*);
 template <typename R>
-using Weigh = void (*)(index_t, const float*, index_t, const R*, index_t, float*, index_t, bool);
+using Weigh = void (*)(index_t, const float*, index_t, const R*, index_t, float*, index_t, bool,
+                       const char*);
 
 template <typename R, int S, int... N>
 constexpr std::array<Score<R>, sizeof...(N)> scores_of(std::integer_sequence<int, N...>) {
@@ -110,27 +124,30 @@ constexpr auto WEIGHS = weighs_of<R, 2>(std::make_integer_sequence<int, MOST>{})
 template <typename R>
 constexpr auto WEIGHS_FEW = weighs_of<R, BROAD>(std::make_integer_sequence<int, FEW>{});
 
-// Scores are written to a panel's end.
+// Scores are written to a panel's end. next: what is read after these keys.
 template <typename R>
 void score_all(index_t queries, index_t size, const float* turned, index_t apart, const R* keys, index_t tokens,
-               float* scores, index_t pitch) {
-    index_t panel = 0, panels = up(tokens, PANEL) / PANEL;
-    if (queries <= FEW)
-        for (; panel + 2 <= panels; panel += 2)
-            SCORES_FEW<R>[queries - 1](size, turned, apart, keys + panel * size * PANEL, scores + panel * PANEL, pitch);
-    for (; panel < panels; panel++)
-        SCORES<R>[queries - 1](size, turned, apart, keys + panel * size * PANEL, scores + panel * PANEL, pitch);
+               float* scores, index_t pitch, const R* next) {
+    for (index_t panel = 0, panels = up(tokens, PANEL) / PANEL, side; panel < panels; panel += side) {
+        side = queries <= FEW && panel + 2 <= panels ? 2 : 1;
+        Score<R> run = side == 2 ? SCORES_FEW<R>[queries - 1] : SCORES<R>[queries - 1];
+        const R *at = keys + panel * size * PANEL, *after = at + side * size * PANEL;
+        run(size, turned, apart, at, scores + panel * PANEL, pitch,
+            reinterpret_cast<const char*>(panel + side < panels ? after : next));
+    }
 }
 
 template <typename R>
 void weigh_all(index_t queries, const float* weights, index_t pitch, const R* values, index_t tokens, index_t size,
-               float* sums, index_t wide, bool add) {
-    index_t step = (queries <= FEW ? BROAD : 2) * LANES, most = size <= step ? tokens : NEAR;
+               float* sums, index_t wide, bool add, const R* next) {
+    index_t step = (queries <= FEW ? BROAD : 2) * LANES;
     Weigh<R> run = queries <= FEW ? WEIGHS_FEW<R>[queries - 1] : WEIGHS<R>[queries - 1];
-    for (index_t t = 0; t < tokens; t += most)
+    for (index_t t = 0; t < tokens; t += NEAR) {
+        const R *at = values + t * size, *after = t + NEAR < tokens ? at + NEAR * size : next;
         for (index_t d = 0; d < size; d += step)
-            run(std::min(most, tokens - t), weights + t, pitch, values + t * size + d, size, sums + d, wide,
-                add || t > 0);
+            run(std::min(NEAR, tokens - t), weights + t, pitch, at + d, size, sums + d, wide, add || t > 0,
+                reinterpret_cast<const char*>(after + d));
+    }
 }
 
 // keys (rows, key_heads, stride / PANEL, size, PANEL), values (rows, key_heads, stride, size).
@@ -176,10 +193,11 @@ struct Beginnings {
     const index_t *slots, *lengths;
 };
 
-// `count` tokens (`order`: which) over one beginning, each row's on end, and one key head of theirs.
+// `count` tokens (`order`: which) over one beginning, each row's on end, and one key head of theirs. next: what this
+// thread is likely to read after them.
 template <typename T, typename R>
 void attend(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>& begun, const index_t* order,
-            index_t count, index_t head, const Shape& shape) {
+            index_t count, index_t head, const Shape& shape, const R* next) {
     index_t size = shape.size, wide = up(size, BROAD * LANES), group = shape.heads / shape.key_heads;
     index_t slot = begun.slots ? begun.slots[order[0]] : 0, before = begun.slots ? begun.lengths[slot] : 0;
     index_t longest = 0, pairs = count * group;
@@ -206,7 +224,8 @@ void attend(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>&
     }
     for (index_t first = 0; before && first < pairs; first += MOST)
         score_all(std::min<index_t>(MOST, pairs - first), size, turned + first, pairs,
-                  begun.rows.keys_of(slot, head, shape), before, scores + first * pitch, pitch);
+                  begun.rows.keys_of(slot, head, shape), before, scores + first * pitch, pitch,
+                  static_cast<const R*>(rows.keys_of(all.row(order[0]), head, shape)));
     // Body of (first pair, how many, their row, how many tokens one of them sees in it).
     auto by_row = [&](auto body) {
         for (index_t m = 0, end; m < count; m = end) {
@@ -221,16 +240,17 @@ void attend(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>&
     };
     by_row([&](index_t first, index_t some, index_t row, index_t seen) {
         score_all(some, size, turned + first, pairs, rows.keys_of(row, head, shape), seen,
-                  scores + first * pitch + before, pitch);
+                  scores + first * pitch + before, pitch, static_cast<const R*>(rows.values_of(row, head, shape)));
         for (index_t pair = first; pair < first + some; pair++)
             soften<T>(scores + pair * pitch, before + all.lengths[order[pair / group]], before + seen);
     });
     for (index_t first = 0; before && first < pairs; first += MOST)
         weigh_all(std::min<index_t>(MOST, pairs - first), scores + first * pitch, pitch,
-                  begun.rows.values_of(slot, head, shape), before, size, sums + first * wide, wide, false);
+                  begun.rows.values_of(slot, head, shape), before, size, sums + first * wide, wide, false,
+                  static_cast<const R*>(rows.values_of(all.row(order[0]), head, shape)));
     by_row([&](index_t first, index_t some, index_t row, index_t seen) {
         weigh_all(some, scores + first * pitch + before, pitch, rows.values_of(row, head, shape), seen, size,
-                  sums + first * wide, wide, before > 0);
+                  sums + first * wide, wide, before > 0, next);
     });
     for (index_t pair = 0; pair < pairs; pair++) {
         T* to = out + (order[pair / group] * shape.heads + head * group + pair % group) * size;
@@ -250,10 +270,13 @@ void attend_all(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings
         if (!same_row && (!same_slot || i - starts[parts - 1] >= most)) starts[parts++] = i;
     }
     starts[parts] = count;
+    index_t items = parts * shape.key_heads;
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (index_t item = 0; item < parts * shape.key_heads; item++) {
-        index_t part = item / shape.key_heads, first = starts[part];
-        attend(all, out, rows, begun, order + first, starts[part + 1] - first, item % shape.key_heads, shape);
+    for (index_t item = 0; item < items; item++) {
+        index_t part = item / shape.key_heads, first = starts[part], then = std::min(item + threads, items - 1);
+        index_t row = all.row(order[starts[then / shape.key_heads]]);
+        attend(all, out, rows, begun, order + first, starts[part + 1] - first, item % shape.key_heads, shape,
+               static_cast<const R*>(rows.keys_of(row, then % shape.key_heads, shape)));
     }
 }
 
