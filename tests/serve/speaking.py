@@ -41,6 +41,8 @@ class FakeReply:
         try:
             for piece in self._pieces:
                 await asyncio.sleep(self._speaker.pause)
+                if self._speaker.gate is not None:
+                    await self._speaker.gate.wait()
                 if piece.text == "BREAK":
                     raise RuntimeError("secret detail")
                 yield piece
@@ -52,7 +54,7 @@ class FakeReply:
 class FakeSpeaker:
     """Remembers what it was asked in `asks` and, of conversations, in `asked`; counts replies begun, ended and closed.
 
-    refuses: what `begin` raises. pieces: what is said instead of the echo.
+    gate: what each piece waits for, besides `pause`. refuses: what `begin` raises. pieces: what is said, no echo then.
     """
 
     name, created, context, parent = "fake", 1_700_000_000, 1000, None
@@ -64,6 +66,7 @@ class FakeSpeaker:
         self.asks: list[Ask | TextAsk] = []
         self.refuses: Exception | None = None
         self.pause = 0.0
+        self.gate: asyncio.Event | None = None
         self.reason: FinishReason = "stop"
         self.stop_string: str | None = None
         self.pieces: list[Piece] | None = None

@@ -250,9 +250,9 @@ def test_200_at_once_on_a_budget_for_50(speaker, desk, sqlite_store):
     """All of them are under way before the first is settled, so that exactly 50 fit."""
     secret = make(sqlite_store, spending=50 * KEPT)
     speaker.pieces = [Piece("answer", "word")]
-    speaker.pause = 5.0
 
     async def crowd() -> list[int]:
+        speaker.gate = asyncio.Event()
         transport = httpx.ASGITransport(create_app(speaker, desk=desk, max_replies=200))
         async with httpx.AsyncClient(
             transport=transport, base_url="http://localhost", headers=bearer(secret), timeout=120
@@ -261,6 +261,7 @@ def test_200_at_once_on_a_budget_for_50(speaker, desk, sqlite_store):
             while sum(task.done() for task in many) < 150 or speaker.begun < 50:
                 await asyncio.sleep(0.02)
             assert row_of(sqlite_store)["reserved"] == 50 * KEPT
+            speaker.gate.set()
             return [response.status_code for response in await asyncio.gather(*many)]
 
     statuses = asyncio.run(crowd())
