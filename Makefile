@@ -11,6 +11,8 @@ BIN := .venv/bin
 PAGE_SOURCES := hatch_build.py $(shell find web -name node_modules -prune -o -name '.build-*' -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
+# Chromium comes while the packages do.
+MAKEFLAGS += -j2
 .PHONY: help run test bench lint clean
 
 help:  ## what there is
@@ -19,8 +21,10 @@ help:  ## what there is
 run: .venv/.installed  ## install, then serve the model on 127.0.0.1:8000 (PORT=... for another port)
 	@$(BIN)/denken serve --host $(HOST) --port $(PORT)
 
+# Processes that tests start find the package compiled, whatever the environment says. Modules stay whole with worksteal,
+# so that what a module shares is made once.
 test: .venv/.installed-dev .venv/.browser  ## install with the test tools, then run every test
-	@export OMP_NUM_THREADS=1; $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	@export OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=; $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 bench: .venv/.installed-dev .venv/.browser  ## measure the engine, a GRPO step, the server and the page on this machine
 	@$(BIN)/python benchmarks/engine.py
@@ -58,7 +62,9 @@ clean:  ## remove what the targets above made, .venv included
 
 .venv/.installed-dev: pyproject.toml $(PAGE_SOURCES) | .venv/bin/python
 	@echo "Installing denken and its test tools into .venv (once; this takes a few minutes) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]'
+	@# pip would compile with one core, and also what is hardly ever imported. A file that cannot be compiled is no harm.
+	@$(BIN)/python -m compileall -q -j 0 -x 'transformers/models|/tests?/' .venv/lib >/dev/null 2>&1 || true
 	@touch $@ .venv/.installed
 
 # The page's tests need a Chromium. Root on Debian or Ubuntu gets one, once; elsewhere they say what is missing.
