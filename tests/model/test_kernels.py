@@ -63,6 +63,11 @@ def test_products_of_any_strides(n: int, k: int, m: int) -> None:
             added = multiply(left, right, torch.ones(n, m), add=True)
             torch.testing.assert_close(added, expected + 1, atol=1e-4, rtol=1e-5)
     assert torch.equal(Packed(b)(a), multiply(a, b))
+    assert Packed(b)(a[:0]).shape == (0, m)
+    halves = b.bfloat16().float()
+    assert Packed(halves).numbers.dtype == torch.int32
+    assert torch.equal(Packed(halves)(a), multiply(a, halves))
+    assert torch.equal(Packed(halves)(a.t().contiguous().t()), multiply(a, halves))
     assert torch.equal(multiply(a[:, :0], b[:0]), torch.zeros(n, m))
 
 

@@ -6,10 +6,10 @@ with what they draw; a step that reads prompts, or has adapters, a kernel at a t
 number is the one that `denken.model` computes for that token, to the bit; in bf16 one of three matrices may add in
 another order than three.
 
-The weights of small networks are copies, taken anew by `refresh`; those of quantised and of large bf16 networks are
-shared with the model. The head is multiplied in fp32, or in bf16 with sums in fp32, unless an engine is told to do it
-in whole numbers: read once for every token, a bf16 head costs more than half of an int4 network. Covers dense networks
-with grouped attention.
+The weights of small networks are copies, taken anew by `refresh` (in two bytes each where fp32 weights are all exactly
+bf16, as a folder in bf16 leaves them); those of quantised and of large bf16 networks are shared with the model. The head
+is multiplied in fp32, or in bf16 with sums in fp32, unless an engine is told to do it in whole numbers: read once for
+every token, a bf16 head costs more than half of an int4 network. Covers dense networks with grouped attention.
 """
 
 # N = tokens of the step (one row), M = hidden size, I = feed-forward size, H = query heads, K = key heads,
@@ -218,9 +218,7 @@ def _head(model: Transformer, kind: str | None) -> tuple[Product, decode.Product
         return lambda hidden_NM: whole(hidden_NM.float()), numbers
     if _small(model):
         packed = Packed(weight_VM.float().t())
-        return lambda hidden_NM: packed(hidden_NM.float()), decode.Product(
-            decode.PACKED, packed.numbers, None, hidden, size
-        )
+        return lambda hidden_NM: packed(hidden_NM.float()), decode.Product.of(packed)
     if weight_VM.dtype == torch.float32:
         return lambda hidden_NM: multiply(hidden_NM, weight_VM.t()), None
     table = torch.tensor([bf16.row(weight_VM)])

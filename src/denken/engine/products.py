@@ -21,7 +21,7 @@ from denken.model.quantized import QuantizedLinear
 
 
 class Dense:
-    """fp32 weights in the order that products read fastest: a copy."""
+    """fp32 weights in the order that products read fastest: a copy, of half the bytes where all are exactly bf16."""
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         self._packed = Packed(torch.cat([layer.weight for layer in layers]).t())
@@ -32,8 +32,7 @@ class Dense:
         return out_NO if self._bias_O is None else out_NO.add_(self._bias_O)
 
     def native(self) -> decode.Product:
-        packed = self._packed
-        return decode.Product(decode.PACKED, packed.numbers, self._bias_O, packed.inputs, packed.outputs)
+        return decode.Product.of(self._packed, self._bias_O)
 
 
 class Joined:

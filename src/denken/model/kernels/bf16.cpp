@@ -6,13 +6,12 @@
 #include <array>
 #include <utility>
 
-#include <omp.h>
-
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
 #include "scratch.h"
+#include "team.h"
 #include "vector.h"
 
 namespace {
@@ -130,9 +129,7 @@ void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, cons
               T* out, index_t pitch, index_t threads) {
     index_t total = 0;
     for (index_t m = 0; m < count; m++) total += matrices[m].outputs;
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-        index_t mine = omp_get_thread_num(), all = omp_get_num_threads();
+    on_threads(threads, [&](index_t mine, index_t all) {
         index_t from = total * mine / all / SIDE * SIDE, until = total * (mine + 1) / all / SIDE * SIDE, before = 0;
         if (mine + 1 == all) until = total;
         for (index_t m = 0; m < count; m++) {
@@ -141,7 +138,7 @@ void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, cons
             channels(matrices[m], left, right, x, x_pitch, rows, inputs, out + before, pitch);
             before += own;
         }
-    }
+    });
 }
 
 }  // namespace

@@ -35,6 +35,8 @@ OF(float, fp32)
 OF(bf16, bf16)
 extern "C" void denken_product(const float*, index_t, index_t, const float*, index_t, index_t, float*, index_t, index_t,
                                index_t, index_t, index_t, index_t);
+extern "C" void denken_product_pairs(const float*, index_t, index_t, const uint32_t*, float*, index_t, index_t, index_t,
+                                     index_t, index_t, index_t);
 extern "C" void denken_bf16_to_bf16(const bf16*, index_t, index_t, index_t, const void*, index_t, bf16*, index_t,
                                     index_t);
 extern "C" void denken_bf16_to_fp32(const bf16*, index_t, index_t, index_t, const void*, index_t, float*, index_t,
@@ -46,9 +48,9 @@ namespace {
 
 constexpr index_t GRAIN = 1 << 15;  // as in call.py
 
-enum Kind : index_t { PACKED, INTEGERS, BF16 };
+enum Kind : index_t { PACKED, INTEGERS, BF16, PAIRS };
 
-// at: numbers from denken_pack, or `count` records of a matrix. bias: of packed numbers; others have it in the record.
+// at: numbers from denken_pack or denken_pack_pairs, or `count` records of a matrix. bias: of packed numbers; others have it in the record.
 struct Product {
     index_t kind;
     const void* at;
@@ -92,10 +94,14 @@ void add(bf16* x, const bf16* y, index_t size) {
 
 void by_type(const float* x, const Product& product, float* out, index_t rows, Crew crew) {
     index_t inputs = product.inputs, outputs = product.outputs;
-    // A row or two are bound by reading four bytes a weight, which two threads do sooner.
-    index_t work = std::max(rows * inputs * outputs / 16, inputs * outputs / 4);
-    denken_product(x, inputs, 1, static_cast<const float*>(product.at), 0, 0, out, outputs, rows, inputs, outputs, 0,
-                   crew(work));
+    // A row or two are bound by reading four bytes a weight, or two, which two threads do sooner.
+    index_t work = std::max(rows * inputs * outputs / 16, inputs * outputs / (product.kind == PAIRS ? 8 : 4));
+    if (product.kind == PAIRS)
+        denken_product_pairs(x, inputs, 1, static_cast<const uint32_t*>(product.at), out, outputs, rows, inputs,
+                             outputs, 0, crew(work));
+    else
+        denken_product(x, inputs, 1, static_cast<const float*>(product.at), 0, 0, out, outputs, rows, inputs, outputs,
+                       0, crew(work));
     if (product.bias)
         for (index_t row = 0; row < rows; row++) add(out + row * outputs, static_cast<const float*>(product.bias), outputs);
 }

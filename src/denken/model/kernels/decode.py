@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from denken.model.kernels.call import INTEGER, NAMES, NUMBER, POINTER, address, kernel
+from denken.model.kernels.products import Packed
 from denken.model.kernels.rows import Begun, narrow
 
 # What `decode.cpp` calls a Product's kinds.
-PACKED, INTEGERS, BF16 = range(3)
+PACKED, INTEGERS, BF16, PAIRS = range(4)
 _CALL = (*[POINTER] * 7, INTEGER)
 _AHEAD = (*[POINTER] * 6, INTEGER)
 # The most ids that a guess looks back, as in `guesses.h`.
@@ -30,8 +31,8 @@ TAIL = 6
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Where a product's numbers lie. kind: of which kernel. at: packed fp32 numbers (with their bias apart), or a table
-    of `count` matrices side by side. Whoever makes this keeps the tensors."""
+    """Where a product's numbers lie. kind: of which kernel. at: packed numbers (with their bias apart), or a table of
+    `count` matrices side by side. Whoever makes this keeps the tensors."""
 
     kind: int
     at: Tensor
@@ -39,8 +40,13 @@ class Product:
     inputs: int
     outputs: int
 
+    @staticmethod
+    def of(packed: Packed, bias: Tensor | None = None) -> Product:
+        """A product with packed numbers."""
+        return Product(PAIRS if packed.in_pairs else PACKED, packed.numbers, bias, packed.inputs, packed.outputs)
+
     def record(self) -> list[int]:
-        count = 0 if self.kind == PACKED else len(self.at)
+        count = 0 if self.kind in (PACKED, PAIRS) else len(self.at)
         return [self.kind, self.at.data_ptr(), address(self.bias) or 0, count, self.inputs, self.outputs]
 
 

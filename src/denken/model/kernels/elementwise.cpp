@@ -5,9 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include <omp.h>
-
 #include "scratch.h"
+#include "team.h"
 #include "vector.h"
 
 namespace {
@@ -81,11 +80,10 @@ INLINE float norm_row(const T* x, const T* weight, T* out, index_t size, float e
 template <typename T>
 void norm(const T* x, index_t pitch, const T* weight, T* out, float* root, index_t rows, index_t size, float eps,
           index_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (index_t row = 0; row < rows; row++) {
+    for_each(rows, threads, [&](index_t row) {
         float by = norm_row(x + row * pitch, weight, out + row * size, size, eps);
         if (root) root[row] = by;
-    }
+    });
 }
 
 template <typename T>
@@ -94,8 +92,7 @@ void norm_backward(const T* x, index_t pitch, const T* weight, const float* root
     index_t parts = (rows + TOGETHER - 1) / TOGETHER, wide = (size + LANES - 1) / LANES * LANES;
     thread_local Scratch memory;
     float* partial = memory.of(parts * wide);
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (index_t part = 0; part < parts; part++) {
+    for_each(parts, threads, [&](index_t part) {
         float* sums = partial + part * wide;
         std::fill(sums, sums + wide, 0.0f);
         for (index_t row = part * TOGETHER; row < std::min(rows, (part + 1) * TOGETHER); row++) {
@@ -114,7 +111,7 @@ void norm_backward(const T* x, index_t pitch, const T* weight, const float* root
                 store(grad_x + row * size + i, (scaled - normed * mean) * by, part);
             });
         }
-    }
+    });
     for (index_t i = 0; i < size; i++) {
         float total = 0;
         for (index_t part = 0; part < parts; part++) total += partial[part * wide + i];
@@ -124,20 +121,19 @@ void norm_backward(const T* x, index_t pitch, const T* weight, const float* root
 
 template <typename T>
 void swiglu(const T* gate, const T* up, index_t pitch, T* out, index_t rows, index_t size, index_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (index_t row = 0; row < rows; row++)
+    for_each(rows, threads, [&](index_t row) {
         over(size, [&](index_t i, auto part) {
             v16 x = load(gate + row * pitch + i, part);
             v16 silu = rounded(x / (splat(1.0f) + exponential(-x)), gate);
             store(out + row * size + i, silu * load(up + row * pitch + i, part), part);
         });
+    });
 }
 
 template <typename T>
 void swiglu_backward(const T* gate, const T* up, const T* grad, T* grad_gate, T* grad_up, index_t rows, index_t size,
                      index_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (index_t row = 0; row < rows; row++)
+    for_each(rows, threads, [&](index_t row) {
         over(size, [&](index_t column, auto part) {
             index_t i = row * size + column;
             v16 x = load(gate + i, part), given = load(grad + i, part);
@@ -146,6 +142,7 @@ void swiglu_backward(const T* gate, const T* up, const T* grad, T* grad_gate, T*
             store(grad_up + i, given * rounded(x * sigmoid, gate), part);
             store(grad_gate + i, given * load(up + i, part) * slope, part);
         });
+    });
 }
 
 // One head: its halves (a, b) become (a cos - b sin, b cos + a sin).
@@ -164,11 +161,11 @@ INLINE void turn_head(const T* from, const float* cosine, const float* sine, T* 
 template <typename T>
 void turn(const T* x, index_t pitch, const float* cosine, const float* sine, T* out, index_t tokens, index_t heads,
           index_t half, index_t back, index_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (index_t token = 0; token < tokens; token++)
+    for_each(tokens, threads, [&](index_t token) {
         for (index_t head = 0; head < heads; head++)
             turn_head(x + token * pitch + head * 2 * half, cosine + token * half, sine + token * half,
                       out + (token * heads + head) * 2 * half, half, back);
+    });
 }
 
 // Norm, then turn, of every head.
@@ -176,14 +173,14 @@ template <typename T>
 void norm_turn(const T* x, index_t pitch, const T* weight, float eps, const float* cosine, const float* sine, T* out,
                index_t tokens, index_t heads, index_t half, index_t threads) {
     index_t size = 2 * half;
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (index_t token = 0; token < tokens; token++)
+    for_each(tokens, threads, [&](index_t token) {
         for (index_t head = 0; head < heads; head++) {
             T* to = out + (token * heads + head) * size;
             const T* from = x + token * pitch + head * size;
             if (weight) norm_row(from, weight + head * size, to, size, eps), from = to;
             turn_head(from, cosine + token * half, sine + token * half, to, half, false);
         }
+    });
 }
 
 }  // namespace

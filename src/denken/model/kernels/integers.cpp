@@ -11,13 +11,12 @@
 #include <cmath>
 #include <utility>
 
-#include <omp.h>
-
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
 #include "scratch.h"
+#include "team.h"
 #include "vector.h"
 
 namespace {
@@ -417,9 +416,7 @@ void multiply(const T* x, index_t x_pitch, index_t rows, const Matrix* matrices,
         tiles[t] = {codes + first * steps, begins + first * groups, scales + first, first, last - first};
     }
     index_t together = std::max<index_t>(1, NEAR / (any.inputs * most));
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-        index_t mine = omp_get_thread_num(), all = omp_get_num_threads();
+    on_threads(threads, [&](index_t mine, index_t all) {
         for (index_t row = rows * mine / all; row < rows * (mine + 1) / all; row++) {
             index_t t = row * tall / rows;
             while (t + 1 < tall && tiles[t + 1].first <= row) t++;
@@ -438,7 +435,7 @@ void multiply(const T* x, index_t x_pitch, index_t rows, const Matrix* matrices,
                 column += matrices[m].outputs;
             }
         }
-    }
+    });
 }
 
 }  // namespace

@@ -6,9 +6,8 @@
 #include <cmath>
 #include <type_traits>
 
-#include <omp.h>
-
 #include "scratch.h"
+#include "team.h"
 #include "vector.h"
 
 namespace {
@@ -202,8 +201,7 @@ Drawn draw(const float* x, index_t size, const Manner& manner, double noise) {
 // logits (rows, size). Of each row: log p of its id, entropy in nats, and log of the sum of e^(logit * colder).
 EXPORT void denken_logprobs(const float* logits, const index_t* ids, float colder, float* logprobs, float* entropies,
                             float* totals, index_t rows, index_t size, index_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (index_t row = 0; row < rows; row++) {
+    for_each(rows, threads, [&](index_t row) {
         const float* x = logits + row * size;
         float highest = highest_of(x, size);
         v16 top = splat(highest), sums = {}, alongs = {};
@@ -217,30 +215,28 @@ EXPORT void denken_logprobs(const float* logits, const index_t* ids, float colde
         logprobs[row] = (x[ids[row]] - highest) * colder - log_sum;
         entropies[row] = log_sum - sum_of(alongs) / sum;
         totals[row] = highest * colder + log_sum;
-    }
+    });
 }
 
 // In place, from logits to the gradient of sum(grads * log p): grads * colder * (one-hot - softmax).
 EXPORT void denken_logprobs_backward(float* logits, const index_t* ids, float colder, const float* grads,
                                      const float* totals, index_t rows, index_t size, index_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (index_t row = 0; row < rows; row++) {
+    for_each(rows, threads, [&](index_t row) {
         float *x = logits + row * size, by = grads[row] * colder;
         v16 total = splat(totals[row]);
         over(size, [&](index_t i, auto part) {
             store(x + i, exponential(load(x + i, part) * colder - total) * -by, part);
         });
         x[ids[row]] += by;
-    }
+    });
 }
 
 // One id a row, by its manner and its noise in [0, 1); log p under what could be drawn, which is not finite where the
 // logits are not; and how many ids that were.
 EXPORT void denken_draw(const float* logits, index_t pitch, const void* manners, const double* noise, index_t* ids,
                         double* logprobs, index_t* kept, index_t rows, index_t size, index_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (index_t row = 0; row < rows; row++) {
+    for_each(rows, threads, [&](index_t row) {
         Drawn drawn = draw(logits + row * pitch, size, static_cast<const Manner*>(manners)[row], noise[row]);
         ids[row] = drawn.id, logprobs[row] = drawn.logprob, kept[row] = drawn.kept;
-    }
+    });
 }
