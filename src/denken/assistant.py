@@ -37,6 +37,7 @@ from denken.types import FinishReason, Generate, SamplingParams
 
 if TYPE_CHECKING:
     from denken.engine.engine import Engine
+    from denken.engine.speculate import Speculation
     from denken.engine.stream import Stream, Under
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -108,6 +109,11 @@ class Assistant:
     def engine(self) -> Engine:
         """The engine itself, for work in batches. It may be used directly until the first question is asked."""
         return self._stream.engine
+
+    @property
+    def speculation(self) -> Speculation | None:
+        """Who guesses how texts go on, and how many of the guesses were right."""
+        return self.engine.speculation
 
     @property
     def generate(self) -> Generate:

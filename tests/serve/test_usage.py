@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -178,7 +179,10 @@ def test_prometheus_gets_its_figures(served, speaker):
     anna.request("CANARY", "/health")
     speaker.pieces = [Piece("answer", "BREAK")]
     anna.post("/v1/chat/completions", json=BODY)
+    assert figures(anna)["denken_guessed_tokens_total"] == 0
+    speaker.speculation = SimpleNamespace(guessed=7, accepted=5)
     told = figures(anna)
+    assert (told["denken_guessed_tokens_total"], told["denken_accepted_tokens_total"]) == (7, 5)
     assert told["denken_requests_total POST /v1/chat/completions 200"] == 2
     assert told["denken_requests_total POST /v1/chat/completions 400"] == 1
     assert told["denken_requests_total POST /v1/chat/completions 500"] == 1

@@ -82,6 +82,7 @@ def create_app(
     _add_errors(app)
     website.add_routes(app)
     speakers = list(speaker) if isinstance(speaker, Sequence) else [speaker]
+    metrics.watch_guesses(speakers)
     counter = Counter(speakers, metrics.watch(desk or OpenDesk()), Places(max_replies))
     api = APIRouter(route_class=_admitting(counter))
     _add_dialects(api, counter)

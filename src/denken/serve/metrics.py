@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from denken.serve.desk import Balance, By, Caller, Desk, Outcome, Ticket, Wanted
-from denken.serve.speaker import Usage
+from denken.serve.speaker import Speaker, Usage
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -56,6 +56,10 @@ class Metrics:
         """The same desk, with what passes over it counted."""
         self.registry.register(_Failures(desk))
         return _Watched(desk, self)
+
+    def watch_guesses(self, speakers: Sequence[Speaker]) -> None:
+        """What the engines of these speakers guess is read when it is asked for."""
+        self.registry.register(_Guesses(speakers))
 
     def count_tokens(self, usages: Sequence[Usage]) -> None:
         for usage in usages:
@@ -111,6 +115,20 @@ class _Failures(Collector):
         yield CounterMetricFamily(
             "denken_store_failures", "Failed attempts to read or write the store.", value=self._desk.failures
         )
+
+
+class _Guesses(Collector):
+    """How many tokens engines guessed, and how many of them were right; adapters over one network share its engine."""
+
+    def __init__(self, speakers: Sequence[Speaker]):
+        self._speakers = speakers
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        every = [getattr(speaker, "speculation", None) for speaker in self._speakers]
+        apart = {id(own): own for own in every if own is not None}.values()
+        guessed, accepted = (sum(getattr(own, name) for own in apart) for name in ("guessed", "accepted"))
+        yield CounterMetricFamily("denken_guessed_tokens", "Tokens that were guessed and checked.", value=guessed)
+        yield CounterMetricFamily("denken_accepted_tokens", "Of these, tokens that were right.", value=accepted)
 
 
 class _Watched:
