@@ -5,8 +5,9 @@
     python benchmarks/speculate.py --only gaps
 
 texts   The questions are those of the model's own recipe, of every task in turn, from seeds that training never draws;
-        the two engines take turns with the same questions and must say the very same. An engine begins knowing nothing;
-        what it has said before is what it guesses from, so the second half of the questions stands beside the first.
+        the two engines take turns with the same questions and must say the very same. An engine begins knowing nothing,
+        or what it said to `--before` other questions of the same tasks, from other seeds; what it has said before is
+        what it guesses from, so the second half of the questions stands beside the first.
         `untypical` is prompts of random ids, on which a model says what it never says otherwise.
 gaps    One stream decodes, and a prompt of 1,500 ids comes in: the worst time between two of its ids beside the median,
         with portions and without.
@@ -42,15 +43,15 @@ from denken.tasks.registry import get
 from denken.types import SamplingParams
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "bundled" / "recipe.toml"
-FIRST_SEED = 900_000_000
+FIRST_SEED, BEFORE = 900_000_000, 800_000_000
 
 
-def questions(assistant: Assistant, count: int) -> Iterator[list[int]]:
+def questions(assistant: Assistant, count: int, first_seed: int = FIRST_SEED) -> Iterator[list[int]]:
     """Prompts of every task in turn, in an order that is always the same."""
     with RECIPE.open("rb") as file:
         tasks = [get(source["task"]) for source in tomllib.load(file)["data"]["sources"]]
     for number in range(count):
-        problem = tasks[number % len(tasks)].problem(FIRST_SEED + number // len(tasks))
+        problem = tasks[number % len(tasks)].problem(first_seed + number // len(tasks))
         yield list(prompt_ids(problem, assistant.tokenizer, thinking=True))
 
 
@@ -99,11 +100,21 @@ def run(engine: Engine, prompts: list[list[int]], params: SamplingParams) -> tup
 
 
 def texts(
-    assistant: Assistant, name: str, prompts: list[list[int]], streams: int, params: SamplingParams, ahead: bool
+    assistant: Assistant,
+    name: str,
+    prompts: list[list[int]],
+    streams: int,
+    params: SamplingParams,
+    ahead: bool,
+    before: list[list[int]],
 ) -> list[str]:
     guessing = Speculation()
     plain, fast = (engine_of(assistant, speculation, ahead=ahead) for speculation in (None, guessing))
     run(plain, prompts[:streams], params)
+    for prompt in before:
+        for engine in (plain, fast):
+            run(engine, [prompt], params)
+    guessing.guessed = guessing.accepted = 0
     ratios, seconds, tokens, steps = [], [0.0, 0.0], 0, [0, 0]
     for number, first in enumerate(range(0, len(prompts), streams)):
         batch = prompts[first : first + streams]
@@ -157,6 +168,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=["texts", "gaps"], default=["texts", "gaps"])
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--questions", type=int, default=340)
+    parser.add_argument("--before", type=int, default=0, help="other questions that are answered first, untimed")
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
@@ -168,13 +180,14 @@ def main() -> None:
         params = SamplingParams(temperature=given.temperature, top_p=1.0, seed=1, max_tokens=400)
         if "texts" in given.only:
             asked = list(questions(assistant, given.questions))
+            before = list(questions(assistant, given.before, BEFORE))
             draw = Random(1)
             odd = [[draw.randrange(10, 700) for _ in range(40)] for _ in range(max(8, given.questions // 16))]
             columns = ("plain, tokens/s", "guessing", "ratio", "second half", "fewer passes", "right")
             table = Table("texts", "streams", *columns)
             for streams in given.streams:
-                table.add_row(*texts(assistant, "its own", asked, streams, params, not given.single))
-            table.add_row(*texts(assistant, "untypical", odd, 1, params, not given.single))
+                table.add_row(*texts(assistant, "its own", asked, streams, params, not given.single, before))
+            table.add_row(*texts(assistant, "untypical", odd, 1, params, not given.single, before))
             console.print(table)
         if "gaps" in given.only:
             ours, plain = gaps(assistant, given.rounds)
