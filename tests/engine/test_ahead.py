@@ -10,7 +10,7 @@ import torch
 from small_models import tiny_model
 from test_native import PROMPTS, network
 
-from denken.engine import native, runner
+from denken.engine import native, runner, speculate
 from denken.engine.engine import Engine
 from denken.engine.scheduler import Lead
 from denken.engine.sequence import Output
@@ -98,11 +98,12 @@ def test_guesses_within_a_call_change_nothing_that_is_said(calls: list[list[int]
     assert calls
 
 
-def test_a_call_learns_what_single_steps_learn(calls: list[list[int]]) -> None:
-    """To the bit, but for how often the network's own guesses were right: those of a call end with it."""
+def test_a_call_learns_what_single_steps_learn(calls: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, prompts too, but for how often the network's own guesses were right: those of a call end with it."""
     model, tables, said = tiny_model(), [], []
     params = [replace(MANNERS[1], max_tokens=120, temperature=temperature) for temperature in (0.3, 1.0)]
-    for ahead in (False, True):
+    for ahead, many in ((False, 1000), (True, speculate.MANY)):
+        monkeypatch.setattr(speculate, "MANY", many)
         speculation = Cheap()
         subject = Engine(model, eos_ids=[], speculation=speculation, ahead=ahead)
         said.append([subject([PROMPTS[4]], own) for own in params])

@@ -7,9 +7,9 @@ number is the one that `denken.model` computes for that token, to the bit; in bf
 another order than three.
 
 The weights of small networks are copies, taken anew by `refresh` (in two bytes each where fp32 weights are all exactly
-bf16, as a folder in bf16 leaves them); those of quantised and of large bf16 networks are shared with the model. The head
-is multiplied in fp32, or in bf16 with sums in fp32, unless an engine is told to do it in whole numbers: read once for
-every token, a bf16 head costs more than half of an int4 network. Covers dense networks with grouped attention.
+bf16, as a folder in bf16 leaves them); those of quantised and of large bf16 networks are shared with the model. The
+head is multiplied in fp32, or in bf16 with sums in fp32, unless an engine is told to do it in whole numbers: read once
+for every token, a bf16 head costs more than half of an int4 network. Covers dense networks with grouped attention.
 """
 
 # N = tokens of the step (one row), M = hidden size, I = feed-forward size, H = query heads, K = key heads,

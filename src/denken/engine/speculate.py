@@ -24,7 +24,8 @@ from array import array
 from itertools import repeat
 
 from denken.engine.sequence import Sequence
-from denken.model.kernels.decode import Ahead, Guessing
+from denken.model.kernels.build import library
+from denken.model.kernels.decode import Ahead, Guessing, learn
 
 # How many ids before a place it is looked up by, the longest first.
 ORDERS = (6, 4, 3, 2)
@@ -32,6 +33,8 @@ ORDERS = (6, 4, 3, 2)
 OFTEN = 7
 # The kinds of guesses that the network made itself: the first id of one, and what follows in it.
 FIRST, LATER = -2, -1
+# From so many ids on native code learns them sooner, where there is any.
+MANY = 4
 # The most ids of a prompt that are taken in at a time, so that a long one holds nobody up.
 AT_A_TIME = 512
 
@@ -215,10 +218,14 @@ class Speculation:
         """Takes in what the text has gained, of its prompt a part at a time."""
         ids, texts = sequence.ids, self._texts(sequence)
         end = min(len(ids), sequence.learnt + AT_A_TIME)
-        for i in range(max(1, sequence.learnt), end):
-            said = i >= sequence.prompt
-            # Of what was asked, others are told nothing.
-            self._guesses.learn(texts if said else texts[:1], ids[max(0, i - ORDERS[0]) : i], ids[i], count=said)
+        start = min(max(1, sequence.learnt), end)
+        if end - start >= MANY and library() is not None:
+            learn(self._guesses.tables, self._guesses.mask, texts, ids, (start, end), sequence.prompt)
+        else:
+            for i in range(start, end):
+                said = i >= sequence.prompt
+                # Of what was asked, others are told nothing.
+                self._guesses.learn(texts if said else texts[:1], ids[max(0, i - ORDERS[0]) : i], ids[i], count=said)
         sequence.learnt = end
 
     def checked(self, sequence: Sequence, said: list[int], guessed: int, accepted: int, behind: list[int]) -> None:

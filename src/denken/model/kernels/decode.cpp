@@ -444,3 +444,13 @@ DECODE(bf16, bf16)
     }
 AHEAD(float, fp32)
 AHEAD(bf16, bf16)
+
+// The ids [from, until) of a text, of which those from `prompt` on were said; of others, the first of `texts` alone is
+// told.
+EXPORT void denken_learn(void* guesses, const index_t* texts, index_t sources, const index_t* ids, index_t from,
+                         index_t until, index_t prompt) {
+    for (index_t i = from; i < until; i++) {
+        Guesses::Ids tail(ids + std::max<index_t>(0, i - Guesses::ORDERS[0]), ids + i);
+        static_cast<Guesses*>(guesses)->learn(texts, i < prompt ? 1 : sources, tail, ids[i], i >= prompt);
+    }
+}

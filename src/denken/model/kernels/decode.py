@@ -219,10 +219,16 @@ class _Rows(ctypes.Structure):
     ]
 
 
-class _Guessing(ctypes.Structure):
+class _Tables(ctypes.Structure):
     _fields_ = [
         ("mask", INTEGER),
         *((name, POINTER) for name in ("table", "ids", "hits", "misses", "right", "seen")),
+    ]
+
+
+class _Guessing(ctypes.Structure):
+    _fields_ = [
+        ("guesses", _Tables),
         *((name, INTEGER) for name in ("sources", "longest")),
         *((name, ctypes.c_double) for name in ("worth", "gain")),
         *((name, POINTER) for name in ("texts", "tails", "surmises", "guessed", "accepted")),
@@ -312,6 +318,18 @@ class Decoder:
         self._seen = seats.row_keys, seats.begun
 
 
+def learn(
+    tables: Sequence[int], mask: int, texts: tuple[int, ...], ids: list[int], span: tuple[int, int], prompt: int
+) -> None:
+    """As `denken.engine.speculate.Speculation.learn`: the ids `span` of a text follow what stands before them."""
+    first = max(0, span[0] - TAIL)
+    part, own = torch.tensor(ids[first : span[1]]), torch.tensor(texts)
+    record = _Tables(mask, *tables)
+    call = kernel("denken_learn", (POINTER, POINTER, INTEGER, POINTER, *[INTEGER] * 3))
+    places = (place - first for place in (*span, prompt))
+    call(ctypes.addressof(record), address(own), len(texts), address(part), *places)
+
+
 class _Guesses:
     """`Guessing` as native code takes it, and what it wrote."""
 
@@ -324,7 +342,7 @@ class _Guesses:
         self._guessed_S, self._right_S = (torch.zeros(rows, dtype=torch.long) for _ in range(2))
         written = (self._texts_SX, self._tails_SX, self._surmises_SX, self._guessed_S, self._right_S)
         numbers = (sources, given.longest, given.worth, given.gain)
-        self.record = _Guessing(given.mask, *given.tables, *numbers, *map(address, written))
+        self.record = _Guessing(_Tables(given.mask, *given.tables), *numbers, *map(address, written))
 
     def result(self) -> Guessed:
         surmises = [tuple(id for id in own if id >= 0) for own in self._surmises_SX.tolist()]

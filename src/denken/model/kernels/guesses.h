@@ -32,10 +32,11 @@ class Guesses {
         return best;
     }
 
-    void learn(const index_t* texts, index_t sources, const Ids& tail, index_t id) {
+    // counted: whether guesses at this place are to be counted as right or wrong.
+    void learn(const index_t* texts, index_t sources, const Ids& tail, index_t id, bool counted = true) {
         Contexts contexts(tail);
         for (index_t source = 0; source < sources; source++) {
-            bool asked = false;
+            bool asked = !counted;
             for (index_t order = 0; order < COUNT; order++) {
                 int64_t mixed = contexts.at[order] ^ salt(texts[source]), slot = mixed & mask;
                 if (tags[slot] != mixed) {
