@@ -133,8 +133,8 @@ def test_groups_of_all_sizes_decode_as_each_alone(
     apart: list[bool] = []
     seat = subject._runner.rows.seat
 
-    def noted(chunks: list[Chunk]) -> Seating:
-        seating = seat(chunks)
+    def noted(chunks: list[Chunk], ahead: int = 0) -> Seating:
+        seating = seat(chunks, ahead)
         apart.append(bool(seating.slots))
         return seating
 

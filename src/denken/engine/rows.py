@@ -69,16 +69,17 @@ class Rows:
         self._seats: list[Seat] = []
         self._asked: list[Seat] = []
 
-    def seat(self, chunks: list[Chunk]) -> Seating:
-        """Gives rows 0, 1, ... to decoding chunks; the longest may be left out."""
+    def seat(self, chunks: list[Chunk], ahead: int = 0) -> Seating:
+        """Gives rows 0, 1, ... to decoding chunks, with room for so many ids more; the longest may be left out."""
         known = {id(seat.sequence): seat for seat in self._seats}
         pairs = [(known.get(id(chunk.sequence)) or self._new(chunk.sequence), chunk) for chunk in chunks]
         self._decide([seat for seat, _ in pairs])
-        pairs = self._order(self._choose(pairs))
+        pairs = self._order(self._choose(pairs, ahead))
         seats = [seat for seat, _ in pairs]
         seating = Seating([chunk for _, chunk in pairs], [self._skip(seat) for seat in seats])
         seating.changed = seats != self._seats
-        lengths = [chunk.end - skip for chunk, skip in zip(seating.order, seating.skips, strict=True)]
+        ends = zip(seating.order, seating.skips, strict=True)
+        lengths = [chunk.start + chunk.count + ahead - skip for chunk, skip in ends]
         stride = self._stride(max(lengths, default=1))
         if stride > self.stride or self.stride * len(seats) > self.tokens:
             self.stride = stride
@@ -133,9 +134,9 @@ class Rows:
         for seat in seats:
             seat.filled = 0
 
-    def _choose(self, pairs: list[tuple[Seat, Chunk]]) -> list[tuple[Seat, Chunk]]:
+    def _choose(self, pairs: list[tuple[Seat, Chunk]], ahead: int) -> list[tuple[Seat, Chunk]]:
         """All that fit without too much padding: the longest are left out first."""
-        lengths = [chunk.end - self._skip(seat) for seat, chunk in pairs]
+        lengths = [chunk.start + chunk.count + ahead - self._skip(seat) for seat, chunk in pairs]
         total, longest = sum(lengths), max(lengths, default=0)
         if len(pairs) * longest <= PADDING * total and len(pairs) * self._stride(longest) <= self.tokens:
             return pairs

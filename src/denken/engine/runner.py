@@ -111,8 +111,7 @@ class Runner:
         None where there is no room to do it.
         """
         assert isinstance(self.model, Native)
-        chunks = [replace(chunk, ahead=steps - 1) for chunk in chunks]
-        seating = self._seat(chunks)
+        seating = self._seat(chunks, steps - 1)
         if len(seating.order) < len(chunks):
             return None
         number = {id(chunk): i for i, chunk in enumerate(chunks)}
@@ -141,9 +140,9 @@ class Runner:
         own_said = sorted(zip(order, ahead.said, strict=True), key=lambda pair: pair[0])
         return replace(ahead, said=[said for _, said in own_said])
 
-    def _seat(self, chunks: list[Chunk]) -> Seating:
-        """Rows for decoding chunks, and in them what was computed so far."""
-        seating = self.rows.seat(chunks)
+    def _seat(self, chunks: list[Chunk], ahead: int = 0) -> Seating:
+        """Rows for decoding chunks, with room for so many ids more, and in them what was computed so far."""
+        seating = self.rows.seat(chunks, ahead)
         self.store.fill(seating.missing, seating.skips, self.rows.stride)
         self._set_apart(seating)
         return seating

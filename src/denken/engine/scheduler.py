@@ -23,7 +23,6 @@ class Chunk:
 
     decodes: the chunk is one id and a guess, and everything before it was computed in earlier steps.
     guess: what may follow the text so far.
-    ahead: how many more ids there is to be room for, which the same call may compute behind it.
     last: the next id can be sampled after it. due: how many rows of logits are wanted, those behind the guess included.
     """
 
@@ -32,16 +31,10 @@ class Chunk:
     count: int
     decodes: bool
     guess: tuple[int, ...] = ()
-    ahead: int = 0
 
     @property
     def ids(self) -> list[int]:
         return [*self.sequence.ids[self.start : self.start + self.count], *self.guess]
-
-    @property
-    def end(self) -> int:
-        """How many ids of its text there must be room for."""
-        return self.start + self.count + self.ahead
 
     @property
     def known(self) -> int:

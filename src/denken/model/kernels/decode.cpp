@@ -139,7 +139,7 @@ void decode(const Network& network, const Layer* layers, const Seats& seats, T* 
         norm(x, static_cast<const T*>(layer.before_attention), normed, rows, hidden, network.eps, crew(rows * hidden));
         multiply(normed, layer.qkv, qkv, rows, crew);
         norm_turn(x)(qkv, all * size, static_cast<const T*>(layer.turn), network.eps, cosine, sine, turned, rows,
-                     turned_heads, size / 2, crew(rows * turned_heads * size));
+                     turned_heads, size / 2, crew(4 * rows * turned_heads * size));
         attend_rows(x)(turned, turned_heads * size, turned + heads * size, turned_heads * size,
                        qkv + turned_heads * size, all * size, seen, layer.row_keys, layer.row_values, seats.stride,
                        seats.narrow, seats.lengths, static_cast<T*>(layer.block_keys),
