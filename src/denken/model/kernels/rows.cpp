@@ -7,13 +7,13 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <memory>
 #include <utility>
 
-#include <omp.h>
-
 #include "attend.h"
 #include "scratch.h"
+#include "team.h"
 
 namespace {
 
@@ -271,13 +271,15 @@ void attend_all(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings
     }
     starts[parts] = count;
     index_t items = parts * shape.key_heads;
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (index_t item = 0; item < items; item++) {
-        index_t part = item / shape.key_heads, first = starts[part], then = std::min(item + threads, items - 1);
-        index_t row = all.row(order[starts[then / shape.key_heads]]);
-        attend(all, out, rows, begun, order + first, starts[part + 1] - first, item % shape.key_heads, shape,
-               static_cast<const R*>(rows.keys_of(row, then % shape.key_heads, shape)));
-    }
+    // Whoever is free takes the next: rows differ in length.
+    std::atomic<index_t> taken{0};
+    on_threads(threads, [&](index_t, index_t all_threads) {
+        for (index_t item; (item = taken++) < items;) {
+            index_t part = item / shape.key_heads, first = starts[part], then = std::min(item + all_threads, items - 1);
+            const R* next = rows.keys_of(all.row(order[starts[then / shape.key_heads]]), then % shape.key_heads, shape);
+            attend(all, out, rows, begun, order + first, starts[part + 1] - first, item % shape.key_heads, shape, next);
+        }
+    });
 }
 
 template <typename R>
@@ -294,12 +296,11 @@ Beginnings<R> beginnings_of(const void* keys, const void* values, index_t stride
 template <typename T, typename R>
 void copy(const T* block_keys, const T* block_values, const Rows<R>& rows, const index_t* places, const index_t* seats,
           const index_t* spots, index_t count, const Shape& shape, index_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (index_t item = 0; item < count * shape.key_heads; item++) {
+    for_each(count * shape.key_heads, threads, [&](index_t item) {
         index_t token = item / shape.key_heads, head = item % shape.key_heads;
         index_t block = (places[token] * shape.key_heads + head) * shape.size;
         rows.write(seats[token], spots[token], head, block_keys + block, block_values + block, shape);
-    }
+    });
 }
 
 }  // namespace
