@@ -15,7 +15,7 @@ from denken.model.config import ModelConfig
 from denken.model.kernels.build import library
 from denken.model.quantized import INT8, QuantizedLinear, Scheme, replace_linears
 from denken.model.transformer import Transformer
-from denken.types import SamplingParams
+from denken.types import Completion, SamplingParams
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no kernels here")
 IDS = torch.arange(3, 60)[None]
@@ -167,3 +167,22 @@ def test_large_heads_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
         hidden = model.hidden(IDS, POSITIONS)[0]
         expected = hidden.float() @ model.head_weight.float().t()
         torch.testing.assert_close(Native(model).logits(hidden), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_narrow_rows_are_nearer_than_the_network_in_bf16_and_the_same_in_any_steps() -> None:
+    model = network("qwen3", torch.float32, 8)
+    greedy = SamplingParams(temperature=0, max_tokens=12)
+    narrow = [Engine(model, eos_ids=[], ahead=ahead, narrow_rows=True) for ahead in (False, True)]
+    assert narrow[0]._runner.store.row_keys[0].dtype == torch.bfloat16
+    others = Engine(model, eos_ids=[]), Engine(network("qwen3", torch.bfloat16, 8), eos_ids=[])
+    single, several, wide, half = (subject(PROMPTS, greedy) for subject in (*narrow, *others))
+    assert single == several
+    assert [out.ids for out in single] == [narrow[0]([prompt], greedy)[0].ids for prompt in PROMPTS]
+
+    def off(found: list[Completion]) -> float:
+        """Of the second id, the first that rows have a part in."""
+        pairs = [(a, b) for a, b in zip(wide, found, strict=True) if a.ids[:2] == b.ids[:2]]
+        assert len(pairs) > 2
+        return sum(abs(a.logprobs[1] - b.logprobs[1]) for a, b in pairs) / len(pairs)
+
+    assert 0 < off(single) < off(half)

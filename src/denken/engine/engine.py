@@ -57,6 +57,8 @@ class Engine:
         a small network's time between two ids is mostly Python's. What is said is the same.
     head: rounds the output projection of a dense network to so many bits, where kernels run it: half the bytes or less
         for each token, and logits that are near the model's, not its own.
+    narrow_rows: whether those who decode read keys and values in bf16 where kernels run an fp32 network: half the
+        bytes, and logits that are near the model's, not its own.
 
     `policy_version` says how often the weights have changed.
     """
@@ -77,6 +79,7 @@ class Engine:
         portions: bool = False,
         ahead: bool = False,
         head: Literal["int8", "int4"] | None = None,
+        narrow_rows: bool = False,
     ) -> None:
         if cache_tokens is None:
             cache_tokens = _cache_tokens(model, max_sequences)
@@ -104,7 +107,7 @@ class Engine:
         self._blocks = Blocks(count, block_size, reuse=prefix_reuse)
         self._portions = Portions() if portions else None
         self._scheduler = Scheduler(self._blocks, max_batch_tokens, max_sequences, speculation, self._portions)
-        self._runner = Runner(model, next(model.parameters()), count, block_size, head)
+        self._runner = Runner(model, next(model.parameters()), count, block_size, head, narrow_rows)
         self._ahead = ahead
         self._turns_V = torch.zeros(vocabulary, dtype=torch.uint8)
         self._turns_V[sorted(self._endings.turns)] = 1

@@ -44,16 +44,20 @@ class Store:
     """Keys and values of every layer, once in blocks (blocks, block_size, K, D) and once in rows (tokens * K, D).
 
     Rows hold one stretch for every key head of a sequence, so that a head's keys lie side by side. With kernels
-    (`native`) they lie as in `rows.Strip`, in the network's type, and so do those of `Beginnings`.
+    (`native`) they lie as in `rows.Strip`, in the network's type or in bf16 (`narrow`), as do those of `Beginnings`.
     MLA's values are the first columns of its keys, so that nothing but the latent is kept.
     """
 
-    def __init__(self, layout: CacheLayout, blocks: int, block_size: int, row_tokens: int, like: Tensor) -> None:
+    def __init__(
+        self, layout: CacheLayout, blocks: int, block_size: int, row_tokens: int, like: Tensor, narrow: bool = False
+    ) -> None:
         self.layout = layout
         self.block_size = block_size
         wide = like.device.type == "cpu" and not layout.latent_size
         self.native = wide and layout.layers > 0 and covers(like)
         self.row_dtype = torch.float32 if wide and not self.native else like.dtype
+        if self.native and narrow:
+            self.row_dtype = torch.bfloat16
         # What a row's length is a multiple of.
         self.panel = PANEL if self.native else 1
         self._shape = blocks, block_size, row_tokens

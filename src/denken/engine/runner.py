@@ -53,9 +53,12 @@ class Draws:
 
 
 class Runner:
-    """Holds the model and its cache. blocks, block_size: as in `cache.Blocks`. head: as in `Native`."""
+    """Holds the model and its cache. blocks, block_size: as in `cache.Blocks`. head: as in `Native`. narrow: as in
+    `Store`."""
 
-    def __init__(self, model: Model, like: Tensor, blocks: int, block_size: int, head: str | None = None) -> None:
+    def __init__(
+        self, model: Model, like: Tensor, blocks: int, block_size: int, head: str | None = None, narrow: bool = False
+    ) -> None:
         self.model: Model = model
         if like.device.type == "cpu" and isinstance(model, Transformer):
             if Native.covers(model):
@@ -69,7 +72,7 @@ class Runner:
         # Rows grow by doubling, and short ones have a panel. What is not used of them is never touched, and takes no
         # memory.
         row_tokens = 2 * blocks * block_size + min(blocks, SHORT_ROWS) * PANEL
-        self.store = Store(layout, blocks, block_size, row_tokens, like)
+        self.store = Store(layout, blocks, block_size, row_tokens, like, narrow)
         share = layout.layers > 0 and not layout.latent_size
         self.rows = Rows(row_tokens, block_size, share=share, panel=self.store.panel)
         self.dtype = like.dtype
