@@ -207,6 +207,16 @@ def test_a_stream_must_be_started_once(engine: Engine) -> None:
         stream.start()
 
 
+def test_requests_that_somebody_else_gave_the_engine_are_left_to_them(stream: Stream, engine: Engine) -> None:
+    request = engine.add([5, 6, 7], BRIEF)
+    stream.warm(lambda: [*range(90)])  # wakes the thread
+    until(lambda: not stream._warming and stream._orders.empty())
+    time.sleep(0.05)
+    outputs = [output for _ in range(20) for output in engine.step()]
+    assert {output.request for output in outputs} == {request}
+    assert tuple(id_ for output in outputs for id_ in output.ids) == expected([5, 6, 7])
+
+
 def test_a_text_is_computed_ahead_and_holds_nothing(engine: Engine, stream: Stream) -> None:
     free = engine.free_blocks
     text = [n % 90 for n in range(203)]

@@ -194,7 +194,9 @@ class Stream:
         reason = "The engine was shut down; send the request again when it is back."
         try:
             while self._take_orders():
-                if self.engine.has_work:
+                # Whoever uses the engine beside this thread must not have steps taken for them: what came of them
+                # would be lost.
+                if self._by_request:
                     self._step()
                 else:
                     self._warm_latest()
@@ -208,7 +210,7 @@ class Stream:
 
     def _take_orders(self) -> bool:
         """Lets requests in and out; waits for one if there is nothing else to do. False: the thread is to end."""
-        wait = not (self.engine.has_work or self._warming)
+        wait = not (self._by_request or self._warming)
         while True:
             try:
                 order = self._orders.get(block=wait)
@@ -222,7 +224,7 @@ class Stream:
                 self._drop(order)
             else:
                 self._add(order)
-            wait = wait and not (self.engine.has_work or self._warming)
+            wait = wait and not (self._by_request or self._warming)
 
     def _add(self, listener: _Listener) -> None:
         try:
