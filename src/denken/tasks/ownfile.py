@@ -15,8 +15,9 @@ import inspect
 import re
 import sys
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from denken.errors import ConfigError, UnknownNameError
@@ -58,13 +59,22 @@ def load(name: str, config: Mapping[str, Any] | None = None) -> Task:
     return _checked(_made(kind, path, dict(config or {})), path)
 
 
+class _Source(SourceFileLoader):
+    """Reads the source whatever Python has kept of it: a file can be changed within a second and be as long as before."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+
 def _module(path: Path) -> ModuleType:
     """The file as a module, run anew, so that what was changed counts."""
     if not path.is_file():
         raise UnknownNameError(
             f"There is no file {path}; give the path of a task's file, or begin one: denken new task"
         )
-    spec = importlib.util.spec_from_file_location(f"denken_task_{path.stem}", path)
+    name = f"denken_task_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
