@@ -60,7 +60,7 @@ def load(name: str, config: Mapping[str, Any] | None = None) -> Task:
 
 
 class _Source(SourceFileLoader):
-    """Reads the source whatever Python has kept of it: a file can be changed within a second and be as long as before."""
+    """Reads the source whatever Python has kept of it: a file can change within a second and stay as long."""
 
     def get_code(self, fullname: str) -> CodeType:
         code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
