@@ -3,8 +3,8 @@
 With `DENKEN_SHARED_WEIGHTS` set to a folder, whoever first packs a large matrix writes it there, and everybody maps the
 file: the second process packs nothing, and its weights take no memory of their own. A file's name is a digest of the
 codes, their shape and the kernels, so that nothing stale is ever read; files may be deleted at any time, what is mapped
-stays. Unset by default: pages of a file are small ones, and a matrix that is read once a token is read a little slower
-from them than from memory of its own.
+stays. Unset by default: pages of a file are small ones, and a matrix that is read once a token is read 8 % slower from
+them than from memory of its own.
 """
 
 from __future__ import annotations
