@@ -91,7 +91,11 @@ def _compile(compiler: str, sources: list[Path], folder: Path) -> Path:
 def _folder() -> Path:
     """The cache folder, which nobody else may write to."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "denken" / "kernels"
+    return own_folder(Path(base) / "denken" / "kernels")
+
+
+def own_folder(folder: Path) -> Path:
+    """The folder, made if it is not there. PermissionError as `own`."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     own(folder)
     return folder

@@ -50,7 +50,8 @@ constexpr index_t GRAIN = 1 << 15;  // as in call.py
 
 enum Kind : index_t { PACKED, INTEGERS, BF16, PAIRS };
 
-// at: numbers from denken_pack or denken_pack_pairs, or `count` records of a matrix. bias: of packed numbers; others have it in the record.
+// at: numbers from denken_pack or denken_pack_pairs, or `count` records of a matrix. bias: of packed numbers; others have
+// it in the record.
 struct Product {
     index_t kind;
     const void* at;

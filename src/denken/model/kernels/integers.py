@@ -158,7 +158,8 @@ def _multiply(matrix: Int8 | Int4, x_NI: Tensor) -> Tensor:
 
 def _packed(codes_OI: Tensor, scale_OG: Tensor, group: int) -> Panels | None:
     """None where there are no kernels, or the numbers lie elsewhere."""
-    if codes_OI.device.type != "cpu" or codes_OI.numel() == 0 or library() is None:
+    kernels = library()
+    if codes_OI.device.type != "cpu" or codes_OI.numel() == 0 or kernels is None:
         return None
     outputs, inputs = codes_OI.shape
     size = kernel("denken_integers_size", (INTEGER, INTEGER, INTEGER), INTEGER)(inputs, outputs, group)
@@ -168,7 +169,8 @@ def _packed(codes_OI: Tensor, scale_OG: Tensor, group: int) -> Panels | None:
     def fill(room: Tensor) -> None:
         pack(address(codes_OI), address(room), inputs, outputs, group, threads(codes_OI.numel()))
 
-    packed = shared.bytes_of(codes_OI, (_layout(), group), size, fill)
+    # The order of the panels is these kernels'.
+    packed = shared.bytes_of(codes_OI, (Path(kernels._name).stem, group), size, fill)
     if packed is None:
         packed = _room(size)
         fill(packed)
@@ -179,12 +181,6 @@ def _packed(codes_OI: Tensor, scale_OG: Tensor, group: int) -> Panels | None:
     scales[:outputs] = wide_OG
     scales = scales.unflatten(0, (panels, LANES)).transpose(1, 2).contiguous()
     return Panels(packed, scales, inputs, outputs, group)
-
-
-def _layout() -> str:
-    """Whose order the panels are in: these kernels'."""
-    found = library()
-    return "" if found is None else Path(found._name).stem
 
 
 def _room(size: int) -> Tensor:

@@ -303,6 +303,15 @@ void copy(const T* block_keys, const T* block_values, const Rows<R>& rows, const
     });
 }
 
+// run(a number of the rows' type).
+template <typename T, typename Run>
+void by_type(index_t narrow, Run run) {
+    if (narrow)
+        run(bf16{});
+    else
+        run(T{});
+}
+
 }  // namespace
 
 // `count` new tokens; their keys and values are written first, each to place lengths[token] - 1 of its row, and to
@@ -328,10 +337,7 @@ void copy(const T* block_keys, const T* block_values, const Rows<R>& rows, const
                        beginnings_of<R>(slot_keys, slot_values, slot_stride, slots, slot_lengths), order, count, shape, \
                        threads);                                                                                       \
         };                                                                                                             \
-        if (narrow)                                                                                                    \
-            run(bf16{});                                                                                               \
-        else                                                                                                           \
-            run(T{});                                                                                                  \
+        by_type<T>(narrow, run);                                                                                       \
     }
 ATTEND_ROWS(float, fp32)
 ATTEND_ROWS(bf16, bf16)
@@ -347,10 +353,7 @@ ATTEND_ROWS(bf16, bf16)
             copy(block_keys, block_values, rows_of<decltype(type)>(row_keys, row_values, stride), places, seats,       \
                  spots, count, shape, threads);                                                                        \
         };                                                                                                             \
-        if (narrow)                                                                                                    \
-            run(bf16{});                                                                                               \
-        else                                                                                                           \
-            run(T{});                                                                                                  \
+        by_type<T>(narrow, run);                                                                                       \
     }
 COPY_ROWS(float, fp32)
 COPY_ROWS(bf16, bf16)

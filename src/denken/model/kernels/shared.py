@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from denken.errors import ConfigError
-from denken.model.kernels.build import own
+from denken.model.kernels.build import own, own_folder
 
 SWITCH = "DENKEN_SHARED_WEIGHTS"
 # Smaller matrices are not worth a file.
@@ -38,10 +38,7 @@ def bytes_of(codes_OI: Tensor, layout: object, size: int, fill: Callable[[Tensor
     digest = hashlib.blake2b(repr((layout, tuple(codes_OI.shape), size)).encode(), digest_size=16)
     digest.update(codes_OI.numpy().data)
     try:
-        folder = Path(place)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        own(folder)
-        path = folder / f"weights-{digest.hexdigest()}.bin"
+        path = own_folder(Path(place)) / f"weights-{digest.hexdigest()}.bin"
         if not path.exists() or path.stat().st_size != size:
             _write(path, size, fill)
         own(path)
