@@ -17,6 +17,8 @@ LONGHAND |= {"calendar_arithmetic", "dice", "fraction_simplification", "polynomi
 LONGHAND |= {"simple_equations", "time_intervals"}
 # What test_traces_grids.py holds to more.
 GRIDS = {"acre", "aiw", "bf", "binary_matrix", "course_schedule", "family_relationships", "largest_island"}
+# What test_traces_graphs.py holds to more.
+GRAPHS = {"graph_color"}
 GRIDS |= {
     "tower_of_hanoi",
     "manipulate_matrix",
@@ -26,7 +28,7 @@ GRIDS |= {
     "self_reference",
 }
 GRIDS |= {"n_queens", "quantum_lock", "shortest_path", "spiral_matrix", "syllogism"}
-DATA_SETS = sorted(set(WRITERS) - ASKED_PLAINLY - LONGHAND - GRIDS)
+DATA_SETS = sorted(set(WRITERS) - ASKED_PLAINLY - LONGHAND - GRIDS - GRAPHS)
 EQUATION = re.compile(r"(?<![\d*+/r-])(\d+(?:[-+*]\d+)+)=(-?\d+)(?![-\d*+/(])")
 QUOTIENT = re.compile(r"(\d+)/(\d+)=(\d+)(?:\[(\d+)\])?r(\d+)")
 

@@ -61,6 +61,7 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "family_relationships": graphs.family_relationships,
     "fraction_simplification": algebra.fraction_simplification,
     "gcd": division.gcd,
+    "graph_color": graphs.graph_color,
     "group_anagrams": strings.group_anagrams,
     "isomorphic_strings": letters.isomorphic_strings,
     "largest_island": graphs.largest_island,

@@ -1,4 +1,4 @@
-"""Thoughts that go from neighbour to neighbour: islands, ways through a grid, courses before courses, families.
+"""Thoughts that go from neighbour to neighbour: islands, ways through a grid, colours, courses, families.
 
 In a grid a place is found by its letters, as in grids.py. Whatever is reached gets a number, and the numbers are gone
 through in order: a queue that is never written again.
@@ -6,11 +6,13 @@ through in order: a queue that is never written again.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
 from denken.tasks.base import Demonstration
 from denken.tasks.traces.grids import Axis, named, written
+from denken.tasks.traces.grids import letters as labels
 from denken.types import Problem
 
 _AROUND = ((-1, 0, "v"), (0, -1, ">"), (0, 1, "<"), (1, 0, "^"))
@@ -126,6 +128,28 @@ def course_schedule(problem: Problem) -> Demonstration:
         pairs = [pair for pair in pairs if pair[1] in needing]
         lines.append(" ".join(f"{course},{needed}" for course, needed in pairs) or "-")
     return Demonstration("\n".join(lines or ["-"]), "True")
+
+
+def graph_color(problem: Problem) -> Demonstration:
+    """Each vertex a letter with the colours that it may have; it gets the first, which every edge takes from the other.
+
+        0A123 1B123 2C123
+        0,2A123C23           the edges in their order: A gets 1, which C may not have any more
+        1,2B123C23
+        A1B1C2               the first of what each letter was last left with
+
+    An edge's first vertex is smaller, and the edges go up by it, so that its colours are final when it gives one away.
+    That some colour is always left is what the data set makes sure of.
+    """
+    puzzle = problem.metadata["puzzle"]
+    letters_of = dict(zip(puzzle["vertices"], labels(len(puzzle["vertices"])), strict=True))
+    left = {vertex: "".join(map(str, puzzle["color_options"])) for vertex in letters_of}
+    lines = [" ".join(f"{vertex}{letters_of[vertex]}{colors}" for vertex, colors in left.items())]
+    for one, other in puzzle["edges"]:
+        left[other] = left[other].replace(left[one][0], "")
+        lines.append(f"{one},{other}{letters_of[one]}{left[one]}{letters_of[other]}{left[other]}")
+    lines.append("".join(f"{letters_of[vertex]}{colors[0]}" for vertex, colors in left.items()))
+    return Demonstration("\n".join(lines), json.dumps({str(vertex): int(colors[0]) for vertex, colors in left.items()}))
 
 
 _COUPLE = re.compile(r"(\w+) is married to (\w+)\.(?: They have (?:a child|children) called ([^.]*)\.)?")
