@@ -108,8 +108,12 @@ class TrainSection(Section):
 
     steps, tokens or epochs: the budget; tokens are counted as slots of packed rows, steps = tokens / batch_tokens.
         epochs: how often every document is read, where all sources are sets of documents.
-    minutes: the run ends when it has taken so long, although steps are left; None: it takes the time it takes.
+    minutes: the run ends when it has taken so long, although steps are left, and the learning rate falls with the time
+        that is left where that is the shorter; None: it takes the time it takes.
     batch_tokens: slots of one step over all processes. micro_tokens: slots of one forward in one process.
+    device: "cpu", "cuda", or "auto", which is a GPU where PyTorch sees one and there is code for it (what is sampled
+        and rewarded is learnt on the CPU). One process drives a GPU, whatever `processes` says.
+    readers: how many other processes make and pack documents for a GPU; None: nearly as many as there are cores.
     processes: how many processes share a step. lanes: into how many streams the documents are dealt (a multiple of
         processes; None: as many as processes); a run keeps its loss curve under any processes that divide its lanes.
     threads: torch's threads a process; None: 1 with several processes, else torch's own choice.
@@ -131,6 +135,8 @@ class TrainSection(Section):
     batch_tokens: int = Field(default=8192, ge=2)
     micro_tokens: int = Field(default=4096, ge=2)
     dtype: Literal["bf16", "fp32"] = "bf16"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    readers: int | None = Field(default=None, ge=1, le=256)
     processes: int = Field(default=1, ge=1)
     lanes: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1, le=1024)
@@ -347,9 +353,10 @@ class SampleSection(Section):
 
 
 class CostSection(Section):
-    """What a core costs for an hour, in US dollars: the ledger multiplies."""
+    """What a core, and a GPU with the machine around it, costs for an hour, in US dollars: the ledger multiplies."""
 
     usd_per_core_hour: float = Field(default=0.02, ge=0)
+    usd_per_gpu_hour: float = Field(default=4.0, ge=0)
 
 
 class ExpectSection(Section):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from denken.config import CostSection
 from denken.train.ledger import Energy, Ledger
 
 
@@ -43,5 +44,5 @@ def test_a_ledger_begins_with_what_its_set_has_cost(tmp_path: Path):
     ledger = Ledger.spent(tmp_path)
     ledger.tick(2.0, 4)
     assert (ledger.seconds, ledger.core_seconds, ledger.sampled) == (5.0, 14.0, 70)
-    ledger.write(tmp_path / "ledger.json", usd_per_core_hour=3600.0)
+    ledger.write(tmp_path / "ledger.json", CostSection(usd_per_core_hour=3600.0))
     assert json.loads((tmp_path / "ledger.json").read_text())["usd"] == 14.0

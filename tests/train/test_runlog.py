@@ -9,6 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from denken.config import CostSection
 from denken.train import curves
 from denken.train.ledger import Ledger, Price
 from denken.train.runlog import RunLog, draw_curves, duration, read_metrics
@@ -78,6 +79,6 @@ def test_flops_worked_by_hand():
 
 def test_money(tmp_path: Path):
     ledger = Ledger(seconds=3600, core_seconds=7200)
-    assert ledger.usd(0.02) == pytest.approx(0.04)
-    ledger.write(tmp_path / "ledger.json", 0.02)
+    assert ledger.usd(CostSection(usd_per_core_hour=0.02)) == pytest.approx(0.04)
+    ledger.write(tmp_path / "ledger.json", CostSection(usd_per_core_hour=0.02))
     assert json.loads((tmp_path / "ledger.json").read_text())["usd"] == pytest.approx(0.04)

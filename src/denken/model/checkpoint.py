@@ -133,7 +133,8 @@ def save(
     max_shard_bytes: above it the weights are split over several files (a single tensor is never split).
     """
     state = model.state_dict()
-    write(model, state.__getitem__, folder, dtype=dtype or model.head_weight.dtype, max_shard_bytes=max_shard_bytes)
+    kind = dtype or model.head_weight.dtype
+    write(model, lambda name: state[name].cpu(), folder, dtype=kind, max_shard_bytes=max_shard_bytes)
 
 
 def write(

@@ -1,4 +1,4 @@
-"""Attention for packed rows on a CPU: in kernels, or with scores written out in full.
+"""Attention for packed rows: on a CPU in kernels, or with scores written out in full; on a GPU in FlashAttention.
 
 Kernels (`denken.model.kernels`) look at what a token sees and at nothing else. Without them there are three batched
 products and a softmax: the rows of a training batch are short (hundreds of tokens), and there PyTorch's blocked kernel,
@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from denken.model.attention import Packed, _sdpa
@@ -26,8 +27,10 @@ from denken.model.kernels.call import covers
 WIDEST = 1024
 
 
-def packed(segments_BT: Tensor) -> Packed | DensePacked:
-    """The faster of the two for rows of this width."""
+def packed(segments_BT: Tensor, starts_S: Tensor | None = None) -> Packed | DensePacked | Varlen:
+    """The fastest for rows of this width. starts_S: as in `Batch.starts_S`, for a GPU."""
+    if starts_S is not None and segments_BT.device.type == "cuda":
+        return Varlen(starts_S, segments_BT.shape[1])
     on_cpu = segments_BT.device.type == "cpu"
     short = segments_BT.shape[1] <= WIDEST or covers(segments_BT.new_empty(0, dtype=torch.float32))
     return DensePacked(segments_BT) if on_cpu and short else Packed(segments_BT)
@@ -73,6 +76,39 @@ class DensePacked:
             bias_BTT = query_NXD.new_zeros(same_BTT.shape).masked_fill_(~same_BTT | _future(width), -1e9)
             self._bias = bias_BTT[:, None, None].expand(rows, keys, group, width, width).reshape(shape)
         return self._bias
+
+
+class Varlen:
+    """Documents one behind the other on a GPU, each by itself: FlashAttention over sequences of different lengths.
+
+    starts_S: where each begins and the last one ends, over all rows. width: no document is longer. Networks in bf16.
+    (Its backward adds in no fixed order: two runs differ in the last bits.)
+    """
+
+    latent = False
+
+    def __init__(self, starts_S: Tensor, width: int) -> None:
+        self._starts_S, self._width = starts_S, width
+
+    def __call__(
+        self, layer: int, query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor | None, scale: float
+    ) -> Tensor:
+        from torch.nn.attention.varlen import varlen_attn
+
+        assert value_BTKE is not None
+        group = query_BTHD.shape[2] // key_BTKD.shape[2]
+        size, value_size = query_BTHD.shape[-1], value_BTKE.shape[-1]
+        if value_size < size:
+            value_BTKE = F.pad(value_BTKE, (0, size - value_size))
+        if group > 1:
+            key_BTKD, value_BTKE = (x.repeat_interleave(group, dim=2) for x in (key_BTKD, value_BTKE))
+        query_NHD, key_NHD, value_NHD = (x.flatten(0, 1) for x in (query_BTHD, key_BTKD, value_BTKE))
+        starts, width = self._starts_S, self._width
+        out_NHD = varlen_attn(
+            query_NHD, key_NHD, value_NHD, starts, starts, width, width, window_size=(-1, 0), scale=scale
+        )
+        assert isinstance(out_NHD, Tensor)
+        return out_NHD.view(query_BTHD.shape)[..., :value_size]
 
 
 @dataclass(frozen=True, slots=True)

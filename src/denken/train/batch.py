@@ -42,6 +42,8 @@ class Batch:
     targets_BT: the next id, -100 where nothing is learnt. positions_BT: restart at 0 in every document.
     segments_BT: the number of the document in its row, -1 for padding. sources_BT: index into `sources`.
     tokens: positions that are not padding. context: the sum over them of the positions each attends to.
+    kept_N, starts_S: known where a GPU is not to be waited for (`on`): the flat index of each position that has a
+    target, and where each document begins in the rows one behind the other (int32), then where the last one ends.
     """
 
     ids_BT: Tensor
@@ -52,6 +54,19 @@ class Batch:
     sources: tuple[str, ...]
     tokens: int
     context: int
+    kept_N: Tensor | None = None
+    starts_S: Tensor | None = None
+
+    def on(self, device: torch.device) -> Batch:
+        """The same on a GPU, with what would have to be waited for there worked out here."""
+        kept_N = (self.targets_BT.flatten() != IGNORE).nonzero()[:, 0]
+        flat = {"kept_N": kept_N, "starts_S": _starts(self.segments_BT)}
+        for name in ("ids_BT", "targets_BT", "positions_BT", "segments_BT", "sources_BT"):
+            flat[name] = getattr(self, name)
+        pin = device.type == "cuda"
+        moved = {n: (x.pin_memory() if pin else x).to(device, non_blocking=True) for n, x in flat.items()}
+        whole = {name: x if name == "starts_S" else x.long() for name, x in moved.items()}
+        return Batch(**whole, sources=self.sources, tokens=self.tokens, context=self.context)
 
 
 @dataclass(slots=True)
@@ -193,6 +208,18 @@ class Packer:
             for width in self.widths:
                 self._open[width] = [Row(**row) for row in state["open"].get(str(width), [])]
                 self._full[width] = [Row(**row) for row in state["full"].get(str(width), [])]
+
+
+def _starts(segments_BT: Tensor) -> Tensor:
+    """Where each document (and stretch of padding) begins, and the end, repeated up to one of few lengths."""
+    begins_BT = torch.ones(segments_BT.shape, dtype=torch.bool)
+    begins_BT[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
+    starts = begins_BT.flatten().nonzero()[:, 0].to(torch.int32)
+    slots = segments_BT.numel()
+    room = max(16, slots // 128)
+    while room < len(starts) + 1:
+        room *= 2
+    return torch.cat((starts, torch.full((room - len(starts),), slots, dtype=torch.int32)))
 
 
 def to_batch(rows: Sequence[Row], width: int) -> Batch:

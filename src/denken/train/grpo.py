@@ -709,12 +709,11 @@ def _loop(grpo: GRPO, ledger: Ledger, folder: Path, stopping: Callable[[], bool]
                 log.say(f"Stopped after step {step} and saved; resume with the same command.")
             return
     if log is not None:
-        usd = ledger.usd(grpo.recipe.cost.usd_per_core_hour)
         log.say(
             f"Done: {ledger.sampled:,} tokens sampled and {ledger.targets:,} learnt from in {ledger.seconds / 60:.1f} "
             f"min ({ledger.generate_seconds / 60:.1f} generating, {ledger.learn_seconds / 60:.1f} learning), "
-            f"{ledger.flops + ledger.sampling_flops:.2e} FLOPs, {usd:.4f} USD at "
-            f"{grpo.recipe.cost.usd_per_core_hour} USD per core-hour. The model is in {folder / 'model'}."
+            f"{ledger.flops + ledger.sampling_flops:.2e} FLOPs, {ledger.priced(grpo.recipe.cost)}. "
+            f"The model is in {folder / 'model'}."
         )
 
 
@@ -732,7 +731,7 @@ def save(grpo: GRPO, ledger: Ledger, folder: Path, log: RunLog | None, *, final:
     if log is not None:
         export(grpo.optimizer.network(grpo.model, tensors["weights"]), grpo.tokenizer, folder)
         grpo.optimizer.leave(folder)
-        ledger.write(folder / "ledger.json", grpo.recipe.cost.usd_per_core_hour)
+        ledger.write(folder / "ledger.json", grpo.recipe.cost)
         log.curves(final=final)
         # Last, since what a kill leaves undone before it is done again, and what it leaves undone after it is not.
         checkpoint.save(folder / "checkpoints", grpo.done, state, tensors, keep=grpo.recipe.train.keep)

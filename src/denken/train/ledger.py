@@ -11,13 +11,15 @@ from typing import Any
 
 from torch import Tensor
 
+from denken.config import CostSection
+
 
 @dataclass(slots=True)
 class Ledger:
     """Running totals, kept in the checkpoint and written to ledger.json.
 
     tokens: positions that are not padding. targets: those with a loss. flops: learning's, see `Price.flops`.
-    core_seconds: seconds times the cores in use.
+    core_seconds: seconds times the cores in use; gpu_seconds: those of a GPU, the cores around it included.
     sampled: ids that the run generated to learn from. sampling_flops: what that took, see `Price.sampling_flops`.
     generate_seconds, learn_seconds: the two large parts of `seconds`, where a run samples.
     paid_usd: what a teacher elsewhere was paid for answers.
@@ -26,6 +28,7 @@ class Ledger:
 
     seconds: float = 0.0
     core_seconds: float = 0.0
+    gpu_seconds: float = 0.0
     tokens: int = 0
     targets: int = 0
     flops: float = 0.0
@@ -36,10 +39,11 @@ class Ledger:
     joules: float = 0.0
     paid_usd: float = 0.0
 
-    def tick(self, seconds: float, cores: int) -> None:
-        """Add a stretch of time on so many cores, and the energy since this was last called."""
+    def tick(self, seconds: float, cores: int, gpus: int = 0) -> None:
+        """Add a stretch of time on so many cores, or on GPUs, and the energy since this was last called."""
         self.seconds += seconds
         self.core_seconds += seconds * cores
+        self.gpu_seconds += seconds * gpus
         self.joules += ENERGY.since()
 
     @classmethod
@@ -51,12 +55,20 @@ class Ledger:
         except (OSError, ValueError, TypeError):
             return cls()
 
-    def usd(self, usd_per_core_hour: float) -> float:
-        return self.core_seconds / 3600 * usd_per_core_hour + self.paid_usd
+    def usd(self, cost: CostSection) -> float:
+        machine = self.core_seconds * cost.usd_per_core_hour + self.gpu_seconds * cost.usd_per_gpu_hour
+        return machine / 3600 + self.paid_usd
 
-    def write(self, path: Path, usd_per_core_hour: float) -> None:
+    def priced(self, cost: CostSection) -> str:
+        """What it has cost and at which prices, for people."""
+        prices = [f"{cost.usd_per_core_hour} USD per core-hour"] if self.core_seconds or not self.gpu_seconds else []
+        if self.gpu_seconds:
+            prices.append(f"{cost.usd_per_gpu_hour} USD per GPU-hour")
+        return f"{self.usd(cost):.4f} USD at {' and '.join(prices)}"
+
+    def write(self, path: Path, cost: CostSection) -> None:
         """Replace ledger.json in one go."""
-        record = asdict(self) | {"usd_per_core_hour": usd_per_core_hour, "usd": self.usd(usd_per_core_hour)}
+        record = asdict(self) | cost.model_dump() | {"usd": self.usd(cost)}
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         os.replace(temporary, path)

@@ -26,15 +26,18 @@ def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
     return F.cross_entropy(logits_NV.float(), targets_N, ignore_index=IGNORE, reduction="none")
 
 
-def select_targets(hidden_BTD: Tensor, targets_BT: Tensor, *, multiple: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+def select_targets(
+    hidden_BTD: Tensor, targets_BT: Tensor, index_N: Tensor | None = None, *, multiple: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
     """Keep only the positions that have a target, so that the head is paid for nowhere else.
 
     Returns hidden_ND and targets_N, filled up with rows of zero and IGNORE to a multiple of `multiple`, and the flat
     index of each kept position, not filled up. A multiple of a few hundred keeps the number of different shapes small:
-    oneDNN prepares, and keeps, a program for every shape it meets.
+    oneDNN prepares, and keeps, a program for every shape it meets. index_N: that index, where it is known.
     """
     flat = targets_BT.reshape(-1)
-    index_N = (flat != IGNORE).nonzero().squeeze(1)
+    if index_N is None:
+        index_N = (flat != IGNORE).nonzero().squeeze(1)
     filling = -len(index_N) % multiple
     hidden_ND = _Rows.apply(hidden_BTD.flatten(0, 1), index_N, filling)
     return hidden_ND, F.pad(flat[index_N], (0, filling), value=IGNORE), index_N
@@ -64,7 +67,11 @@ class _Rows(torch.autograd.Function):
 
 def sums_by_source(losses_N: Tensor, sources_N: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Total loss and number of targets of each of `count` sources: losses_S and targets_S, both float64."""
-    losses_S = torch.bincount(sources_N, weights=losses_N.double(), minlength=count)
+    wide_N = losses_N.double()
+    if wide_N.device.type != "cpu":  # counting bins would wait for the GPU
+        losses_S, targets_S = wide_N.new_zeros(2, count)
+        return losses_S.index_add_(0, sources_N, wide_N), targets_S.index_add_(0, sources_N, torch.ones_like(wide_N))
+    losses_S = torch.bincount(sources_N, weights=wide_N, minlength=count)
     return losses_S, torch.bincount(sources_N, minlength=count).double()
 
 

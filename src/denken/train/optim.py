@@ -25,10 +25,14 @@ Exchange = Callable[[Tensor], None]
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def lr_factor(step: int, total: int, optim: OptimSection) -> float:
-    """The fraction of the peak learning rate at `step` (from 0) of `total`."""
+def lr_factor(step: int, total: int, optim: OptimSection, *, gone: float = 0.0) -> float:
+    """The fraction of the peak learning rate at `step` (from 0) of `total`.
+
+    gone: the share of the run's time that has passed; where it is further than the steps are, the rate falls with it.
+    """
     if step < optim.warmup:
         return (step + 1) / optim.warmup
+    step = max(step, min(total, math.floor(gone * total)))
     floor = optim.min_lr_fraction
     if optim.schedule == "wsd":
         decay = max(1, round(optim.decay_fraction * total))
@@ -87,7 +91,8 @@ class Muon:
         self.groups: dict[tuple[int, int], list[str]] = {}
         for name, tensor in self.named.items():
             self.groups.setdefault((tensor.shape[-2], tensor.shape[-1]), []).append(name)
-        self._update = torch.empty(sum(tensor.numel() for tensor in self.named.values()))
+        device = next((tensor.device for tensor in self.named.values()), None)
+        self._update = torch.empty(sum(tensor.numel() for tensor in self.named.values()), device=device)
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor], lr: float, exchange: Exchange | None = None) -> None:
@@ -178,7 +183,8 @@ class Optimizer:
         self.model_parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.masters = self._masters(dtype)
         sizes = [master.numel() for master in self.masters.values()]
-        self.buffer = torch.zeros(sum(sizes) + stats)
+        self.device = next(iter(self.masters.values())).device
+        self.buffer = torch.zeros(sum(sizes) + stats, device=self.device)
         self.gradient, self.stats = self.buffer[: sum(sizes)], self.buffer[sum(sizes) :]
         views = zip(self.masters.items(), self.gradient.split(sizes), strict=True)
         self.gradients = {name: view.view(master.shape) for (name, master), view in views}

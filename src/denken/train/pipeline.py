@@ -187,7 +187,7 @@ def _spent(stage: Stage) -> Ledger:
 
 
 def _usd(ledger: Ledger, recipe: Recipe) -> float:
-    return ledger.usd(recipe.cost.usd_per_core_hour)
+    return ledger.usd(recipe.cost)
 
 
 def _tokens(stage: Stage) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ from denken.tokenizer import Tokenizer
 from denken.train import checkpoint, session
 from denken.train.attend import packed
 from denken.train.batch import Batch, Packer
-from denken.train.data import documents
+from denken.train.data import documents, mixture_of
+from denken.train.feed import Ahead, Reader, Work, fresh
 from denken.train.folder import (
     copy_weights,
     export,
@@ -41,11 +42,12 @@ from denken.train.optim import lr_factor
 from denken.train.parallel import Mesh
 from denken.train.runlog import RunLog
 from denken.train.shape import model_config
+from denken.train.timing import cores as cores_here
 
 EVALUATION_SEED = 900_000_000
 
 # Sums that travel with the gradients, in this order.
-STATS = ("targets", "loss", "tokens", "context", "stop", "save")
+STATS = ("targets", "loss", "tokens", "context", "stop", "save", "gone")
 
 
 def train(
@@ -91,7 +93,9 @@ class Trainer:
         """recipe: complete, with its [model]. start: the folder that `init_from` means."""
         self.recipe, self.mesh, self.tokenizer = recipe, mesh, tokenizer
         settings = recipe.train
-        self.lane_count = settings.lanes or mesh.world
+        self.device = session.device(recipe)
+        readers = settings.readers or max(1, min(14, cores_here() - 2))
+        self.lane_count = settings.lanes or (readers if self.device.type == "cuda" else mesh.world)
         if self.lane_count % mesh.world:
             raise ConfigError(
                 f"lanes = {self.lane_count} cannot be dealt to {mesh.world} processes; give a multiple of processes."
@@ -102,6 +106,7 @@ class Trainer:
         self.model = Transformer(self.config)
         if start is not None:
             start_from(self.model, start, settings.init_layers)
+        self.model.to(self.device)
         self.price = Price.of(self.model.named_parameters(), recipe.model)
         self.optimizer = session.optimizer(self.model, recipe, mesh, stats=len(STATS), start=start)
         self.hidden: Callable[..., Tensor] = self.model.hidden
@@ -112,10 +117,12 @@ class Trainer:
         share = settings.batch_tokens // self.lane_count
         self.micro_tokens = min(settings.micro_tokens, share)
         self.micro_batches = max(1, round(share / self.micro_tokens))
-        self.lanes: dict[int, Packer] = {}
+        self.lanes: dict[int, Packer | Reader] = {}
+        self.ahead: Ahead | None = None
         self.open_lanes(dict.fromkeys(self.my_lanes, 0))
         self.done = 0
         self.per_source: dict[str, list[float]] = {}
+        self.waiting: list[tuple[tuple[str, ...], Tensor]] = []
 
     @property
     def parameters(self) -> int:
@@ -128,25 +135,60 @@ class Trainer:
     def open_lanes(self, cursors: dict[int, int]) -> None:
         """Point each lane at its stream of documents; a cursor counts the documents the lane has taken."""
         for lane, cursor in cursors.items():
-            self.lanes[lane] = self.packer(self.recipe.seed, lane + cursor * self.lane_count, self.lane_count)
-            self.lanes[lane].cursor = cursor
+            if self.device.type == "cuda":
+                self.lanes[lane] = self.reader(lane, cursor)
+                continue
+            packer = self.packer(self.recipe.seed, lane + cursor * self.lane_count, self.lane_count)
+            packer.cursor = cursor
+            self.lanes[lane] = packer
+
+    def reader(self, lane: int, cursor: int) -> Reader:
+        """A lane that another process packs. On a GPU documents cost what they are, so all rows are of the widest."""
+        data = self.recipe.data
+        names = tuple(sorted({source.name for source in mixture_of(data.sources).sources}))
+        widest, seed, tokenizer = data.widths[-1], self.recipe.seed, str(self.tokenizer.folder)
+        place = (data.sources, tokenizer, seed, lane, self.lane_count, (widest,), self.micro_tokens, data.open_rows)
+        return Reader(Work(*place, names=names, state=fresh(cursor)))
 
     def packer(self, seed: int, start: int, stride: int) -> Packer:
         data = self.recipe.data
         stream = documents(data.sources, self.tokenizer, seed=seed, start=start, stride=stride)
         return Packer(stream, data.widths, self.micro_tokens, open_rows=data.open_rows)
 
-    def step(self, stop: bool = False, save: bool = False) -> StepResult:
-        """One update: every process learns from its lanes, gradients are summed, the weights move."""
-        phase = self.mesh.watchdog.phase
-        self.mesh.watchdog.beat(self.done + 1)
+    def batches(self) -> Iterator[Batch]:
+        """What one step learns from in this process."""
+        if self.device.type == "cuda":
+            if self.ahead is None:
+                lanes = {lane: reader for lane, reader in self.lanes.items() if isinstance(reader, Reader)}
+                self.ahead = Ahead(lanes, self.micro_batches, self.recipe.train.micro_tokens, self.device)
+            yield from self.ahead.take()
+            return
         for lane in self.lanes.values():
             for _ in range(self.micro_batches):
-                with phase("read documents"):
-                    batch = _next(lane)
-                with phase("learn"):
-                    self.learn(batch)
+                yield _next(lane)
+
+    def close(self) -> None:
+        """End the processes that read documents."""
+        if self.ahead is not None:
+            self.ahead.close()
+
+    def step(self, stop: bool = False, save: bool = False, gone: float = 0.0) -> StepResult:
+        """One update: every process learns from its lanes, gradients are summed, the weights move.
+
+        gone: the share of the run's time that has passed.
+        """
+        phase = self.mesh.watchdog.phase
+        self.mesh.watchdog.beat(self.done + 1)
+        batches = self.batches()
+        while True:
+            with phase("read documents"):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            with phase("learn"):
+                self.learn(batch)
         stats = self.optimizer.stats
+        stats[STATS.index("gone")] = gone / self.mesh.world
         stats[STATS.index("stop")] = float(stop)
         stats[STATS.index("save")] = float(save)
         self.optimizer.reduce(self.mesh.sum_)
@@ -155,7 +197,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise session.diverged(self.done, loss)
         self.optimizer.gradient.div_(max(1.0, sums["targets"]))
-        factor = lr_factor(self.done, self.recipe.train.total_steps, self.recipe.optim)
+        factor = lr_factor(self.done, self.recipe.train.total_steps, self.recipe.optim, gone=sums["gone"])
         with phase("update"):
             norm = self.optimizer.step(factor, self.mesh.sum_)
         if not math.isfinite(norm):
@@ -171,26 +213,38 @@ class Trainer:
         loss = losses_N.sum()
         loss.backward()
         self.optimizer.collect()
-        sums = (losses_N.shape[0], float(loss.detach()), batch.tokens, batch.context)
-        self.optimizer.stats[: len(sums)] += torch.tensor(sums)
+        # On a GPU nothing here waits for the numbers.
+        sums = torch.tensor((losses_N.shape[0], 0.0, batch.tokens, batch.context))
+        stats = self.optimizer.stats[: len(sums)]
+        stats += sums.to(self.device, non_blocking=True)
+        stats[STATS.index("loss")] += loss.detach()
 
     def losses(self, batch: Batch) -> Tensor:
         """The loss of every target of a batch; also added up per source."""
         # The rows of a look at unseen documents vary in number: not worth a compiled program each.
         hidden = self.hidden if torch.is_grad_enabled() else self.model.hidden
-        hidden_BTD = hidden(batch.ids_BT, batch.positions_BT, packed(batch.segments_BT))
-        hidden_ND, targets_N, index_N = select_targets(hidden_BTD, batch.targets_BT, multiple=256)
+        hidden_BTD = hidden(batch.ids_BT, batch.positions_BT, packed(batch.segments_BT, batch.starts_S))
+        hidden_ND, targets_N, index_N = select_targets(hidden_BTD, batch.targets_BT, batch.kept_N, multiple=256)
         losses_N = cross_entropy(self.model.logits(hidden_ND), targets_N)[: len(index_N)]
         sources_N = batch.sources_BT.flatten()[index_N]
         losses_S, targets_S = sums_by_source(losses_N.detach(), sources_N, len(batch.sources))
-        for source, loss, targets in zip(batch.sources, losses_S.tolist(), targets_S.tolist(), strict=True):
-            sums = self.per_source.setdefault(source, [0.0, 0.0])
-            sums[0] += loss
-            sums[1] += targets
+        self.waiting.append((batch.sources, torch.stack((losses_S, targets_S))))
+        if self.device.type == "cpu":
+            self._count_sources()
         return losses_N
+
+    def _count_sources(self) -> None:
+        """Add up what is known of each source by now; on a GPU this waits for it."""
+        for sources, sums_2S in self.waiting:
+            for source, loss, targets in zip(sources, *sums_2S.tolist(), strict=True):
+                sums = self.per_source.setdefault(source, [0.0, 0.0])
+                sums[0] += loss
+                sums[1] += targets
+        self.waiting = []
 
     def take_sources(self) -> dict[str, float]:
         """Mean loss per source over all processes since this was last called."""
+        self._count_sources()
         total: dict[str, list[float]] = {}
         for part in self.mesh.gather(self.per_source):
             for source, (loss, targets) in part.items():
@@ -204,6 +258,7 @@ class Trainer:
     def evaluate(self) -> tuple[float, dict[str, float]]:
         """Mean loss, and per source, on what training never sees: the first of the set that is held out, or else
         documents of another seed, as difficult as today's."""
+        self._count_sources()
         kept, self.per_source = self.per_source, {}
         share = max(1, self.recipe.train.eval_documents // self.mesh.world)
         furthest = max((lane.cursor for lane in self.lanes.values()), default=0)
@@ -222,7 +277,7 @@ class Trainer:
         rows = Packer(taken, self.recipe.data.widths, self.micro_tokens, open_rows=self.recipe.data.open_rows)
         sums = torch.zeros(2)
         for batch in rows.drain():
-            losses_N = self.losses(batch)
+            losses_N = self.losses(batch if self.device.type == "cpu" else batch.on(self.device))
             sums += torch.tensor((float(losses_N.sum()), losses_N.shape[0]))
         self.mesh.sum_(sums)
         per_source = self.take_sources()
@@ -231,7 +286,10 @@ class Trainer:
 
     def state(self, ledger: Ledger) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
         """Everything a bit-exact continuation needs: JSON values and tensors. Every process must call it."""
-        mine = {lane: packer.state() for lane, packer in self.lanes.items()}
+        if self.ahead is not None:
+            mine = self.ahead.state()
+        else:
+            mine = {lane: packer.state() for lane, packer in self.lanes.items() if isinstance(packer, Packer)}
         gathered = self.mesh.gather((mine, torch.get_rng_state()))
         lanes = {str(lane): state for part, _ in gathered for lane, state in part.items()}
         state = {
@@ -243,8 +301,8 @@ class Trainer:
             "tokenizer": session.tokenizer_hash(self.tokenizer),
         }
         tensors = {
-            "weights": self.optimizer.weights(),
-            "optimizer": self.optimizer.state(),
+            "weights": {name: weight.cpu() for name, weight in self.optimizer.weights().items()},
+            "optimizer": {name: momentum.cpu() for name, momentum in self.optimizer.state().items()},
             "rng": {f"torch.{rank}": rng for rank, (_, rng) in enumerate(gathered)},
         }
         return state, tensors
@@ -268,7 +326,11 @@ class Trainer:
         if len(states) == self.lane_count:
             self.open_lanes({lane: states[str(lane)]["cursor"] for lane in self.my_lanes})
             for lane in self.my_lanes:
-                self.lanes[lane].restore(states[str(lane)], rows=same_ids)
+                state = states[str(lane)]
+                self.lanes[lane].restore(state, rows=same_ids)
+                if isinstance(self.lanes[lane], Packer):
+                    for _ in range(state.get("skip", 0) if same_ids else 0):
+                        _next(self.lanes[lane])
         else:
             furthest = max(state["cursor"] for state in states.values()) * len(states)
             warn(
@@ -280,23 +342,33 @@ class Trainer:
 
 
 def _loop(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[], bool], log: RunLog | None) -> None:
+    """`_steps`, and whoever reads documents for them is gone afterwards."""
+    try:
+        _steps(trainer, ledger, folder, stopping, log)
+    finally:
+        trainer.close()
+
+
+def _steps(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[], bool], log: RunLog | None) -> None:
     """Step, count, log and save until the budget is spent or somebody asks to stop. Only rank 0 has a log."""
     settings, total = trainer.recipe.train, trainer.recipe.train.total_steps
     if trainer.done >= total:
         return
-    cores = trainer.mesh.world * torch.get_num_threads()
+    on_gpu = trainer.device.type == "cuda"
+    cores = 0 if on_gpu else trainer.mesh.world * torch.get_num_threads()
+    seconds = math.inf if settings.minutes is None else 60 * settings.minutes
     window = Window()
     before = saved_at = time.monotonic()
     recent: deque[tuple[float, int]] = deque(maxlen=20)
     while trainer.done < total:
         due = log is not None and time.monotonic() - saved_at >= settings.checkpoint_every_s > 0
-        result = trainer.step(stop=stopping(), save=due)
+        result = trainer.step(stop=stopping(), save=due, gone=ledger.seconds / seconds)
 
         now = time.monotonic()
         took, before = now - before, now
         recent.append((took, result.tokens))
         pace = sum(seconds for seconds, _ in recent) / len(recent)
-        ledger.tick(took, cores)
+        ledger.tick(took, cores, int(on_gpu))
         ledger.tokens += result.tokens
         ledger.targets += result.targets
         ledger.flops += trainer.price.flops(result.tokens, result.targets, result.context)
@@ -327,11 +399,9 @@ def _loop(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[],
                 log.say(f"Stopped after step {step} and saved; resume with the same command.")
             return
     if log is not None:
-        usd = ledger.usd(trainer.recipe.cost.usd_per_core_hour)
         log.say(
             f"Done: {ledger.tokens:,} tokens in {ledger.seconds / 60:.1f} min, {ledger.flops:.2e} FLOPs, "
-            f"{usd:.4f} USD at {trainer.recipe.cost.usd_per_core_hour} USD per core-hour. "
-            f"The model is in {folder / 'model'}."
+            f"{ledger.priced(trainer.recipe.cost)}. The model is in {folder / 'model'}."
         )
 
 
@@ -342,7 +412,7 @@ def save(trainer: Trainer, ledger: Ledger, folder: Path, log: RunLog | None, *, 
         export(trainer.optimizer.network(trainer.model, tensors["weights"]), trainer.tokenizer, folder)
         trainer.optimizer.leave(folder)
         _tell_dropped(state["lanes"], trainer.recipe.data.widths[-1], log)
-        ledger.write(folder / "ledger.json", trainer.recipe.cost.usd_per_core_hour)
+        ledger.write(folder / "ledger.json", trainer.recipe.cost)
         log.curves(final=final)
         # Last, since what a kill leaves undone before it is done again, and what it leaves undone after it is not.
         checkpoint.save(folder / "checkpoints", trainer.done, state, tensors, keep=trainer.recipe.train.keep)
@@ -375,7 +445,7 @@ def _check_sizes(recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer) -> N
         )
 
 
-def _next(lane: Packer) -> Batch:
+def _next(lane: Packer | Reader) -> Batch:
     try:
         return next(lane)
     except StopIteration:

@@ -229,15 +229,21 @@ def _cost(ledger: Mapping[str, Any]) -> str:
         ("of it sampling", duration(_number(ledger, "generate_seconds"))),
         ("of it learning", duration(_number(ledger, "learn_seconds"))),
         ("core-hours", f"{_number(ledger, 'core_seconds') / 3600:.3f}"),
+        *([("GPU-hours", f"{_number(ledger, 'gpu_seconds') / 3600:.3f}")] if ledger.get("gpu_seconds") else []),
         ("tokens learnt from", f"{_number(ledger, 'tokens'):,.0f}"),
         ("tokens sampled", f"{_number(ledger, 'sampled'):,.0f}"),
         ("operations", f"{_number(ledger, 'flops') + _number(ledger, 'sampling_flops'):.2e}"),
         ("energy", f"{_number(ledger, 'joules') / 3.6e6:.4f} kWh" if ledger.get("joules") else "not readable here"),
-        (f"money, at {_number(ledger, 'usd_per_core_hour'):g} USD a core-hour", f"{_number(ledger, 'usd'):.4f} USD"),
+        (f"money, at {_prices(ledger)}", f"{_number(ledger, 'usd'):.4f} USD"),
     ]
     rows = [(what, value) for what, value in rows if value != "0 s" or what == "time"]
     rows += [(f"beside it, as published: {who}", f"{hours:,} H800-hours, {usd:,} USD") for who, hours, usd in PUBLISHED]
     return _table("Cost", rows)
+
+
+def _prices(ledger: Mapping[str, Any]) -> str:
+    core = f"{_number(ledger, 'usd_per_core_hour'):g} USD a core-hour"
+    return f"{core} and {_number(ledger, 'usd_per_gpu_hour'):g} a GPU-hour" if ledger.get("gpu_seconds") else core
 
 
 def _recipe(folder: Path) -> str:

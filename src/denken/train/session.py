@@ -24,7 +24,7 @@ from denken.train import checkpoint
 from denken.train.folder import complete, describe, load_tokenizer, only_one, start_of
 from denken.train.ledger import Ledger
 from denken.train.optim import Optimizer
-from denken.train.parallel import Mesh, launch, stop_signals
+from denken.train.parallel import Mesh, launch, stop_signals, under_torchrun
 from denken.train.runlog import RunLog
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -62,7 +62,8 @@ def start(
     recipe = Recipe.load(recipe_path)
     folder = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
     arguments = (str(recipe_path), str(folder), resume, scale, make, loop)
-    launch(run, recipe.train.processes, recipe.train.threads, *arguments)
+    processes = 1 if device(recipe).type == "cuda" else recipe.train.processes
+    launch(run, processes, recipe.train.threads, *arguments)
     return folder
 
 
@@ -105,6 +106,21 @@ def run(
         with log or nullcontext(), watching:
             if learner.done < recipe.train.total_steps and ledger.seconds < seconds:
                 loop(learner, ledger, folder, lambda: stopping() or ledger.seconds >= seconds, log)
+
+
+def device(recipe: Recipe) -> torch.device:
+    """Where the recipe's network learns. ConfigError where it names a GPU that is not there, or not for this."""
+    train, wanted = recipe.train, recipe.train.device
+    whole = train.lora is None and not train.shard and not under_torchrun()
+    for_gpu = recipe.rl is None and whole and train.dtype == "bf16"
+    if wanted == "cuda" and not for_gpu:
+        raise ConfigError(
+            'device = "cuda" is for one process that learns from documents in bf16; leave out [rl], lora, shard, '
+            'torchrun and dtype, or give device = "cpu".'
+        )
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError('device = "cuda", and PyTorch sees no GPU here; device = "auto" learns on what is there.')
+    return torch.device("cuda" if wanted != "cpu" and for_gpu and torch.cuda.is_available() else "cpu")
 
 
 def optimizer(model: nn.Module, recipe: Recipe, mesh: Mesh, *, stats: int, start: Path | None = None) -> Optimizer:
