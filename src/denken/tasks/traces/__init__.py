@@ -33,6 +33,7 @@ from denken.tasks.traces import (
     rewriting,
     sorting,
     state,
+    stories,
     strings,
 )
 from denken.types import Problem
@@ -65,6 +66,7 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "gcd": division.gcd,
     "graph_color": graphs.graph_color,
     "group_anagrams": strings.group_anagrams,
+    "gsm_symbolic": stories.gsm_symbolic,
     "intermediate_integration": integrals.intermediate_integration,
     "isomorphic_strings": letters.isomorphic_strings,
     "largest_island": graphs.largest_island,
