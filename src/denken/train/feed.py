@@ -108,11 +108,12 @@ class Reader:
 
     def _begin(self) -> None:
         context = mp.get_context("spawn")
-        self._connection, theirs = context.Pipe(duplex=False)
+        ours, theirs = context.Pipe(duplex=False)
         self._process = context.Process(target=read, args=(self.work, theirs), daemon=True)
         self._process.start()
         # Its end is its own alone, so that either side finds the other gone.
         theirs.close()
+        self._connection = ours
 
 
 def read(work: Work, connection: Connection) -> None:
