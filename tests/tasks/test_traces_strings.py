@@ -105,6 +105,10 @@ HAND = [
     (problem("count_bits", number=6), "6/2=3r0|3/2=1r1,1|1/2=0r1,2"),
     (problem("group_anagrams", words=["tea", "tan", "eat"]), "tea aet1|tan ant2|eat aet1"),
     (
+        problem("letter_jumble", scrambled_words=["eth", "ortcePj"], original_words=["the", "Project"]),
+        "eth eht the|ortcePj cejoprt Project",
+    ),
+    (
         problem(
             "number_format", size="largest", formatted_candidates=["1.523000000000000e+03", "1,523.412", "1522.900000"]
         ),

@@ -76,6 +76,7 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "lcm": division.lcm,
     "leg_counting": legs.leg_counting,
     "letter_counting": letters.letter_counting,
+    "letter_jumble": letters.letter_jumble,
     "list_functions": lists.list_functions,
     "manipulate_matrix": grids.manipulate_matrix,
     "n_queens": state.n_queens,

@@ -66,3 +66,17 @@ def isomorphic_strings(problem: Problem) -> Demonstration:
             break
         forward[left], backward[right] = right, left
     return Demonstration(",".join(pairs), problem.answer)
+
+
+def letter_jumble(problem: Problem) -> Demonstration:
+    """Every jumbled word, its letters in order, and the word that has these letters.
+
+    The last step is the one thing that a model has to know. The words are those of one text, in its order, some 2,300
+    different ones: the letters in order are always the same for a word, and the words before it tell anagrams apart.
+
+        eth eht the
+        ortcePj cejoprt Project
+    """
+    jumbled, words = problem.metadata["scrambled_words"], problem.metadata["original_words"]
+    lines = [f"{mixed} {''.join(sorted(mixed.lower()))} {word}" for mixed, word in zip(jumbled, words, strict=True)]
+    return Demonstration("\n".join(lines), " ".join(words))
