@@ -36,6 +36,7 @@ from denken.tasks.traces import (
     state,
     stories,
     strings,
+    sudokus,
 )
 from denken.types import Problem
 
@@ -79,6 +80,7 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "letter_jumble": letters.letter_jumble,
     "list_functions": lists.list_functions,
     "manipulate_matrix": grids.manipulate_matrix,
+    "mini_sudoku": sudokus.sudoku,
     "n_queens": state.n_queens,
     "needle_haystack": logic.needle_haystack,
     "number_filtering": sorting.number_filtering,
@@ -107,6 +109,7 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "string_manipulation": rewriting.string_manipulation,
     "string_splitting": rewriting.string_splitting,
     "string_synthesis": rewriting.string_synthesis,
+    "sudoku": sudokus.sudoku,
     "syllogism": logic.syllogism,
     "time_intervals": intervals.time_intervals,
     "tower_of_hanoi": state.tower_of_hanoi,
