@@ -1,0 +1,187 @@
+"""Square roots by hand, and one real root of a cubic by steps of a digit, each of which corrects the last.
+
+The square root takes two digits for each of the root's (`square_root`). A cubic is written around a point near its
+root; a step moves the point by one digit at one place, and the quotient of the last two numbers of the cubic, the
+value there over its slope, says the next digit (`cubic_root`). A digit that is not the best one costs a step, no more.
+"""
+
+from __future__ import annotations
+
+from denken.tasks.traces import decimals, digits, longhand
+from denken.tasks.traces.decimals import Fixed
+
+_PLACES = {1: ".1", 2: ".01", 3: ".001"}
+_MOST_STEPS, _FURTHEST = 7, 6
+
+
+def square_root(whole: int, places: int, hundredths: int = 0) -> tuple[str, Fixed]:
+    """The square root of whole + hundredths/100, cut off after so many places.
+
+    The digits stand in pairs first. A line brings a pair down, doubles the root so far (its last digit is yet to come)
+    and tries a digit:
+        2209.25:22 09 25
+        22:4*4=16 22-16[12-6=6,2-1-1=0]=6
+        4*2=8 609:60/8=7 87*7[7*7=49,8*7+4=60]=609 609-609[9-9=0,0-0=0,6-6=0]=0
+        47*2[7*2=14,4*2+1=9]=94 25:2/94=0
+        .1=47.0
+    """
+    written = str(whole)
+    written = ("0" * (len(written) % 2) + written) + (f"{hundredths:02d}".ljust(2 * places, "0") if places else "")
+    pairs = [int(written[i : i + 2]) for i in range(0, len(written), 2)]
+    root = next(e for e in range(9, -1, -1) if e * e <= pairs[0])
+    left = pairs[0] - root * root
+    first = digits.add(pairs[0], -root * root).text
+    lines = [f"{whole}{f'.{hundredths:02d}' if hundredths else ''}:{pairs[0]}{''.join(f' {p:02d}' for p in pairs[1:])}"]
+    lines.append(f"{pairs[0]}:{root}*{root}={root * root} {first}")
+    for pair in pairs[1:]:
+        line, digit, left = _next_digit(root, left * 100 + pair)
+        lines.append(line)
+        root = root * 10 + digit
+    value = Fixed(root, places)
+    return "\n".join([*lines, f".{places}={value}"]), value
+
+
+def _next_digit(root: int, left: int) -> tuple[str, int, int]:
+    """The line of the next digit of a root: tried by the two leading digits of the doubled root."""
+    doubled = longhand.times_digit(root, 2)
+    cut = 10 ** max(len(str(doubled.value)) - 2, 0)
+    head, by = left // 10 // cut, doubled.value // cut
+    digit = min(head // by, 9) if by else 9
+    line = f"{doubled.text} {left}:{head}/{by}={digit}"
+    while digit:
+        work, taken = longhand.times_digit(doubled.value * 10 + digit, digit)
+        line += f" {work}"
+        if taken <= left:
+            return f"{line} {digits.add(left, -taken).text}", digit, left - taken
+        digit -= 1
+        line += f">{left} {digit}"
+    return line, 0, left
+
+
+def cubic_root(a: int, b: int, c: int, d: int) -> tuple[str, Fixed] | None:
+    """A root of ax^3 + bx^2 + cx + d to 5 places, where a > 0 > d; None where this way does not reach it in short.
+
+    Steps of 1, by sums alone, as long as the value stays below 0. Then the digit of tenths that a straight line gives;
+    b, c and d are written 10, 100 and 10,000 times as large, and each step carries the products down:
+        2,0,0,-9        is 2x^3 - 9
+        2+0=2
+        2+0=2
+        2-9=-(9-2)=-7   below 0: a step of 1
+        2+2=4
+        4+2=6
+        2+4=6
+        2,6,6,-7 1
+        ...
+    """
+    work = _Cubic(a, b, c, d)
+    if not work.ones():
+        return None
+    return work.result()
+
+
+class _Cubic:
+    """The cubic around a point x: its four numbers, the lines written so far."""
+
+    def __init__(self, a: int, b: int, c: int, d: int) -> None:
+        self.a, self.b, self.c, self.d = a, b, c, d
+        self.x, self.lines = Fixed(0, 0), [f"{a},{b},{c},{d}"]
+
+    def ones(self) -> bool:
+        """Steps of 1; the last line of sums shows a value that is not below 0. False where that is too far."""
+        for _ in range(_FURTHEST):
+            b = self._add(self.a, self.b)
+            self.slope = c = self._add(b, self.c)
+            d = self._add(c, self.d)
+            if d >= 0:
+                return True
+            b2 = self._add(self.a, b)
+            self.b, self.c, self.d = self._add(self.a, b2), self._add(b2, c), d
+            self._move(Fixed(1, 0))
+        return False
+
+    def result(self) -> tuple[str, Fixed] | None:
+        """All further digits: the first by the straight line from here to the next whole number."""
+        if self.d + self.slope == 0:
+            self._move(Fixed(1, 0))
+            return "\n".join(self.lines), self.x.to(5)
+        line, digit = _rounded_quotient(10 * -self.d, self.slope)
+        self.lines.append(f".1 {line}")
+        digit, place = max(1, min(digit, 9)), 1
+        self.b, self.c, self.d = self.b * 10, self.c * 100, self.d * 10000
+        self.lines.append(f"{self.a},{self.b},{self.c},{self.d}")
+        for _ in range(_MOST_STEPS):
+            self._step(digit, place)
+            if self.c <= 0:
+                return None
+            if place == 3 or not self.d:
+                return self._last()
+            digit, place = self._next()
+            if not digit:
+                return self._last()
+        return None
+
+    def _next(self) -> tuple[int, int]:
+        """The first place at which value over slope has a digit, rounded; 0 where it has none at the three."""
+        for place, mark in _PLACES.items():
+            line, digit = _rounded_quotient(abs(self.d) * 10**place // 100, self.c)
+            self.lines.append(f"{mark} {line}")
+            if digit:
+                return (min(digit, 9) if self.d < 0 else -min(digit, 9)), place
+        return 0, 3
+
+    def _step(self, digit: int, place: int) -> None:
+        """Moves x by the digit: products cut off where they stand behind the last place kept."""
+        self.lines.append(f"{digit}*{_PLACES[place]}")
+        if place < 3:
+            risen = self._times(self.a, digit, 1 if place == 2 else 0)
+            self.b = self._add(self.b, risen)
+        bent = self._times(self.b, digit, place - 1)
+        slope = self._add(self.c, bent)
+        self.d = self._add(self.d, self._times(slope, digit, place - 2))
+        if place == 1:
+            self.b = self._add(self.b, risen)
+            bent = self._times(self.b, digit, 0)
+        self.c = self._add(slope, bent) if place < 3 else slope
+        if place == 1:
+            self.b = self._add(self.b, risen)
+        self._move(Fixed(digit, place))
+
+    def _last(self) -> tuple[str, Fixed] | None:
+        """Two more digits by the value over the slope."""
+        above, cut = abs(self.d) * 1000, 10 ** max(len(str(self.c)) - 2, 0)
+        line, quotient, _ = digits.divide(above // cut, self.c // cut)
+        if quotient > 99:
+            return None
+        self.lines.append(f"{self.d}:{line}")
+        line, value = decimals.add(self.x.to(5), Fixed(quotient if self.d < 0 else -quotient, 5))
+        return "\n".join([*self.lines, line]), value
+
+    def _move(self, by: Fixed) -> None:
+        line, self.x = decimals.add(self.x, by)
+        self.lines += [line, f"{self.a},{self.b},{self.c},{self.d}"]
+
+    def _add(self, x: int, y: int) -> int:
+        line, value = digits.add(x, y)
+        self.lines.append(line if x and y else f"{x}{'-' if y < 0 else '+'}{abs(y)}={value}")
+        return value
+
+    def _times(self, x: int, digit: int, fewer: int) -> int:
+        """x times a digit, without so many of its last digits, or with zeros for a number below 0."""
+        line, value = digits.multiply(x, digit)
+        tens: int = 10 ** abs(fewer)
+        kept = abs(value) * tens if fewer < 0 else abs(value) // tens
+        kept = -kept if value < 0 else kept
+        self.lines.append(line if not fewer else f"{line} {kept}")
+        return kept
+
+
+def _rounded_quotient(above: int, below: int) -> tuple[str, int]:
+    """A digit by two leading digits, one more where twice the rest is not less than the divisor.
+
+    `25430/3701:254/37=6r32,64>37 7`
+    """
+    cut = 10 ** max(len(str(below)) - 2, 0)
+    head, by = above // cut, below // cut
+    digit, rest = divmod(head, by)
+    up = 2 * rest >= by
+    return f"{above}/{below}:{head}/{by}={digit}r{rest},{2 * rest}{'>' if up else '<'}{by} {digit + up}", digit + up
