@@ -229,3 +229,11 @@ def test_divisors_are_the_librarys_in_its_order_without_trying_each() -> None:
     # Of the items as the library makes them by itself (0.1.25).
     assert hashlib.sha256(whole.encode()).hexdigest()[:16] == "b7315512a597c533"
     assert task.problem(1144).answer  # by trial, some minutes
+
+
+def test_jugs_that_look_up_what_was_found_before_ask_what_the_library_asks() -> None:
+    task = GymTask("jugs", {"num_jugs": 3, "difficulty": 6})
+    whole = "".join(item.prompt + item.answer for item in map(task.problem, range(40)))
+    # Of the items as the library makes them by itself (0.1.25).
+    assert hashlib.sha256(whole.encode()).hexdigest()[:16] == "e017a1a6bb09e5f3"
+    assert gym.fewest_moves([13, 4, 4], 6) == 11

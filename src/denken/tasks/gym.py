@@ -5,6 +5,7 @@ item `i` from `Random(seed + i)`, so one data set object with seed 0 serves ever
 `_BUILT_PER_SEED` draw when they are built. The library's rare use of the global generators is seeded and undone.
 basic_arithmetic looks for the divisors of its operands by trial, for minutes on rare seeds of its published hard
 configuration (900000453 and 900000474 among the 500 fresh ones); `divisors` gives the same list at once in its place.
+jugs searches all ways of pouring at each try at a problem; here it is kept what was found (`fewest_moves`).
 Data sets in `_HASH_DEPENDENT` iterate over sets of strings: they are generated in the verifier's process, whose
 PYTHONHASHSEED is fixed, so that a seed means the same problem in every process.
 
@@ -225,12 +226,63 @@ def judge(name: str, config: dict[str, Any], seed: int, question: str) -> Judge:
     return lambda answer: float(data.score_answer(answer, item))
 
 
+def fewest_moves(capacities: Sequence[int], target: int) -> int | None:
+    """The fewest moves until one of these jugs holds the target, None where none ever does: the library's number.
+
+    Each set of capacities is searched once, whatever the order and the target; jugs of the same size are not told
+    apart.
+
+    >>> fewest_moves([3, 5], 4), fewest_moves([6, 4], 3)
+    (6, None)
+    """
+    return _fewest_moves_to_each(tuple(sorted(capacities))).get(target)
+
+
+_Jugs = tuple[tuple[int, int], ...]  # each jug's capacity and what it holds, in ascending order
+
+
+@lru_cache(maxsize=4096)
+def _fewest_moves_to_each(capacities: tuple[int, ...]) -> dict[int, int]:
+    amounts = max(capacities) // math.gcd(*capacities) + 1
+    layer: set[_Jugs] = {tuple((capacity, 0) for capacity in capacities)}
+    met, fewest, moves = set(layer), {0: 0}, 0
+    while layer and len(fewest) < amounts:
+        moves += 1
+        layer = {after for jugs in layer for after in _after_a_move(jugs)} - met
+        met |= layer
+        for amount in {held for jugs in layer for _, held in jugs}:
+            fewest.setdefault(amount, moves)
+    return fewest
+
+
+def _after_a_move(jugs: _Jugs) -> Iterator[_Jugs]:
+    for i, (capacity, held) in enumerate(jugs):
+        others = jugs[:i] + jugs[i + 1 :]
+        yield tuple(sorted((*others, (capacity, capacity))))
+        yield tuple(sorted((*others, (capacity, 0))))
+        for j, (size, holds) in enumerate(others):
+            if poured := min(held, size - holds):
+                rest = others[:j] + others[j + 1 :]
+                yield tuple(sorted((*rest, (capacity, held - poured), (size, holds + poured))))
+
+
+@lru_cache(maxsize=1)
+def _remember_pourings() -> None:
+    """Has jugs look up what it would search for again; its solutions pour between the first three jugs only."""
+    from reasoning_gym.algorithmic import jugs
+
+    solve = lru_cache(maxsize=4096)(jugs.generate_jug_solution)
+    jugs.min_moves_n = fewest_moves
+    jugs.generate_jug_solution = lambda capacities, target: solve(tuple(capacities[:3]), target)
+
+
 @lru_cache(maxsize=64)
 def _data(name: str, key: str) -> Any:
     from reasoning_gym.arithmetic import basic_arithmetic
     from reasoning_gym.factory import create_dataset
 
     basic_arithmetic.find_common_divisors = divisors
+    _remember_pourings()
     return create_dataset(name, **json.loads(key), seed=0, size=1)
 
 
