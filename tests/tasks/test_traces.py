@@ -34,7 +34,9 @@ GRIDS |= {
 GRIDS |= {"n_queens", "quantum_lock", "shortest_path", "spiral_matrix", "syllogism"}
 # What test_traces_sudokus.py holds to more.
 SUDOKUS = {"mini_sudoku", "sudoku"}
-DATA_SETS = sorted(set(WRITERS) - ASKED_PLAINLY - LONGHAND - GRIDS - GRAPHS - SUDOKUS)
+# What test_traces_puzzles.py holds to more.
+PUZZLES = {"mahjong_puzzle", "puzzle24"}
+DATA_SETS = sorted(set(WRITERS) - ASKED_PLAINLY - LONGHAND - GRIDS - GRAPHS - SUDOKUS - PUZZLES)
 EQUATION = re.compile(r"(?<![\d*+/r-])(\d+(?:[-+*]\d+)+)=(-?\d+)(?![-\d*+/(])")
 QUOTIENT = re.compile(r"(\d+)/(\d+)=(\d+)(?:\[(\d+)\])?r(\d+)")
 

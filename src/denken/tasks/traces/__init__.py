@@ -14,6 +14,7 @@ from denken.tasks.traces import (
     algebra,
     arithmetic,
     calendars,
+    cards,
     chances,
     decimals,
     division,
@@ -41,6 +42,7 @@ from denken.tasks.traces import (
     stories,
     strings,
     sudokus,
+    targets,
 )
 from denken.types import Problem
 
@@ -86,6 +88,7 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "letter_counting": letters.letter_counting,
     "letter_jumble": letters.letter_jumble,
     "list_functions": lists.list_functions,
+    "mahjong_puzzle": cards.mahjong_puzzle,
     "manipulate_matrix": grids.manipulate_matrix,
     "mini_sudoku": sudokus.sudoku,
     "modulo_grid": drawings.modulo_grid,
@@ -104,6 +107,7 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "prime_factorization": division.prime_factorization,
     "products": arithmetic.products,
     "propositional_logic": logic.propositional_logic,
+    "puzzle24": targets.puzzle24,
     "quantum_lock": state.quantum_lock,
     "ransom_note": strings.ransom_note,
     "rotate_matrix": grids.rotate_matrix,

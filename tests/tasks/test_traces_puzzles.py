@@ -1,0 +1,72 @@
+"""Thoughts about puzzles and games: right at both published configurations, within bounds, and true line by line."""
+
+import re
+from fractions import Fraction
+
+import pytest
+
+from denken.assistant import BUNDLED
+from denken.evaluate.suites import LEVELS
+from denken.tasks.base import Demonstration
+from denken.tasks.traces import WRITERS
+from denken.tasks.verify.arithmetic import evaluate
+from denken.tokenizer import Tokenizer
+from denken.types import Problem
+from worked import task_at, worked
+
+# The most tokens of thought and answer together, easy and hard.
+BOUNDS = {
+    "mahjong_puzzle": (400, 700),
+    "puzzle24": (150, 150),
+}
+# Where not every answer can be known, at least so many are right.
+SHARE_RIGHT = {("mahjong_puzzle", "easy"): 0.6, ("mahjong_puzzle", "hard"): 0.6}
+SEEDS = {"mahjong_puzzle": range(2000, 2030), "puzzle24": range(2000, 2006)}
+
+
+def _shown(name: str, level: str) -> list[tuple[Problem, Demonstration]]:
+    return worked(name, level, SEEDS[name])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDS))
+@pytest.mark.parametrize("level", LEVELS)
+def test_both_published_configurations_get_full_marks_within_the_bound(name: str, level: str) -> None:
+    task, tokenizer = task_at(name, level), Tokenizer.load(BUNDLED)  # type: ignore[arg-type]
+    right = []
+    for problem, shown in _shown(name, level):
+        right.append(task.score(problem, shown.answer).reward == 1.0)
+        assert right[-1] or (name, level) in SHARE_RIGHT, (problem, shown)
+        assert shown == task.demonstrate(problem)
+        assert len(tokenizer.encode(shown.thought + shown.answer)) < BOUNDS[name][LEVELS.index(level)]  # type: ignore[arg-type]
+    assert sum(right) >= SHARE_RIGHT.get((name, level), 1.0) * len(right)
+
+
+def test_24_is_made_of_the_numbers_given() -> None:
+    for level in LEVELS:
+        for problem, shown in _shown("puzzle24", level):
+            assert evaluate(shown.answer) == 24
+            assert [int(number) for number in re.findall(r"\d+", shown.answer)] == problem.metadata["numbers"]
+            for left, right in re.findall(r"(\d+[-+*/]\d+)=(-?\d+)", shown.thought):
+                assert evaluate(left) == Fraction(right)
+
+
+def test_the_cards_counted_are_those_in_hand() -> None:
+    for level in LEVELS:
+        for problem, shown in _shown("mahjong_puzzle", level):
+            hand = problem.metadata["rounds"][-2]["cards"]
+            counted = shown.thought.split("\n")[-1].split(" ")[1]
+            assert counted == "".join(f"{card}{hand.count(card)}" for card in re.findall("[A-Z]", counted))
+
+
+def test_a_letter_that_is_there_twice_stands_in_the_way() -> None:
+    def last_line(cards: str, card: str) -> str:
+        prompt = f"the initial cards {cards}, what"
+        shown = WRITERS["mahjong_puzzle"](Problem("", prompt, "", 0, {"rounds": [{"add": card, "remove": "A"}]}))
+        assert shown.thought.endswith(shown.answer)
+        return shown.thought.split("\n")[-1]
+
+    assert last_line("QSTUAB", "R") == "1 P0Q1R0S1T1 PQ01n QS11y ST11y Chi"
+    assert last_line("QRSAB", "R") == "1 P0Q1R1S1T0 PQ01n QS11n ST10n Pass"
+    assert last_line("BBCCZ", "A") == "1 A0B2C2 BC22n Pass"
+    assert last_line("BBCCA", "A") == "1 A1B2C2 BC22n Pass"
+    assert last_line("XYYZZ", "Y") == "1 W0X1Y2Z2 Y2 Peng"
