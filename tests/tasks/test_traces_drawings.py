@@ -47,3 +47,15 @@ def test_what_repeats_a_pattern_stands_around_its_hole() -> None:
     prompt = "Fill it in.\n\n❌❌✅❌\n❌✅❌❌\n❔❌❌✅\n❌❌✅❌"
     shown = WRITERS["modulo_grid"](Problem("modulo_grid", prompt, prompt[13:].replace("❔", "✅"), 0))
     assert shown.thought == "/✅-\\-❌=✅\n❔❌❌✅\n✅"
+
+
+def test_edges_of_rectangles_are_counted_in_order_of_reading() -> None:
+    for level in ("easy", "hard"):
+        for problem, shown in worked("rectangle_count", level, range(2000, 2012)):
+            assert task_at("rectangle_count", level).score(problem, shown.answer).reward == 1.0
+            edges = [line.partition(" ")[2] for line in shown.thought.split("\n")[:-1]]
+            assert re.search(".*?".join(map(re.escape, edges)), problem.prompt, re.DOTALL)
+    puzzle = "####  \n#  #  \n#█████\n #█  #\n #   #\n #####\n"
+    shown = WRITERS["rectangle_count"](Problem("rectangle_count", "?", "2", 0, {"puzzle": puzzle}))
+    assert shown.thought == "1 ####\n3 #█████\n4 #####\n4/2=2"
+    assert shown.answer == "2"

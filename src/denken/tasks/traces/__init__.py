@@ -110,6 +110,7 @@ WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "puzzle24": targets.puzzle24,
     "quantum_lock": state.quantum_lock,
     "ransom_note": strings.ransom_note,
+    "rectangle_count": drawings.rectangle_count,
     "rotate_matrix": grids.rotate_matrix,
     "self_reference": logic.self_reference,
     "shortest_path": graphs.shortest_path,
