@@ -4,7 +4,7 @@ from pathlib import Path
 
 import denken
 from denken.tokenizer import Tokenizer
-from denken.train.vocabulary import CONTROL, build, build_for, common_pieces
+from denken.train.vocabulary import CONTROL, build, build_for, common_pieces, joined, repeated
 
 BUNDLED = Path(denken.__file__).parent / "bundled"
 
@@ -39,6 +39,16 @@ def test_a_built_vocabulary_loads_and_round_trips(tmp_path: Path) -> None:
     text = "What is this?\n\nÄpfel 苹果 🍎"
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert set(CONTROL) <= set(tokenizer.control_ids)
+
+
+def test_a_run_of_a_sign_is_one_id_whatever_stands_beside_it(tmp_path: Path) -> None:
+    merges = [*joined("─│"), *repeated("─", 8), *repeated(" ", 8)]
+    build(map("".join, merges), tmp_path, context=64, merges=merges)
+    tokenizer = Tokenizer.load(tmp_path)
+    for length in range(1, 16):
+        drawn = "│" + "─" * length + "│"
+        assert [tokenizer.decode([i]) for i in tokenizer.encode(drawn)] == ["│", "─" * length, "│"]
+        assert [tokenizer.decode([i]) for i in tokenizer.encode(" " * length + "\n")] == [" " * length, "\n"]
 
 
 def test_a_recipe_gets_the_words_of_its_tasks(tmp_path: Path) -> None:

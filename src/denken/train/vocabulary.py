@@ -108,6 +108,29 @@ def joined(characters: Iterable[str]) -> list[tuple[str, str]]:
     return list(merges)
 
 
+def repeated(character: str, longest: int) -> list[tuple[str, str]]:
+    """The merges that make one id of each run of a character, up to 2 * `longest` - 1 of it, `longest` a power of two.
+
+    In drawings the length of a line or a gap tells where it leads. Of longer runs what is over gets an id of its own,
+    and a character of several bytes has to be `joined` first. What each pair makes must be a piece, as ever.
+
+    >>> repeated("#", 4)
+    [('#', '#'), ('##', '##'), ('####', '##'), ('####', '#'), ('######', '#'), ('##', '#')]
+    """
+    spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    sign = "".join(piece for piece, _ in spell.pre_tokenize_str(character))
+    powers = [2**i for i in range(longest.bit_length())]
+    doubled = [(n, n) for n in powers[:-1]]
+    rest = [
+        (high + between, low)
+        for high in reversed(powers)
+        for low in reversed(powers)
+        for between in range(0, high, 2 * low)
+        if low < high
+    ]
+    return [(sign * left, sign * right) for left, right in doubled + rest]
+
+
 def build(pieces: Iterable[str], folder: Path, *, context: int, merges: Iterable[tuple[str, str]] = ()) -> int:
     """Writes tokenizer.json and tokenizer_config.json: control ids first, then 256 bytes, then the pieces.
 
