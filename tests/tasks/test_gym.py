@@ -217,6 +217,14 @@ def test_a_seed_that_divides_by_zero_means_its_neighbours_item(monkeypatch: pyte
 HARD_ARITHMETIC = {"min_terms": 5, "max_terms": 10, "min_digits": 2, "max_digits": 5}
 
 
+def test_rows_are_the_librarys_and_none_takes_for_ever() -> None:
+    task = GymTask("arc_1d", {"min_size": 25, "max_size": 50})
+    assert task.problem(30237).answer  # by the library itself, never: it looks for a tenth colour among nine
+    whole = "".join(item.prompt + item.answer for item in map(task.problem, range(100)))
+    # Of the items as the library makes them by itself (0.1.25).
+    assert hashlib.sha256(whole.encode()).hexdigest()[:16] == "46266bf70529c35d"
+
+
 def test_divisors_are_the_librarys_in_its_order_without_trying_each() -> None:
     for number in (*range(-300, 300), 360_360, 99_999_999):
         size = abs(number)

@@ -6,6 +6,8 @@ item `i` from `Random(seed + i)`, so one data set object with seed 0 serves ever
 basic_arithmetic looks for the divisors of its operands by trial, for minutes on rare seeds of its published hard
 configuration (900000453 and 900000474 among the 500 fresh ones); `divisors` gives the same list at once in its place.
 jugs searches all ways of pouring at each try at a problem; here it is kept what was found (`fewest_moves`).
+arc_1d looks for a tenth colour among nine for ever where ten blocks are to be recoloured, on one hard seed in a
+thousand; `patient` has it draw that row again.
 Data sets in `_HASH_DEPENDENT` iterate over sets of strings: they are generated in the verifier's process, whose
 PYTHONHASHSEED is fixed, so that a seed means the same problem in every process.
 
@@ -199,6 +201,34 @@ def divisors(a: int, b: int) -> list[int]:
     return [each for divisor in smaller for each in dict.fromkeys((divisor, common // divisor))]
 
 
+class _Draws:
+    """A generator's `random` and `randint`; after `most` calls of the latter, RecursionError."""
+
+    def __init__(self, generator: random.Random, most: int) -> None:
+        self._generator, self._left, self.random = generator, most, generator.random
+
+    def randint(self, low: int, high: int) -> int:
+        self._left -= 1
+        if self._left < 0:
+            raise RecursionError
+        return self._generator.randint(low, high)
+
+
+def patient(draw: Callable[[Any, int], dict[str, list[int]] | None]) -> Callable[..., dict[str, list[int]] | None]:
+    """A row of arc_1d as `draw` makes it, or None ("draw again") where it would go on without end.
+
+    Nine different colours of nine take 25 draws, and more than a thousand in one case of 10**50.
+    """
+
+    def drawn(generator: random.Random, size: int) -> dict[str, list[int]] | None:
+        try:
+            return draw(_Draws(generator, 1000), size)
+        except RecursionError:
+            return None
+
+    return drawn
+
+
 def generate(name: str, config: dict[str, Any], seed: int) -> dict[str, Any]:
     """The item of a seed as plain JSON values; called in the verifier's process."""
     item = _item(name, _frozen(config), seed)
@@ -278,11 +308,14 @@ def _remember_pourings() -> None:
 
 @lru_cache(maxsize=64)
 def _data(name: str, key: str) -> Any:
+    from reasoning_gym.arc import arc_1d_tasks
     from reasoning_gym.arithmetic import basic_arithmetic
     from reasoning_gym.factory import create_dataset
 
     basic_arithmetic.find_common_divisors = divisors
     _remember_pourings()
+    palette = patient(arc_1d_tasks.task_recolor_blocks_from_palette)
+    arc_1d_tasks.ARC_1D_TASKS["recolor_blocks_from_palette"] = palette, {}
     return create_dataset(name, **json.loads(key), seed=0, size=1)
 
 
