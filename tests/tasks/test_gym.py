@@ -214,6 +214,14 @@ def test_a_seed_that_divides_by_zero_means_its_neighbours_item(monkeypatch: pyte
     gym._remembered_item.cache_clear()
 
 
+def test_boards_of_the_game_of_life_are_the_librarys_without_its_counting() -> None:
+    task = GymTask("game_of_life", {"grid_size_x": 7, "grid_size_y": 12, "filled_cells": 30, "simulation_steps": 3})
+    items = [task.problem(seed) for seed in range(20)]
+    whole = "".join(item.prompt + item.answer for item in items)
+    # Of the items as the library makes them by itself (0.1.25).
+    assert hashlib.sha256(whole.encode()).hexdigest()[:16] == "25c023250adc3a29"
+
+
 HARD_ARITHMETIC = {"min_terms": 5, "max_terms": 10, "min_digits": 2, "max_digits": 5}
 
 
