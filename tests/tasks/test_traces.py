@@ -22,7 +22,7 @@ LONGHAND |= {"intermediate_integration", "simple_integration"}
 # What test_traces_grids.py holds to more.
 GRIDS = {"acre", "aiw", "bf", "binary_matrix", "course_schedule", "family_relationships", "largest_island"}
 # What test_traces_graphs.py holds to more.
-GRAPHS = {"graph_color", "jugs"}
+GRAPHS = {"graph_color", "jugs", "maze"}
 GRIDS |= {
     "tower_of_hanoi",
     "manipulate_matrix",

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -12,7 +13,8 @@ from denken.types import Problem
 from worked import task_at, worked
 
 # The most characters of question, thought and answer together, of which none is more than a token; easy and hard.
-BOUNDS = {"graph_color": (800, 1500), "jugs": (1600, 1700)}
+BOUNDS = {"graph_color": (800, 1500), "jugs": (1600, 1700), "maze": (1150, 3300)}
+SIGNS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!$%&+/;<>?@~"
 SEEDS = range(2000, 2024)
 FEW_SEEDS = range(2000, 2004)  # of four jugs, whose problems take long until most sets of capacities have come up
 
@@ -53,6 +55,12 @@ HAND = [
         'b"fill C", "pour C->A"c"empty A", "pour C->A"',
         '["fill C", "pour C->A", "fill C", "pour C->A", "empty A", "pour C->A"]',
     ),
+    (
+        "maze",
+        {"grid": ["wwwww", "wpwpw", "wpspw", "wwwgw", "wwwww"], "path": "p", "wall": "w", "start": "s", "goal": "g"},
+        "A.B#C.D#|I.J000K.L#|Q#R#S*T#|Y#Z#a#b#|00J0:B#I011K021R#|01I1:A032J-Q#|02K1:C042J-L#S*|1+1=2",
+        "2",
+    ),
 ]
 
 
@@ -90,3 +98,26 @@ def test_two_jugs_hold_together_what_the_rounds_say(level: str) -> None:
         said = [int(line[column]) for line in re.findall(r"\n[a-m] \S+=(\d+)(?: \S+=(\d+))?", shown.thought)]
         assert rounds == said[: len(rounds)]
         assert asked.metadata["puzzle"]["target"] in held.values()
+
+
+def test_a_place_of_a_maze_is_as_far_as_its_number_of_steps() -> None:
+    """The signs of two places that lie side by side, and how far the search says both to be."""
+    for _, shown in _shown("maze"):
+        away = {sign: int(steps) for sign, steps in re.findall(r"(\D)\d\d(\d)", shown.thought)}
+        for place, steps, around in re.findall(r"\n\d\d(.)(\d):(.*)", shown.thought):
+            assert away[place] == int(steps)
+            for sign, new in re.findall(r"(\D)(?:\d\d(\d)|[-#*])", around):
+                assert abs(SIGNS.index(sign) - SIGNS.index(place)) in (1, 8)
+                assert new in ("", str((int(steps) + 1) % 10))
+
+
+def test_a_way_through_a_large_maze_is_free_and_as_long_as_the_answer() -> None:
+    for asked, shown in _shown("maze", "hard"):
+        grid, steps = asked.metadata["grid"], shown.thought.split("\n")[-1].split(",")
+        places = [(int(step[:2]), int(step[2:4])) for step in steps]
+        assert grid[places[0][0]][places[0][1]] == asked.metadata["start"]
+        assert grid[places[-1][0]][places[-1][1]] == asked.metadata["goal"]
+        assert [step[5:] for step in steps[:-1]] == [str(n + 1) for n in range(int(shown.answer))]
+        for (r, c), (row, column) in pairwise(places):
+            assert abs(row - r) + abs(column - c) == 1
+            assert grid[row][column] != asked.metadata["wall"]
