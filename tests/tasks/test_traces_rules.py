@@ -62,6 +62,10 @@ HAND = [
         "bc8,dg2,ii8,jj2|a0b8c8d2g2h0i8j2",
     ),
     (
+        row("fill_until_collision", "50403", "54433", "500220"),
+        "a55b04c44d03g33:aaccgg>ag|fill from 5|a5b0c0d2g2h0|aa5,dg2|aa5,bg2|a5b2c2d2g2h0",
+    ),
+    (
         row("duplicate_block_from_seeds", "003011", "033011", "01101000"),
         "a00b03c33d00g11h11:ccgh>bcgh|copy from dots|a0b1c1d0g1h0i0j0|bc1,gg1|b1c2|g1h2,j1|"
         "bc1,gh1,jj1|a0b1c1d0g1h1i0j1",

@@ -435,12 +435,12 @@ def _filled_from_dot(runs: Runs, size: int) -> tuple[list[str], Runs]:
 
 
 def _filled_from_side(runs: Runs, size: int) -> tuple[list[str], Runs]:
-    """Coming from the side that is 5, each single cell gets all that lies before it."""
+    """Coming from the side that is 5, each cell (or two neighbours of one colour) gets all that lies before it."""
     new, met = list[Run](), (-1 if runs[0].first == 0 and runs[0].colour == 5 else size)
     to_right = met < 0
     for run in runs if to_right else runs[::-1]:
         new.append(run._replace(first=met + 1) if to_right else run._replace(last=met - 1))
-        met = run.first
+        met = run.last if to_right else run.first
     return [], sorted(new)
 
 
