@@ -88,13 +88,13 @@ class Varlen:
     latent = False
 
     def __init__(self, starts_S: Tensor, width: int) -> None:
-        self._starts_S, self._width = starts_S, width
+        from torch.nn.attention.varlen import varlen_attn  # registers operators, which no CPU needs
+
+        self._attention, self._starts_S, self._width = varlen_attn, starts_S, width
 
     def __call__(
         self, layer: int, query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor | None, scale: float
     ) -> Tensor:
-        from torch.nn.attention.varlen import varlen_attn
-
         assert value_BTKE is not None
         group = query_BTHD.shape[2] // key_BTKD.shape[2]
         size, value_size = query_BTHD.shape[-1], value_BTKE.shape[-1]
@@ -104,7 +104,7 @@ class Varlen:
             key_BTKD, value_BTKE = (x.repeat_interleave(group, dim=2) for x in (key_BTKD, value_BTKE))
         query_NHD, key_NHD, value_NHD = (x.flatten(0, 1) for x in (query_BTHD, key_BTKD, value_BTKE))
         starts, width = self._starts_S, self._width
-        out_NHD = varlen_attn(
+        out_NHD = self._attention(
             query_NHD, key_NHD, value_NHD, starts, starts, width, width, window_size=(-1, 0), scale=scale
         )
         assert isinstance(out_NHD, Tensor)
