@@ -32,8 +32,8 @@ GRIDS |= {
     "self_reference",
 }
 GRIDS |= {"n_queens", "quantum_lock", "shortest_path", "spiral_matrix", "syllogism"}
-# What test_traces_sudokus.py holds to more.
-SUDOKUS = {"mini_sudoku", "sudoku"}
+# What test_traces_futoshiki.py and test_traces_sudokus.py hold to more.
+SUDOKUS = {"futoshiki", "mini_sudoku", "sudoku"}
 # What test_traces_puzzles.py holds to more.
 PUZZLES = {"mahjong_puzzle", "puzzle24"}
 DATA_SETS = sorted(set(WRITERS) - ASKED_PLAINLY - LONGHAND - GRIDS - GRAPHS - SUDOKUS - PUZZLES)
