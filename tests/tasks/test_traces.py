@@ -15,8 +15,8 @@ from denken.tasks.verify.arithmetic import evaluate
 LONGHAND = {"bitwise_arithmetic", "complex_arithmetic", "decimal_arithmetic", "decimal_chain_sum"}
 LONGHAND |= {"calendar_arithmetic", "dice", "fraction_simplification", "polynomial_multiplication", "power_function"}
 LONGHAND |= {"simple_equations", "time_intervals"}
-# What test_traces_roots.py holds to more: the last of four places may be one off.
-LONGHAND |= {"polynomial_equations"}
+# What test_traces_roots.py and test_traces_triangles.py hold to more: the last place may be one off.
+LONGHAND |= {"advanced_geometry", "polynomial_equations"}
 # What test_traces_integrals.py checks by derivatives, for the library takes long to integrate.
 LONGHAND |= {"intermediate_integration", "simple_integration"}
 # What test_traces_grids.py holds to more.

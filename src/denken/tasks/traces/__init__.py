@@ -46,12 +46,14 @@ from denken.tasks.traces import (
     strings,
     sudokus,
     targets,
+    triangles,
 )
 from denken.types import Problem
 
 WRITERS: dict[str, Callable[[Problem], Demonstration]] = {
     "ab": rewriting.ab,
     "acre": logic.acre,
+    "advanced_geometry": triangles.advanced_geometry,
     "aiw": logic.aiw,
     "arc_1d": rows.arc_1d,
     "base_conversion": division.base_conversion,

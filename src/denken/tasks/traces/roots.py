@@ -7,6 +7,8 @@ value there over its slope, says the next digit (`cubic_root`). A digit that is 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from denken.tasks.traces import decimals, digits, longhand
 from denken.tasks.traces.decimals import Fixed
 
@@ -17,45 +19,90 @@ _MOST_STEPS, _FURTHEST = 7, 6
 def square_root(whole: int, places: int, hundredths: int = 0) -> tuple[str, Fixed]:
     """The square root of whole + hundredths/100, cut off after so many places.
 
-    The digits stand in pairs first. A line brings a pair down, doubles the root so far (its last digit is yet to come)
-    and tries a digit:
+    The digits stand in pairs first. A line brings a pair down and tries a digit behind the doubled root so far, which
+    is then doubled too (only the two last digits change):
         2209.25:22 09 25
-        22:4*4=16 22-16[12-6=6,2-1-1=0]=6
-        4*2=8 609:60/8=7 87*7[7*7=49,8*7+4=60]=609 609-609[9-9=0,0-0=0,6-6=0]=0
-        47*2[7*2=14,4*2+1=9]=94 25:2/94=0
+        22:4*4=16 4+4=8 22-16[12-6=6,2-1-1=0]=6
+        609:60/8=7 87*7[7*7=49,8*7+4=60]=609 87+7=94 609-609[9-9=0,0-0=0,6-6=0]=0
+        25:2/94=0 940
         .1=47.0
     """
+    by_pairs = _by_pairs(whole, places, hundredths)
+    value = Fixed(by_pairs.root, places)
+    return "\n".join([*by_pairs.lines, f".{places}={value}"]), value
+
+
+def longer_root(whole: int) -> tuple[str, Fixed]:
+    """The square root to 4 places, 5 above 100: one by pairs of digits, two below 10, the others from the rest over the
+    doubled root. What that leaves out is below a unit of the last, on average.
+    """
+    places, wanted = 2 if whole < 100 else 1, 5 if whole >= 100**2 else 4
+    by_pairs, found = _by_pairs(whole, places, 0), 0
+    if by_pairs.left:
+        line, found = shortened_quotient(by_pairs.left * 10, by_pairs.doubled, wanted - places)
+        by_pairs.lines.append(line)
+    value = Fixed(by_pairs.root * 10 ** (wanted - places) + found, wanted)
+    return "\n".join([*by_pairs.lines, f"={value}"]), value
+
+
+def shortened_quotient(left: int, divisor: int, wanted: int) -> tuple[str, int]:
+    """So many digits of left / divisor, the first at the place of ones: for each next one the divisor loses its last
+    digit, and nothing is brought down.
+    """
+    lines, found = [f"{left}/{divisor}"], 0
+    for _ in range(wanted):
+        if divisor < 10:
+            digit = min(left // divisor, 9) if divisor else 0
+            lines.append(f"{left}/{divisor}={digit}")
+        else:
+            line, digit = longhand.quotient_digit(left, divisor)
+            lines.append(line)
+        left -= digit * divisor
+        found = found * 10 + digit
+        divisor //= 10
+    return "\n".join([*lines, f"={found}"]), found
+
+
+class _ByPairs(NamedTuple):
+    """The lines, the root without its point, twice that, and what is left."""
+
+    lines: list[str]
+    root: int
+    doubled: int
+    left: int
+
+
+def _by_pairs(whole: int, places: int, hundredths: int) -> _ByPairs:
     written = str(whole)
     written = ("0" * (len(written) % 2) + written) + (f"{hundredths:02d}".ljust(2 * places, "0") if places else "")
     pairs = [int(written[i : i + 2]) for i in range(0, len(written), 2)]
     root = next(e for e in range(9, -1, -1) if e * e <= pairs[0])
-    left = pairs[0] - root * root
-    first = digits.add(pairs[0], -root * root).text
+    doubled, left = 2 * root, pairs[0] - root * root
     lines = [f"{whole}{f'.{hundredths:02d}' if hundredths else ''}:{pairs[0]}{''.join(f' {p:02d}' for p in pairs[1:])}"]
-    lines.append(f"{pairs[0]}:{root}*{root}={root * root} {first}")
+    less = digits.add(pairs[0], -root * root).text
+    lines.append(f"{pairs[0]}:{root}*{root}={root * root} {root}+{root}={doubled} {less}")
     for pair in pairs[1:]:
-        line, digit, left = _next_digit(root, left * 100 + pair)
+        line, digit, left = _next_digit(doubled, left * 100 + pair)
         lines.append(line)
-        root = root * 10 + digit
-    value = Fixed(root, places)
-    return "\n".join([*lines, f".{places}={value}"]), value
+        root, doubled = root * 10 + digit, doubled * 10 + 2 * digit
+    return _ByPairs(lines, root, doubled, left)
 
 
-def _next_digit(root: int, left: int) -> tuple[str, int, int]:
+def _next_digit(doubled: int, left: int) -> tuple[str, int, int]:
     """The line of the next digit of a root: tried by the two leading digits of the doubled root."""
-    doubled = longhand.times_digit(root, 2)
-    cut = 10 ** max(len(str(doubled.value)) - 2, 0)
-    head, by = left // 10 // cut, doubled.value // cut
+    cut = 10 ** max(len(str(doubled)) - 2, 0)
+    head, by = left // 10 // cut, doubled // cut
     digit = min(head // by, 9) if by else 9
-    line = f"{doubled.text} {left}:{head}/{by}={digit}"
+    line = f"{left}:{head}/{by}={digit}"
     while digit:
-        work, taken = longhand.times_digit(doubled.value * 10 + digit, digit)
+        behind = doubled * 10 + digit
+        work, taken = longhand.times_digit(behind, digit)
         line += f" {work}"
         if taken <= left:
-            return f"{line} {digits.add(left, -taken).text}", digit, left - taken
+            return f"{line} {behind}+{digit}={behind + digit} {digits.add(left, -taken).text}", digit, left - taken
         digit -= 1
         line += f">{left} {digit}"
-    return line, 0, left
+    return f"{line} {doubled}0", 0, left
 
 
 def cubic_root(a: int, b: int, c: int, d: int) -> tuple[str, Fixed] | None:
@@ -104,7 +151,7 @@ class _Cubic:
         if self.d + self.slope == 0:
             self._move(Fixed(1, 0))
             return "\n".join(self.lines), self.x.to(5)
-        line, digit = _rounded_quotient(10 * -self.d, self.slope)
+        line, digit = rounded_quotient(10 * -self.d, self.slope)
         self.lines.append(f".1 {line}")
         digit, place = max(1, min(digit, 9)), 1
         self.b, self.c, self.d = self.b * 10, self.c * 100, self.d * 10000
@@ -123,7 +170,7 @@ class _Cubic:
     def _next(self) -> tuple[int, int]:
         """The first place at which value over slope has a digit, rounded; 0 where it has none at the three."""
         for place, mark in _PLACES.items():
-            line, digit = _rounded_quotient(abs(self.d) * 10**place // 100, self.c)
+            line, digit = rounded_quotient(abs(self.d) * 10**place // 100, self.c)
             self.lines.append(f"{mark} {line}")
             if digit:
                 return (min(digit, 9) if self.d < 0 else -min(digit, 9)), place
@@ -175,7 +222,7 @@ class _Cubic:
         return kept
 
 
-def _rounded_quotient(above: int, below: int) -> tuple[str, int]:
+def rounded_quotient(above: int, below: int) -> tuple[str, int]:
     """A digit by two leading digits, one more where twice the rest is not less than the divisor.
 
     `25430/3701:254/37=6r32,64>37 7`
