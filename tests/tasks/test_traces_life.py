@@ -58,3 +58,15 @@ def test_a_board_that_is_not_shown_is_refused() -> None:
     task = task_at("game_of_life_halting", "hard")
     with pytest.raises(ConfigError, match="corners"):
         task.demonstrate(task.problem(2000))
+
+
+def test_an_orange_that_is_alone_never_rots() -> None:
+    for level in ("easy", "hard"):
+        shown = worked("rotten_oranges", level, range(2000, 2012))
+        assert all(task_at("rotten_oranges", level).score(problem, it.answer).reward == 1.0 for problem, it in shown)
+        assert any(it.answer == "-1" for _, it in shown)
+    board = [[1, 2, 1, 0], [0, 2, 0, 1], [1, 1, 0, 0], [2, 0, 1, 0]]
+    problem = Problem("rotten_oranges", "?", "-1", 0, {"matrix": board})
+    assert WRITERS[problem.task](problem).thought == "00\n=-1"
+    problem = Problem("rotten_oranges", "?", "2", 0, {"matrix": [[2, 0, 1], [1, 0, 1], [1, 0, 2]]})
+    assert WRITERS[problem.task](problem).thought == ".1 21 12 1.\n=2"

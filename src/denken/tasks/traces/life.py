@@ -1,7 +1,7 @@
-"""Thoughts about the Game of Life: the next board by sums of rows and columns, and whether a board will die out.
+"""Thoughts about boards that change: the Game of Life's next one, whether it will die out, and oranges that rot.
 
-Every cell goes by its row's capital and its column's small letter, as in grids.py; the board has no edge, so that
-before row A comes the last one.
+In the Game of Life a cell goes by its row's capital and its column's small letter, as in grids.py; the board has no
+edge, so that before row A comes the last one.
 """
 
 from __future__ import annotations
@@ -99,3 +99,25 @@ def game_of_life_halting(problem: Problem) -> Demonstration:
                 return Demonstration("\n".join([*lines, line]), "False")
         lines.append(line)
     return Demonstration("\n".join(lines), "True")
+
+
+def rotten_oranges(problem: Problem) -> Demonstration:
+    """Fresh oranges with none to the left or right, in order of reading: what is above each, and what below.
+
+        12 01 0.
+        =-1          the third is alone, for there is nothing above it, and below it is the edge: it never rots
+
+    Where oranges never rot, one that is alone is the reason in nine problems of ten. Where none is, the answer is a
+    guess: five to nine minutes in most of the easy ones. To let them rot minute by minute takes thousands of tokens.
+    """
+    board = problem.metadata["matrix"]
+    edge = ["."] * (len(board) + 2)
+    rows = [edge, *([".", *map(str, row), "."] for row in board), edge]
+    found = list[str]()
+    for above, row, below in zip(rows, rows[1:], rows[2:], strict=False):
+        for j, cell in enumerate(row):
+            if cell == "1" and row[j - 1] in "0." and row[j + 1] in "0.":
+                found.append(above[j] + below[j])
+                if set(found[-1]) <= set("0."):
+                    return Demonstration(f"{' '.join(found)}\n=-1", "-1")
+    return Demonstration(f"{' '.join(found)}\n={problem.answer}".strip(), problem.answer)
