@@ -18,6 +18,7 @@ from torch import Tensor
 
 from denken.chat.template import THINK, open_thought
 from denken.engine.cache import Blocks
+from denken.engine.device import DeviceRunner
 from denken.engine.grammar import Grammars, Matcher
 from denken.engine.runner import Draws, Runner
 from denken.engine.sampler import Choice, manner_of, not_finite, sample, steer
@@ -26,6 +27,7 @@ from denken.engine.sequence import Endings, Output
 from denken.engine.sequence import Sequence as Request
 from denken.engine.speculate import Speculation
 from denken.errors import ConfigError, RequestError
+from denken.model.fields import unknown
 from denken.model.kernels.decode import Ahead, Said
 from denken.model.transformer import Transformer
 from denken.types import Completion, SamplingParams
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from denken.tokenizer import Tokenizer
 
 CACHE_BYTES = 512 << 20
+DECODING = ("rows", "eager", "graph")
 WARM_TOKENS = 64
 
 
@@ -47,7 +50,8 @@ class Engine:
         that a thought's end is recognised by (without a tokenizer: the first id). Empty: thoughts are not bounded.
     tokenizer: the model's own, for stop strings, for grammars and to recognise `<think>`.
     cache_tokens: ids whose keys and values are kept, in blocks of block_size; the rows of `rows.py` may take as much
-        memory again, as they fill. None: 32768, or more where that many take less than CACHE_BYTES.
+        memory again, as they fill. None: 32768, or more where that many take less than CACHE_BYTES, or on CUDA
+        less than a quarter of what is free.
     max_batch_tokens: ids that go through the network in one step. max_sequences: requests that run at a time.
     prefix_reuse: whether prompts take over what earlier texts that began alike have computed.
     speculation: whether, and from what, guesses are made of how texts go on; they change how long a step takes, and
@@ -57,6 +61,10 @@ class Engine:
         a small network's time between two ids is mostly Python's. What is said is the same.
     head: rounds the output projection of a dense network to so many bits, where kernels run it: half the bytes or less
         for each token, and logits that are near the model's, not its own.
+    decoding: how a step is computed. "rows": as is quick on processors, on any device. "eager": with everything on the
+        network's device, in plain tensor operations (`device.py`). "graph": the same, and what comes again is replayed
+        as a CUDA graph. None: "graph" on CUDA, else "rows". Guesses and a rounded head are for "rows" alone; the others
+        make no guesses, and say what they would say with them.
     narrow_rows: whether those who decode read keys and values in bf16 where kernels run an fp32 network: half the
         bytes, and logits that are near the model's, not its own.
 
@@ -80,7 +88,10 @@ class Engine:
         ahead: bool = False,
         head: Literal["int8", "int4"] | None = None,
         narrow_rows: bool = False,
+        decoding: Literal["rows", "eager", "graph"] | None = None,
     ) -> None:
+        way = _decoding(model, decoding)
+        speculation = speculation if way == "rows" else None
         if cache_tokens is None:
             cache_tokens = _cache_tokens(model, max_sequences)
         if min(block_size, max_batch_tokens, max_sequences) < 1 or cache_tokens < block_size:
@@ -106,14 +117,26 @@ class Engine:
         self._grammars = None if tokenizer is None else Grammars(tokenizer, eos_ids)
         self._blocks = Blocks(count, block_size, reuse=prefix_reuse)
         self._portions = Portions() if portions else None
-        self._scheduler = Scheduler(self._blocks, max_batch_tokens, max_sequences, speculation, self._portions)
-        self._runner = Runner(model, next(model.parameters()), count, block_size, head, narrow_rows)
+        self._on_device = way != "rows"
+        self._scheduler = Scheduler(
+            self._blocks, max_batch_tokens, max_sequences, speculation, self._portions, self._on_device
+        )
+        self._runner = self._runner_for(way, count, block_size, head, narrow_rows)
         self._ahead = ahead
         self._turns_V = torch.zeros(vocabulary, dtype=torch.uint8)
         self._turns_V[sorted(self._endings.turns)] = 1
         self._requests: dict[int, Request] = {}
         self._next = 0
         self._others: list[Output] = []
+
+    def _runner_for(
+        self, way: str, count: int, block_size: int, head: str | None, narrow_rows: bool
+    ) -> Runner | DeviceRunner:
+        like = next(self._model.parameters())
+        if way == "rows":
+            return Runner(self._model, like, count, block_size, head, narrow_rows)
+        tokens = min(self.context, self.cache_tokens)
+        return DeviceRunner(self._model, like, count, block_size, self.max_sequences, tokens, graphs=way == "graph")
 
     def step(self) -> list[Output]:
         """One pass through the network for everyone whose turn it is, or several (`ahead`), and what came of it."""
@@ -270,7 +293,12 @@ class Engine:
         # New books rather than emptied ones: whatever failed may have left the old ones half written.
         self._blocks = Blocks(self._blocks.count, self._blocks.size, reuse=self._blocks.reuse)
         self._scheduler = Scheduler(
-            self._blocks, self._scheduler.max_batch_tokens, self.max_sequences, self.speculation, self._portions
+            self._blocks,
+            self._scheduler.max_batch_tokens,
+            self.max_sequences,
+            self.speculation,
+            self._portions,
+            self._on_device,
         )
         self._runner.reset()
 
@@ -445,11 +473,27 @@ def _in_common(ids: Sequence[int], others: Sequence[int]) -> int:
     return next((i for i, (one, other) in enumerate(pairs) if one != other), min(len(ids), len(others)))
 
 
+def _decoding(model: Transformer, asked: str | None) -> str:
+    """How steps are computed, where nobody says, and whether what was asked for can be had."""
+    device = next(model.parameters()).device
+    if asked is None:
+        return "graph" if device.type == "cuda" else "rows"
+    if asked not in DECODING:
+        raise ConfigError(unknown("decoding", asked, DECODING))
+    if asked == "graph" and device.type != "cuda":
+        raise ConfigError(f"Graphs are CUDA's, and the model is on {device}; move it there, or say decoding='eager'.")
+    return asked
+
+
 def _cache_tokens(model: Transformer, max_sequences: int) -> int:
     """How many ids are cached where nobody says: room for many texts of a small model, for a few of a large one."""
     layout = model.cache_layout
     numbers = layout.layers * layout.kv_heads * (layout.key_size + layout.value_size)
-    fitting = CACHE_BYTES // max(1, numbers * next(model.parameters()).element_size())
+    like = next(model.parameters())
+    have = CACHE_BYTES
+    if like.device.type == "cuda":
+        have = max(have, torch.cuda.mem_get_info(like.device)[0] // 4)
+    fitting = have // max(1, numbers * like.element_size())
     return max(32768, min(fitting, max_sequences * model.config.max_position_embeddings))
 
 

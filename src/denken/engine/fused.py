@@ -6,7 +6,8 @@ sums into the residual are the products' own; in bf16, where every rounding coun
 `denken.model` rounds it, so that sampler and trainer stay together.
 
 The weights are copies, taken anew by `refresh`. Only dense networks with grouped attention are covered, and only small
-ones, for the copies' memory; the others run through `denken.model` itself.
+ones, for the copies' memory; the others run through `denken.model` itself. Copies stay where they are when they are
+taken anew, so that a CUDA graph which reads them stays right.
 """
 
 # N = tokens of the step (one row), M = hidden size, I = feed-forward size, H = query heads, K = key heads,
@@ -47,6 +48,23 @@ class Layer:
     before_mlp: Tensor | None
     turn: Tensor | None
 
+    def move_to(self, last: Layer) -> None:
+        """Puts what is a copy of weights into the memory of an earlier one."""
+        self.qkv, self.gate_up = _moved(self.qkv, last.qkv), _moved(self.gate_up, last.gate_up)
+        if self.qkv_bias is not None and last.qkv_bias is not None:
+            self.qkv_bias = _moved(self.qkv_bias, last.qkv_bias)
+        if self.gate_up_bias is not None and last.gate_up_bias is not None:
+            self.gate_up_bias = _moved(self.gate_up_bias, last.gate_up_bias)
+        if self.turn is not None and last.turn is not None:
+            self.turn = _moved(self.turn, last.turn)
+
+
+def _moved(new: Tensor, last: Tensor) -> Tensor:
+    """The new numbers where the last ones are, if they fit there."""
+    if last.dtype != new.dtype or last.shape != new.shape or last.device != new.device:
+        return new
+    return last.copy_(new)
+
 
 class Fused:
     """Stands in for `model` where logits are wanted and gradients are not. Raises nothing that the model does not."""
@@ -55,6 +73,8 @@ class Fused:
         self.model = model
         self.config = model.config
         self.fold = model.head_weight.dtype == torch.float32
+        self.layers: list[Layer] = []
+        self.head = model.head_weight
         self.refresh()
 
     @staticmethod
@@ -70,16 +90,25 @@ class Fused:
         """Takes the model's weights as they are now."""
         self._parameters = list(self.model.parameters())
         self._seen = self._versions()
-        self.layers = [self._layer(block) for block in self.model.blocks]
+        layers = [self._layer(block) for block in self.model.blocks]
         # Logits are not rounded to bf16: at 30, that would be by a sixteenth.
-        self.head = self.model.head_weight.float()
+        head = self.model.head_weight.float()
+        if self.layers:
+            for layer, last in zip(layers, self.layers, strict=True):
+                layer.move_to(last)
+            head = head if self.fold else _moved(head, self.head)
+        self.layers, self.head = layers, head
+
+    def keep_up(self) -> None:
+        """Takes the weights anew if they have changed in place."""
+        if self._versions() != self._seen:
+            self.refresh()
 
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:
         """As `Transformer.hidden`, for one row of ids; positions and attend must be given."""
         assert positions_BT is not None
         assert attend is not None
-        if self._versions() != self._seen:
-            self.refresh()
+        self.keep_up()
         config, model = self.config, self.model
         heads, keys = config.num_attention_heads, config.num_key_value_heads
         scale = config.head_dim**-0.5
@@ -162,6 +191,11 @@ class Fused:
 
 def _norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
     """RMS norm over the last dimension; the weight may differ from head to head."""
+    if x.device.type != "cpu":
+        # One operation there, where each costs the same time however small it is.
+        if weight is None or weight.ndim == 1:
+            return F.rms_norm(x, x.shape[-1:], weight, eps)
+        return (F.rms_norm(x.float(), x.shape[-1:], None, eps) * weight).to(x.dtype)
     if x.dtype != torch.float32:
         # The very operations of F.rms_norm, which adds up in fp32: another order of adding would round otherwise.
         wide = x.float()

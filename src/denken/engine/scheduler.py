@@ -79,16 +79,22 @@ class Portions:
 
 class Lead:
     """How many steps a call may take in which everybody only decodes: as many as fit in SECONDS, as long as one took
-    lately. So large networks take one, and whoever comes in between waits little."""
+    lately. So large networks take one, and whoever comes in between waits little.
+
+    on_device: what counts is the device's part of a step, for Python's does not shrink where fewer are taken; and a few
+    are always taken.
+    """
 
     SECONDS, MOST, UNKNOWN = 0.01, 64, 4
+    ON_DEVICE, LEAST_ON_DEVICE = 0.05, 4
 
-    def __init__(self) -> None:
-        self._step = 0.0
+    def __init__(self, on_device: bool = False) -> None:
+        self.on_device, self._step = on_device, 0.0
+        self._seconds, self._least = (self.ON_DEVICE, self.LEAST_ON_DEVICE) if on_device else (self.SECONDS, 1)
 
     @property
     def steps(self) -> int:
-        return min(self.MOST, max(1, int(self.SECONDS / self._step))) if self._step else self.UNKNOWN
+        return min(self.MOST, max(self._least, int(self._seconds / self._step))) if self._step else self.UNKNOWN
 
     def took(self, seconds: float) -> None:
         """A step that only decoded."""
@@ -102,7 +108,8 @@ def _drawn_to(value: float, seen: float) -> float:
 
 class Scheduler:
     """max_batch_tokens: ids in a step. max_sequences: requests that hold blocks at a time. speculation: who guesses.
-    portions: how much of prompts is read beside those who decode; None: as much as there is room for."""
+    portions: how much of prompts is read beside those who decode; None: as much as there is room for. on_device:
+    as in `Lead`."""
 
     def __init__(
         self,
@@ -111,13 +118,14 @@ class Scheduler:
         max_sequences: int,
         speculation: Speculation | None = None,
         portions: Portions | None = None,
+        on_device: bool = False,
     ) -> None:
         self.blocks = blocks
         self.max_batch_tokens = max_batch_tokens
         self.max_sequences = max_sequences
         self.speculation = speculation
         self.portions = portions
-        self.lead = Lead()
+        self.lead = Lead(on_device)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
@@ -178,7 +186,7 @@ class Scheduler:
 
     def went(self, passes: list[tuple[int, float]], steps: int, seconds: float) -> None:
         """A call with so many passes through the network, and as many ids a row as in so many steps, took so long."""
-        self.lead.took(seconds / steps)
+        self.lead.took((sum(own for _, own in passes) if self.lead.on_device else seconds) / steps)
         if self.speculation is not None:
             for ids, own in passes:
                 self.speculation.took(ids, own)
@@ -187,7 +195,7 @@ class Scheduler:
 
     def took(self, chunks: list[Chunk], seconds: float) -> None:
         """A step of these chunks took so long."""
-        if chunks and all(chunk.decodes and not chunk.guess for chunk in chunks):
+        if not self.lead.on_device and chunks and all(chunk.decodes and not chunk.guess for chunk in chunks):
             self.lead.took(seconds)
         if self.speculation is not None and chunks and all(chunk.decodes for chunk in chunks):
             self.speculation.took(sum(chunk.count for chunk in chunks), seconds)
