@@ -2,7 +2,8 @@
 
 llguidance does the work; this file gives it the vocabulary as bytes and keeps what it compiles within limits, for the
 grammars come from anybody. A grammar is llguidance's own: Lark, or its JSON with a "json_schema" inside. How a schema
-or the calls of tools become one is in `chat/grammar.py`. No tensors here.
+or the calls of tools become one is in `chat/grammar.py`. No tensors here; llguidance is imported where a grammar is
+asked for.
 """
 
 from __future__ import annotations
@@ -11,26 +12,27 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection
 from functools import cached_property
-from typing import Any
-
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from typing import TYPE_CHECKING, Any
 
 from denken.errors import RequestError
 from denken.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
 
 MAX_CHARACTERS = 100_000
 # How many compiled grammars are kept: clients send the same few again and again.
 KEPT = 16
 # Far beyond what people's schemas need, and what a hostile one takes to compile and to follow is seconds at the most.
-LIMITS = LLParserLimits(
-    initial_lexer_fuel=300_000,
-    step_lexer_fuel=100_000,
-    max_lexer_states=50_000,
-    max_items_in_row=2_000,
-    max_grammar_size=100_000,
-    precompute_large_lexemes=False,
-    verbose_errors=False,
-)
+LIMITS: dict[str, Any] = {
+    "initial_lexer_fuel": 300_000,
+    "step_lexer_fuel": 100_000,
+    "max_lexer_states": 50_000,
+    "max_items_in_row": 2_000,
+    "max_grammar_size": 100_000,
+    "precompute_large_lexemes": False,
+    "verbose_errors": False,
+}
 
 
 class Matcher:
@@ -122,11 +124,14 @@ class Grammars:
             return compiled.copy()
 
     def _compile(self, grammar: str) -> Matcher:
+        from llguidance import LLMatcher, LLParserLimits
+
         if len(grammar) > MAX_CHARACTERS:
             raise RequestError(
                 f"The schema or grammar has {len(grammar)} characters; at most {MAX_CHARACTERS} are taken."
             )
-        matcher = Matcher(LLMatcher(self._vocabulary, grammar, log_level=0, limits=LIMITS), self._ways_out)
+        limits = LLParserLimits(**LIMITS)
+        matcher = Matcher(LLMatcher(self._vocabulary, grammar, log_level=0, limits=limits), self._ways_out)
         if not matcher.error:
             matcher.look()
         # Some are only found to be too large when the first id has been taken.
@@ -141,6 +146,8 @@ class Grammars:
 
     @cached_property
     def _vocabulary(self) -> LLTokenizer:
+        from llguidance import LLTokenizer
+
         words: Any = _Words(self._tokenizer, self._eos_ids)
         return LLTokenizer(words, eos_token=self._eos_ids)
 
