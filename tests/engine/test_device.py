@@ -5,15 +5,18 @@ What needs no GPU is shown on the processor, operation by operation; graphs are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from small_adapters import write
 from small_models import tiny_model
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from denken.engine import device
 from denken.engine.drawing import Manners, draw, kind_of
@@ -21,6 +24,7 @@ from denken.engine.engine import Engine
 from denken.engine.sampler import manner_of, sample
 from denken.engine.scheduler import Lead
 from denken.errors import ConfigError
+from denken.model.kernels import call
 from denken.model.kernels.decode import Ahead
 from denken.types import Completion, SamplingParams
 
@@ -173,3 +177,68 @@ def test_what_comes_again_is_replayed() -> None:
     assert captured is not None
     assert captured.count > 0
     assert not captured.failed
+
+
+class Recorder(TorchDispatchMode):
+    """Notes every operation with the very tensors it took, as a graph does, and refuses what a graph cannot hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default), func
+        assert func is not torch.ops.aten.lift_fresh.default, "a tensor of Python's numbers"
+        out = func(*args, **(kwargs or {}))
+        self.noted.append((func, args, kwargs or {}, out))
+        return out
+
+    def replay(self) -> None:
+        """Once more, from the same tensors: what an operation made takes the place of what it had made."""
+        made: dict[int, Any] = {}
+        for func, args, kwargs, out in self.noted:
+            args, kwargs = tree_map(lambda x: made.get(id(x), x), (args, kwargs))
+            again = func(*args, **kwargs)
+            for old, new in zip(tree_leaves(out), tree_leaves(again), strict=True):
+                made[id(old)] = new
+
+
+class Recorded(device.Captured):
+    """Graphs as a processor has them: operations that are run again without Python's part."""
+
+    def _capture(self, shape: Hashable, work: Callable[[], None]) -> bool:
+        with Recorder() as self._graphs[shape]:
+            work()
+        return True
+
+
+def test_what_is_replayed_reads_what_lies_on_the_device_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor's stand-in for graphs: shapes come again with other texts, other manners and other weights."""
+    monkeypatch.setattr(call, "library", lambda: None)  # kernels are no operations of PyTorch's
+    reference, subject = engines("cpu", "eager")
+    runner = subject._runner
+    assert isinstance(runner, device.DeviceRunner)
+    runner._captured = captured = Recorded(torch.device("cpu"))
+    draw_once, state = runner._draw, (runner._ids_B, runner._positions_B, runner._step_1)
+
+    def undone(rows: int, kind: Any) -> None:
+        """What a capture draws is not said."""
+        before = [x.clone() for x in state]
+        draw_once(rows, kind)
+        mode = _get_current_dispatch_mode()
+        if isinstance(mode, Recorder):
+            count = len(mode.noted)
+            for x, old in zip(state, before, strict=True):
+                x.copy_(old)
+            del mode.noted[count:]
+
+    monkeypatch.setattr(runner, "_draw", undone)
+    for each in range(3):
+        for prompts, params in ((PROMPTS, MANNERS), (PROMPTS[::-1], MANNERS), (PROMPTS[:3], [GREEDY] * 3)):
+            same(subject(prompts, params), reference(prompts, params))
+        for engine in (reference, subject):
+            with torch.no_grad():
+                for parameter in engine._model.parameters():
+                    parameter.mul_(1 + 0.1 * (each + 1))
+            engine.weights_changed()
+    assert captured.count > 3
