@@ -552,3 +552,14 @@ def test_tokens_that_come_together_are_one_piece_of_each_kind(tokenizer):
     reply = speaking(tokenizer, together).reply("Hi")
     assert [(piece.kind, piece.text) for piece in reply] == [("think", "a"), ("think", "b"), ("answer", "cdü")]
     assert (reply.usage.thought_tokens, reply.usage.answer_tokens) == (4, 6)
+
+
+def test_a_gpu_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="no GPU that PyTorch sees"):
+        load(device="cuda")
+    with pytest.raises(ConfigError, match="'cpu' or 'cuda'"):
+        load(device="gpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(ConfigError, match="rounded head is for processors"):
+        load(device="cuda", head="int8")

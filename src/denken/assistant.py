@@ -398,6 +398,7 @@ def load(
     speculation: bool = True,
     adapter: str | Path | None = None,
     head: Literal["int8", "int4"] | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> Assistant:
     """Loads a model that can be asked.
 
@@ -410,13 +411,14 @@ def load(
         takes and nothing that it says (docs/engine.md).
     head: rounds the output projection to so many bits, where kernels run the model (docs/speed.md): sooner, and near
         what the model would say.
+    device: "cuda" computes on a GPU of NVIDIA's, for many at a time; nothing is guessed there.
     Raises UnknownNameError where there is no such model, CheckpointError or ConfigError where it cannot be used.
     """
+    again = partial(load, threads=threads, speculation=speculation, head=head, device=device)
     if adapter is not None:
-        return load(name_or_folder, threads=threads, speculation=speculation, head=head).adapted(adapter)
+        return again(name_or_folder).adapted(adapter)
     if is_adapter(name_or_folder):
-        base = load(base_of(name_or_folder), threads=threads, speculation=speculation, head=head)
-        return base.adapted(name_or_folder)
+        return again(base_of(name_or_folder)).adapted(name_or_folder)
     folder = find_folder(name_or_folder)
     import torch
 
@@ -432,7 +434,8 @@ def load(
     weights = sorted(folder.glob("*.safetensors"))
     # One token at a time, a processor is faster in float32 than in bfloat16, where memory is no concern.
     small = sum(path.stat().st_size for path in weights) < SMALL_BYTES
-    model = load_weights(folder, dtype=torch.float32 if small else None)
+    on_gpu = _is_gpu(device, head)
+    model = load_weights(folder, dtype=torch.float32 if small else None).to(device)
     model.eval()
     generation = _read_json(folder / "generation_config.json")
     engine = Engine(
@@ -440,9 +443,12 @@ def load(
         eos_ids=_eos_ids(generation, _read_json(folder / "config.json"), tokenizer, format.ends),
         end_of_thinking=end_of_thinking(tokenizer),
         tokenizer=tokenizer,
-        block_size=BLOCK_SIZE,
-        speculation=Speculation() if speculation else None,
-        portions=True,
+        block_size=16 if on_gpu else BLOCK_SIZE,
+        max_batch_tokens=8192 if on_gpu else 1024,
+        max_sequences=1024 if on_gpu else 256,
+        speculation=Speculation() if speculation and not on_gpu else None,
+        # A GPU reads a prompt about as soon as a part of it.
+        portions=not on_gpu,
         ahead=True,
         head=head,
     )
@@ -458,6 +464,22 @@ def load(
     )
     loaded._folder = folder
     return loaded
+
+
+def _is_gpu(device: str, head: str | None) -> bool:
+    """Whether that is a GPU; ConfigError where there is none, or it cannot do what is asked of it."""
+    import torch
+
+    if device == "cpu":
+        return False
+    if device != "cuda":
+        raise ConfigError(f"The device is {device!r}; it is 'cpu' or 'cuda'.")
+    if not torch.cuda.is_available():
+        why = "" if torch.version.cuda else " and its PyTorch is made for processors alone"
+        raise ConfigError(f"This machine has no GPU that PyTorch sees{why}; leave the device out, or say 'cpu'.")
+    if head is not None:
+        raise ConfigError("A rounded head is for processors; leave it out, or the device.")
+    return True
 
 
 def _name(folder: Path) -> str:

@@ -57,6 +57,9 @@ Seed = Annotated[int | None, typer.Option(help="The same seed gives the same ans
 Budget = Annotated[int | None, typer.Option(help="The most tokens of thought; then the answer follows.")]
 MaxTokens = Annotated[int | None, typer.Option(help="The most tokens of thought and answer together.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="Processor threads for the network.")]
+OnDevice = Annotated[
+    Literal["cpu", "cuda"], typer.Option("--device", help="Where the network computes: the processor, or a GPU.")
+]
 Head = Annotated[
     Literal["int8", "int4"] | None,
     typer.Option(help="Round the output projection to so many bits: sooner, and near what the model would say."),
@@ -151,6 +154,7 @@ def chat(
     budget: Budget = None,
     max_tokens: MaxTokens = None,
     threads: Threads = None,
+    device: OnDevice = "cpu",
     search: Search = False,
     web: Web = "ddgs",
     searxng: Searxng = None,
@@ -163,7 +167,7 @@ def chat(
     from denken.assistant import load
 
     searcher = _searcher(web, searxng, store) if search else None
-    with load(model, threads=threads, adapter=adapter) as assistant:
+    with load(model, threads=threads, adapter=adapter, device=device) as assistant:
         note(f"{assistant.name} listens. /new begins again, /think switches thinking, /quit or Ctrl-D leaves.")
         put = _asking(assistant, _sampling(assistant.defaults, temperature, seed, budget, max_tokens), searcher)
         _converse(put, thinking=not no_thinking)
@@ -232,6 +236,7 @@ def serve(
         ),
     ] = True,
     head: Head = None,
+    device: OnDevice = "cpu",
 ) -> None:
     """Serve a page to talk on, and an API as OpenAI's and DeepSeek's: POST /v1/chat/completions."""
     from denken.search.library import Library
@@ -259,7 +264,7 @@ def serve(
         with (
             closing(KeyDesk(opened, keys_on, per_hour)) as desk,
             closing(Chats(opened, searcher, sharing=sharing)) as chats,
-            _speakers(model, adapter or (), threads, there, speculation, head) as speakers,
+            _speakers(model, adapter or (), threads, there, speculation, head, device) as speakers,
         ):
             if for_lan:
                 # A certificate is made out to a name, which is then one that the server is called by.
@@ -324,6 +329,7 @@ def _speakers(
     upstreams: Pool | None,
     speculation: bool = True,
     head: Literal["int8", "int4"] | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> Iterator[list[Speaker]]:
     """The model here, if it is wanted, its adapters, and then those of the servers upstream."""
     with ExitStack() as held:
@@ -331,8 +337,8 @@ def _speakers(
         if model is not None or upstreams is None or adapters:
             from denken.assistant import load, named_adapter
 
-            base = held.enter_context(load(model or "bundled", threads=threads, speculation=speculation, head=head))
-            found.append(base)
+            base = load(model or "bundled", threads=threads, speculation=speculation, head=head, device=device)
+            found.append(held.enter_context(base))
             for given in adapters:
                 name, folder = named_adapter(given)
                 found.append(base.adapted(folder, name))
@@ -368,6 +374,7 @@ def evaluate_model(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep report, plot and every answer here; resumes there.")] = None,
     threads: Threads = None,
+    device: OnDevice = "cpu",
     head: Head = None,
     served_model: Annotated[str | None, typer.Option(help="Which of the server's models, if it has several.")] = None,
     key_env: Annotated[str | None, typer.Option(help="The environment variable with the server's key.")] = None,
@@ -379,7 +386,7 @@ def evaluate_model(
         bool, typer.Option("--check-thoughts", help="Also cut and change its thoughts, and reword the questions.")
     ] = False,
     usd_per_core_hour: Annotated[
-        float | None, typer.Option(min=0, help="What a core of this machine costs an hour; 0.02 if absent.")
+        float | None, typer.Option(min=0, help="What a core of this machine costs an hour, or a GPU; 0.02 if absent.")
     ] = None,
     usd_in: Annotated[float, typer.Option(min=0, help="The server's price of a million tokens of questions.")] = 0.0,
     usd_out: Annotated[float, typer.Option(min=0, help="The same of answers, thoughts included.")] = 0.0,
@@ -408,7 +415,7 @@ def evaluate_model(
                 "--served-model, --key-env, --usd-in and --usd-out say more of a server; give its address as the model."
             )
         else:
-            who = _here(held, model, adapter, threads, head, usd_per_core_hour, not no_thinking, *sampling)
+            who = _here(held, model, adapter, threads, head, device, usd_per_core_hour, not no_thinking, *sampling)
         examined = examination.examine(
             who,
             parts,
@@ -457,6 +464,7 @@ def _here(
     adapter: str | None,
     threads: int | None,
     head: Literal["int8", "int4"] | None,
+    device: Literal["cpu", "cuda"],
     usd_per_core_hour: float | None,
     thinking: bool,
     *sampling: Any,
@@ -472,7 +480,7 @@ def _here(
     from denken.types import SamplingParams
 
     weights = _weights(model, adapter)
-    assistant = held.enter_context(load(model, threads=threads, adapter=adapter, head=head))
+    assistant = held.enter_context(load(model, threads=threads, adapter=adapter, head=head, device=device))
     made = datetime.fromtimestamp(assistant.created, UTC)
     params = _sampling(assistant.defaults, *sampling)
     params = params if params.seed is not None else replace(params, seed=0)
@@ -480,8 +488,11 @@ def _here(
     # A run that trains on keeps its name, but what its older weights answered is not the newer ones'.
     label = f"{assistant.name}, weights of {made:%Y-%m-%d %H:%M:%S} UTC"
     settings = {"label": label, "thinking": thinking, "params": asdict(params)} | ({"head": head} if head else {})
+    settings |= {"device": device} if device != "cpu" else {}
     each = CostSection().usd_per_core_hour if usd_per_core_hour is None else usd_per_core_hour
-    price = Price(usd_per_core_hour=each, cores=torch.get_num_threads())
+    if device != "cpu" and usd_per_core_hour is None:
+        note("The cost is a processor core's; say by --usd-per-core-hour what this machine costs an hour.")
+    price = Price(usd_per_core_hour=each, cores=torch.get_num_threads() if device == "cpu" else 1)
     answers = Local(assistant.tokenizer, assistant.generate, params, thinking)
     return Examinee(answers, assistant.name, settings, price, weights)
 
