@@ -27,7 +27,7 @@ def test_a_puzzle_is_filled_in_as_it_was_laid_out() -> None:
     metadata = {"puzzle": PUZZLE, "constraints": SIGNS, "solution": SOLUTION}
     shown = futoshiki(Problem("futoshiki", "?", "", 0, metadata))
     assert shown.answer == FULL
-    assert "\nb.DE#24bD.>lbC1>uaD1M24bD24bE.N12bE2=bE2#4N1/4D=bD4#-M2;b.#-\n" in shown.thought
+    assert "\nb.DE#24bD.>lbC1>uaD1M234bD24bE.N12bE2=bE2#4N1/4D=bD4#-M23;b.#-\n" in shown.thought
     _follow(PUZZLE, shown.thought)
 
 

@@ -72,10 +72,12 @@ class _Board:
         """The row with the columns of its empty squares and what it misses: `a.CD#37`."""
         return f"{chr(97 + r)}.{''.join(chr(65 + c) for c in self.blanks[r])}#{self.misses[r] or '-'}"
 
-    def sets_something(self, r: int) -> bool:
-        """Whether a look at this row would set a number: nothing else fits, or it fits nowhere else."""
+    def gain(self, r: int) -> float:
+        """The share of the row's empty squares that a look at it would set."""
         fits = [self.fits((r, c)) for c in self.blanks[r]]
-        return any(len(values) == 1 for values in fits) or any("".join(fits).count(v) == 1 for v in self.misses[r])
+        values = "".join(fits)
+        single = {value for value in self.misses[r] if values.count(value) == 1}
+        return sum(len(each) == 1 or not single.isdisjoint(each) for each in fits) / len(fits)
 
 
 def _name(square: Square) -> str:
@@ -86,19 +88,19 @@ def futoshiki(problem: Problem) -> Demonstration:
     """What is known of each empty square in a row; a number is set where nothing else fits, or it fits nowhere else.
 
         aD<dA<                           the signs between rows, each behind the square above it
-        bA3bB.bC.<rbD.>l>ubE.b.BCDE#1245  the second row: D is more than the square to the left and the one above
-        A:a5b3J124                       the first column: it has a5 and b3
-        b2c2e2                           of the rows that are not full, how many squares are empty
-        b.DE#24bD.>lbC1>uaD1M24bD24bE.N12bE2=bE2#4N1/4D=bD4#-M2;b.#-
+        bA3bB.bC.<rbD.>l>ubE.;b.BCDE#1245  the second row: D is more than the square to the left and the one above
+        A:a5b3c_d_e_J124                 the first column
+        bce                              the rows that are not full
+        b.DE#24bD.>lbC1>uaD1M234bD24bE.N12bE2=bE2#4N1/4D=bD4#-M23;b.#-
 
     The last line is a look at a row. `bD.`: more than `bC1` and than `aD1`; of 2 and 4, which the row misses, and the
-    column's `M24` it may be `bD24`. Nothing but 2 fits bE, so it is set. `/4D`: what is left to set, and where it may
+    column's `M234` it may be `bD24`. Nothing but 2 fits bE, so it is set. `/4D`: what is left to set, and where it may
     go; only there, so it is set. Then the row as it now is.
 
-    Of the rows where something can be set, which a model has to guess at and may miss without harm, the one with the
-    fewest empty squares is looked at; every sixth time, and where there are none, any for which something has changed.
-    Where nothing has, the square with the fewest numbers gets one of them behind `?`: not worked out, and wrong as
-    often as not (1 problem in 8 needs it).
+    The row is looked at of whose empty squares the greatest share can be set, which a model has to guess at and may
+    miss without harm; every ninth time, and where nothing can be set, the one with the fewest empty squares of those
+    for which something has changed. Where nothing has, the first square with the fewest numbers is given one of them
+    behind `?`: not worked out, and wrong as often as not (1 problem in 8 needs it).
     """
     metadata = problem.metadata
     signs: dict[tuple[Square, Square], str] = {}
@@ -107,12 +109,14 @@ def futoshiki(problem: Problem) -> Demonstration:
     board = _Board(metadata["puzzle"], signs)
     lines, looks = _listed(board), sum(map(sum, metadata["puzzle"]))
     while opens := [r for r in board.rows if board.blanks[r]]:
-        lines.append("".join(f"{chr(97 + r)}{len(board.blanks[r])}" for r in opens))
+        lines.append("".join(chr(97 + r) for r in opens))
         looks += 1
-        look = [r for r in opens if board.sets_something(r)] if looks % 6 else []
-        look = look or sorted(board.fresh.intersection(opens))
-        if look:
-            lines.append(_row(board, min(look, key=lambda r: len(board.blanks[r]))))
+        gains = {r: board.gain(r) for r in opens}
+        if looks % 9 and max(gains.values()):
+            lines.append(_row(board, max(opens, key=gains.__getitem__)))
+            continue
+        if changed := sorted(board.fresh.intersection(opens)):
+            lines.append(_row(board, min(changed, key=lambda r: len(board.blanks[r]))))
             continue
         squares = [(r, c) for r in opens for c in board.blanks[r]]
         r, c = min(squares, key=lambda square: len(board.may[square]))
@@ -132,9 +136,9 @@ def _listed(board: _Board) -> list[str]:
         for c in board.rows:
             compared = "".join(sign + side for _, sign, side in board.beside((r, c)))
             line += f"{_name((r, c))}.{compared}" if c in board.blanks[r] else _name((r, c)) + board.may[r, c]
-        lines.append(line + board.state(r))
+        lines.append(f"{line};{board.state(r)}")
     for c in board.rows:
-        there = "".join(chr(97 + r) + board.may[r, c] for r in board.rows if c not in board.blanks[r])
+        there = "".join(chr(97 + r) + ("_" if c in board.blanks[r] else board.may[r, c]) for r in board.rows)
         lines.append(f"{chr(65 + c)}:{there}{board.column(c)}")
     return lines
 
