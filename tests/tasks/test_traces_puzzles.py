@@ -17,11 +17,13 @@ from worked import task_at, worked
 # The most tokens of thought and answer together, easy and hard.
 BOUNDS = {
     "mahjong_puzzle": (400, 700),
+    "number_sequence": (1600, 2400),
     "puzzle24": (150, 150),
 }
 # Where not every answer can be known, at least so many are right.
 SHARE_RIGHT = {("mahjong_puzzle", "easy"): 0.6, ("mahjong_puzzle", "hard"): 0.6}
-SEEDS = {"mahjong_puzzle": range(2000, 2030), "puzzle24": range(2000, 2006)}
+SHARE_RIGHT |= {("number_sequence", "easy"): 0.95, ("number_sequence", "hard"): 0.95}
+SEEDS = {"mahjong_puzzle": range(2000, 2030), "number_sequence": range(2000, 2060), "puzzle24": range(2000, 2006)}
 
 
 def _shown(name: str, level: str) -> list[tuple[Problem, Demonstration]]:
@@ -70,3 +72,28 @@ def test_a_letter_that_is_there_twice_stands_in_the_way() -> None:
     assert last_line("BBCCZ", "A") == "1 A0B2C2 BC22n Pass"
     assert last_line("BBCCA", "A") == "1 A1B2C2 BC22n Pass"
     assert last_line("XYYZZ", "Y") == "1 W0X1Y2Z2 Y2 Peng"
+
+
+def test_every_equation_about_a_sequence_is_true() -> None:
+    equation, checked = re.compile(r"(?<![\d*+/r-])(\d+(?:[-+*]\d+)+)=(-?\d+)(?![-\d*+/(])"), 0
+    for level in LEVELS:
+        for _, shown in _shown("number_sequence", level):
+            for left, right in equation.findall(shown.thought):
+                assert evaluate(left) == Fraction(right), shown
+                checked += 1
+    assert checked > 500
+
+
+@pytest.mark.parametrize(
+    ("terms", "thought"),
+    [
+        ((3, 1, 0, 0, 0, 0), "0 0>0"),
+        ((3, 7, 11, 15), "+\n7-3=4\n+4\n7:7+4=11\n11:11+4[1+4=5,1+0=1]=15"),
+        ((1, 3, 6, 11, 19), "+P\n3-1=2\n+P+2"),
+        ((9, 4, 2, 1, 0), "/2\n9:9/2=4r1=4\n4:4/2=2r0=2\n2:2/2=1r0=1\n1:1/2=0r1=0"),
+        ((-9, -5, -3, -2, -1), "/2\n-9:-9/2:9/2=4r1-(4+1)=-5\n-5:-5/2:5/2=2r1-(2+1)=-3"),
+    ],
+)
+def test_sequences_by_hand(terms: tuple[int, ...], thought: str) -> None:
+    asked = Problem("", "", str(terms[-1]), 0, {"sequence": list(terms), "rule": "square"})
+    assert thought in WRITERS["number_sequence"](asked).thought
