@@ -9,7 +9,8 @@ without an end of text. Each is run twice, the first time for capturing and unme
 prompts included. At the end one row with top-p, and one operation by operation.
 
 Parts stand for themselves: one that fails is printed with its error and the others go on; what would begin after
-`--seconds` is left out, and said so. The file is written anew after every part.
+`--seconds` is left out, and said so; at `--end` the script ends, wherever it is. The file is written anew after every
+part.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import os
 import platform
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -40,7 +42,7 @@ from denken.engine.engine import Engine  # noqa: E402
 from denken.model import checkpoint  # noqa: E402
 from denken.model.config import ModelConfig  # noqa: E402
 from denken.model.transformer import Transformer  # noqa: E402
-from denken.types import SamplingParams  # noqa: E402
+from denken.types import Completion, SamplingParams  # noqa: E402
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 4096,
@@ -49,15 +51,17 @@ SHAPE: dict[str, Any] = {
     "num_attention_heads": 6,
     "num_key_value_heads": 2,
     "head_dim": 64,
-    "intermediate_size": 1024,
+    "intermediate_size": 1152,
     "max_position_embeddings": 2048,
     "tie_word_embeddings": True,
     # Large enough that the likeliest ids of random weights lie apart.
     "initializer_range": 0.06,
 }
 STREAMS = (1, 32, 256, 1024)
-PROMPT, COMPARED = 32, 48
+PROMPT = 32
+GREEDY = SamplingParams(temperature=0, max_tokens=48)
 Way = Literal["rows", "eager", "graph"]
+Said = list[Completion]
 
 
 def gym() -> Transformer:
@@ -122,13 +126,14 @@ class Report:
             print(f"{self.out} cannot be written: {error}", flush=True)
 
     def table(self) -> None:
-        print("\ntokens/s" + "".join(f"{streams:>12,}" for streams in STREAMS))
         rows: dict[str, dict[int, str]] = {}
         for found in self.found["parts"].values():
             for row, streams, speed in found.get("speeds", ()):
                 rows.setdefault(row, {})[streams] = f"{speed:,.0f}"
+        columns = sorted({streams for speeds in rows.values() for streams in speeds})
+        print(f"\n{'tokens/s':<24}" + "".join(f"{streams:>12,}" for streams in columns))
         for row, speeds in rows.items():
-            print(f"{row:<24}" + "".join(f"{speeds.get(streams, '-'):>12}" for streams in STREAMS))
+            print(f"{row:<24}" + "".join(f"{speeds.get(streams, '-'):>12}" for streams in columns))
         print(f"all of it took {time.perf_counter() - BEGAN:.1f} s", flush=True)
 
 
@@ -141,39 +146,48 @@ def machine(device: str) -> dict[str, Any]:
     return found
 
 
-def compare(models: dict[str, Transformer], name: str, device: str, ways: list[Way]) -> dict[str, Any]:
-    """Greedy texts of the ways on the device beside those of the processor; log-probabilities of ids in common."""
+def on_the_processor(models: dict[str, Transformer], said: dict[str, Said], name: str, device: str) -> dict[str, Any]:
+    """Greedy texts, from which the GPU's must not differ; then the network goes there."""
     model = NETWORKS[name]()
-    prompts, params = prompts_of(model, 10, 1, ragged=True), SamplingParams(temperature=0, max_tokens=COMPARED)
-    expected = engine_of(model, "rows", 16)(prompts, params)
-    models[name] = model.to(device)
-    found: dict[str, Any] = {"million_weights": round(sum(p.numel() for p in model.parameters()) / 1e6, 2)}
-    said = {}
-    for way in ways:
-        engine = engine_of(model, way, 16)
-        engine(prompts, params)
-        engine.weights_changed()
-        said[way] = engine(prompts, params)
-        pairs = list(zip(said[way], expected, strict=True))
-        found[way] = {"as_the_processor": f"{sum(a.ids == b.ids for a, b in pairs)} of {len(pairs)}"}
+    said[f"{name} rows"] = engine_of(model, "rows", 16)(prompts_of(model, 10, 1, ragged=True), GREEDY)
+    models[f"{name} fp32"] = model.to(device)
+    return {"million_weights": round(sum(p.numel() for p in model.parameters()) / 1e6, 2)}
+
+
+def compare(models: dict[str, Transformer], said: dict[str, Said], name: str, way: Way) -> dict[str, Any]:
+    """Greedy texts of a way beside the processor's, and how far the log-probabilities of equal texts are apart."""
+    model = models[f"{name} fp32"]
+    prompts, engine = prompts_of(model, 10, 1, ragged=True), engine_of(model, way, 16)
+    engine(prompts, GREEDY)
+    engine.weights_changed()
+    said[f"{name} {way}"] = own = engine(prompts, GREEDY)
+    found = {}
+    for other in ("rows", "eager"):
+        pairs = list(zip(own, said.get(f"{name} {other}", ()), strict=False))
         alike = [(a, b) for a, b in pairs if a.ids == b.ids]
         off = [abs(x - y) for a, b in alike for x, y in zip(a.logprobs, b.logprobs, strict=True)]
-        found[way]["logprobs_off_by"] = max(off, default=None)
-        runner = engine._runner
-        if isinstance(runner, DeviceRunner) and runner._captured is not None:
-            found[way] |= {"graphs": runner._captured.count, "capture_failed": runner._captured.failed}
-    if len(ways) > 1:
-        found["graph_is_eager"] = [a.ids for a in said[ways[0]]] == [a.ids for a in said[ways[1]]]
-    return found
+        if other != way:
+            found[f"as_{other}"] = {"texts": f"{len(alike)} of {len(pairs)}", "logprobs_off_by": max(off, default=None)}
+    runner, captured = engine._runner, {}
+    if isinstance(runner, DeviceRunner) and runner._captured is not None:
+        captured = {"graphs": runner._captured.count, "capture_failed": runner._captured.failed}
+    return found | captured
+
+
+def in_bf16(models: dict[str, Transformer], name: str, device: str) -> dict[str, Any]:
+    models[f"{name} bf16"] = NETWORKS[name]().to(device, torch.bfloat16)
+    return {}
 
 
 def speeds(
-    model: Transformer, row: str, way: Way, streams: list[int], new: int, device: str, **sampling: Any
+    model: Transformer, row: str, way: Way, new: int, *, streams: list[int], device: str, until: float, **sampling: Any
 ) -> dict[str, Any]:
-    """Tokens a second of whole calls, and of the device's steps alone."""
+    """Tokens a second of whole calls."""
     params = SamplingParams(**{"temperature": 1.0, "max_tokens": new, **sampling})
     engine, found = engine_of(model, way, max(streams)), {}
     for count in streams:
+        if time.perf_counter() - BEGAN > until:
+            break
         for seed in (2, 3):
             wait(device)
             began = time.perf_counter()
@@ -188,15 +202,19 @@ def speeds(
     return {"speeds": [(row, count, round(speed, 1)) for count, speed in found.items()], "graphs": graphs}
 
 
-def step_alone(model: Transformer, row: str, way: Way, streams: list[int], device: str) -> dict[str, Any]:
+def step_alone(
+    model: Transformer, row: str, way: Way, *, streams: list[int], device: str, until: float
+) -> dict[str, Any]:
     """Milliseconds of a step at about 100 tokens of text, without Python's part between calls."""
     engine, found = engine_of(model, way, max(streams)), {}
     for count in streams:
         runner = engine._runner
         assert isinstance(runner, DeviceRunner)
+        if time.perf_counter() - BEGAN > until:
+            break
         for each in prompts_of(model, count, 4):
             engine.add([*each, *each, *each], SamplingParams(temperature=1.0, max_tokens=200), at_once=True)
-        for _ in range(3):
+        for _ in range(8):
             engine.step()
         rows = 1 << (count - 1).bit_length()
         blocks = 128 // 16
@@ -229,30 +247,48 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=128)
     parser.add_argument("--streams", type=int, nargs="+", default=list(STREAMS))
     parser.add_argument("--seconds", type=float, default=38.0, help="no part begins later")
+    parser.add_argument("--end", type=float, default=43.5, help="the script ends now at the latest")
     args = parser.parse_args()
     if args.device == "cuda":
         torch.set_num_threads(min(8, os.cpu_count() or 1))
-    report, models = Report(args.out, args.seconds), {}
+    report, models = Report(args.out, args.seconds), dict[str, Transformer]()
+    end = threading.Timer(max(1.0, args.end - (time.perf_counter() - BEGAN)), lambda: give_up(report))
+    end.daemon = True
+    end.start()
     fast: Way = "graph" if args.device == "cuda" else "eager"
     report.part("machine", lambda: machine(args.device))
+    said: dict[str, Said] = {}
+    ways: list[Way] = ["eager", "graph"] if args.device == "cuda" else ["eager"]
     for name in NETWORKS:
-        ways: list[Way] = ["eager", "graph"] if args.device == "cuda" else ["eager"]
-        report.part(f"texts of {name}", lambda name=name, ways=ways: compare(models, name, args.device, ways))
-    for dtype in (torch.bfloat16, torch.float32):
-        kind = {torch.bfloat16: "bf16", torch.float32: "fp32"}[dtype]
-        for name, model in models.items():
-            row = f"{name} {kind} {fast}"
-            if dtype == torch.bfloat16:
-                model = NETWORKS[name]().to(args.device, dtype)
-            given = (model, row, fast)
-            report.part(f"speed of {row}", lambda given=given: speeds(*given, args.streams, args.new, args.device))
-            report.part(f"step of {row}", lambda given=given: step_alone(*given, args.streams, args.device))
-    for name, model in models.items():
-        given = (model, f"{name} fp32 {fast}, top-p", fast, args.streams[1:3], args.new, args.device)
-        report.part(f"top-p of {name}", lambda given=given: speeds(*given, top_p=0.95))
-        few = (model, f"{name} fp32 eager", "eager", args.streams[:2], args.new // 2, args.device)
-        report.part(f"eager of {name}", lambda few=few: speeds(*few))
+        report.part(f"{name} here", lambda name=name: on_the_processor(models, said, name, args.device))
+        for way in ways:
+            report.part(f"texts of {name} {way}", lambda name=name, way=way: compare(models, said, name, way))
+    for name in NETWORKS:
+        report.part(f"{name} in bf16", lambda name=name: in_bf16(models, name, args.device))
+    rows = [
+        (models[row], row)
+        for row in [f"{name} {kind}" for kind in ("bf16", "fp32") for name in NETWORKS]
+        if row in models
+    ]
+    timed = {"streams": args.streams, "device": args.device, "until": args.seconds}
+    for model, row in rows:
+        report.part(f"speed of {row}", lambda m=model, r=row: speeds(m, f"{r} {fast}", fast, args.new, **timed))
+    for model, row in rows:
+        report.part(f"steps of {row}", lambda m=model, r=row: step_alone(m, f"{r} {fast}", fast, **timed))
+    timed["streams"] = args.streams[:3]
+    for model, row in rows[:2]:
+        report.part(
+            f"top-p of {row}", lambda m=model, r=row: speeds(m, f"{r} top-p", fast, args.new, **timed, top_p=0.95)
+        )
+        report.part(f"eager of {row}", lambda m=model, r=row: speeds(m, f"{r} eager", "eager", 64, **timed))
     report.table()
+
+
+def give_up(report: Report) -> None:
+    """Nothing is waited for any longer; what was found is in the file."""
+    print("Time is over.", flush=True)
+    report.table()
+    os._exit(3)
 
 
 if __name__ == "__main__":

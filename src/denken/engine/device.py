@@ -96,7 +96,7 @@ class DeviceRunner:
     def ahead(
         self, chunks: list[Chunk], draws: list[Draws], stops_V: Tensor, steps: int, speculation: object = None
     ) -> Ahead:
-        """As `Runner.ahead`: exactly so many steps, and nobody guesses."""
+        """As `Runner.ahead`: exactly so many steps, and nobody guesses. Where a shape was new, passes tell nothing."""
         began, count = time.perf_counter(), len(chunks)
         manners = [each.manner for each in draws]
         with self._placed():
@@ -105,7 +105,7 @@ class DeviceRunner:
             noise_ST = torch.tensor([each.noise for each in draws], dtype=torch.float64)
             self._noise_TB[:steps, :count] = noise_ST.t().to(self.device)
             self._step_1.zero_()
-            kind = kind_of(manners)
+            kind, new = kind_of(manners), self._captured.news if self._captured is not None else 0
             for _ in range(steps):
                 self._go(("network", rows, blocks), lambda: self._network(rows, blocks))
                 self._go(("draw", rows, kind), lambda: self._draw(rows, kind))
@@ -114,7 +114,8 @@ class DeviceRunner:
             )
         said = _until_stops(ids_ST, logprobs_ST, kept_ST, [each.limit for each in draws], stops_V)
         seconds = (time.perf_counter() - began) / steps
-        return Ahead(said, [(count, seconds)] * steps, None)
+        usual = self._captured is None or self._captured.news == new
+        return Ahead(said, [(count, seconds)] * steps if usual else [], None)
 
     def forget(self) -> None:
         """The weights changed."""
@@ -230,20 +231,23 @@ class Captured:
         self._met: set[Hashable] = set()
         self._pool: Any = None
         self.failed = False
+        # How often something was met for the first or the second time.
+        self.news = 0
 
     @property
     def count(self) -> int:
         return len(self._graphs)
 
     def go(self, shape: Hashable, work: Callable[[], None]) -> None:
-        if shape not in self._met or self.failed:
-            self._met.add(shape)
-            work()
+        if shape in self._graphs:
+            self._graphs[shape].replay()
             return
-        if shape not in self._graphs and not self._capture(shape, work):
-            work()
+        self.news += not self.failed
+        if shape in self._met and not self.failed and self._capture(shape, work):
+            self._graphs[shape].replay()
             return
-        self._graphs[shape].replay()
+        self._met.add(shape)
+        work()
 
     def forget(self) -> None:
         """What the graphs read is elsewhere now."""

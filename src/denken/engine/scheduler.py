@@ -186,7 +186,9 @@ class Scheduler:
 
     def went(self, passes: list[tuple[int, float]], steps: int, seconds: float) -> None:
         """A call with so many passes through the network, and as many ids a row as in so many steps, took so long."""
-        self.lead.took((sum(own for _, own in passes) if self.lead.on_device else seconds) / steps)
+        if not passes:
+            return
+        self.lead.took(sum(own for _, own in passes) / len(passes) if self.lead.on_device else seconds / steps)
         if self.speculation is not None:
             for ids, own in passes:
                 self.speculation.took(ids, own)

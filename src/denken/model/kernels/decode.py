@@ -158,7 +158,8 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """What sequences said in a call. passes: of each pass through the network its tokens and seconds."""
+    """What sequences said in a call. passes: of each pass through the network its tokens and seconds; none where they
+    tell nothing of those to come."""
 
     said: list[Said]
     passes: list[tuple[int, float]]
