@@ -222,6 +222,13 @@ def test_boards_of_the_game_of_life_are_the_librarys_without_its_counting() -> N
     assert hashlib.sha256(whole.encode()).hexdigest()[:16] == "25c023250adc3a29"
 
 
+def test_sudokus_are_the_librarys_without_its_search() -> None:
+    items = [GymTask("sudoku", {}).problem(seed) for seed in range(20)]
+    whole = "".join(item.prompt + item.answer for item in items)
+    # Of the items as the library makes them by itself (0.1.25).
+    assert hashlib.sha256(whole.encode()).hexdigest()[:16] == "a9004b6d6c0bf4bd"
+
+
 HARD_ARITHMETIC = {"min_terms": 5, "max_terms": 10, "min_digits": 2, "max_digits": 5}
 
 

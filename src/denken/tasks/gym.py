@@ -8,6 +8,7 @@ configuration (900000453 and 900000474 among the 500 fresh ones); `divisors` giv
 jugs searches all ways of pouring at each try at a problem; here it is kept what was found (`fewest_moves`).
 arc_1d looks for a tenth colour among nine for ever where ten blocks are to be recoloured, on one hard seed in a
 thousand; `patient` has it draw that row again.
+sudoku is made by `denken.tasks.squares`, which comes to the library's items sooner.
 Data sets in `_HASH_DEPENDENT` iterate over sets of strings: they are generated in the verifier's process, whose
 PYTHONHASHSEED is fixed, so that a seed means the same problem in every process.
 
@@ -45,6 +46,7 @@ from typing import Any
 import numpy
 
 from denken.errors import ConfigError, VerifierTimeout
+from denken.tasks import squares
 from denken.tasks.base import Demonstration
 from denken.tasks.registry import unknown_name
 from denken.tasks.verify import answers
@@ -322,6 +324,14 @@ def _roll_boards() -> None:
 
 
 @lru_cache(maxsize=1)
+def _fill_squares() -> None:
+    from reasoning_gym.games.sudoku import SudokuDataset
+
+    SudokuDataset._solve = lambda _, board: squares.complete(board)
+    SudokuDataset._create_puzzle = lambda _, solved, blanks, rng: squares.with_blanks(solved, blanks, rng)
+
+
+@lru_cache(maxsize=1)
 def _remember_pourings() -> None:
     """Has jugs look up what it would search for again; its solutions pour between the first three jugs only."""
     from reasoning_gym.algorithmic import jugs
@@ -342,6 +352,7 @@ def _data(name: str, key: str) -> Any:
     palette = patient(arc_1d_tasks.task_recolor_blocks_from_palette)
     arc_1d_tasks.ARC_1D_TASKS["recolor_blocks_from_palette"] = palette, {}
     _roll_boards()
+    _fill_squares()
     return create_dataset(name, **json.loads(key), seed=0, size=1)
 
 

@@ -105,7 +105,7 @@ def _value(text: str) -> str:
     """The value of a part without brackets, whose signs are all the same: `1&0&1`, `!1`, `0>1`, `1`."""
     if "!" in text:
         text = re.sub("!([01])", lambda found: "10"[int(found[1])], text)
-    values = re.findall("[01]", text)
+    values = [sign for sign in text if sign in "01"]
     if "|" in text or "&" in text:
         return max(values) if "|" in text else min(values)
     if len(values) == 1:
