@@ -63,7 +63,7 @@ def _numbers(expression: str) -> list[int]:
         if match["number"] or match["power"]:
             exponent = int(match["exponent"] or 1) if match["power"] else 0
             found[exponent] = int(f"{match['sign']}{match['number'] or 1}")
-    return [found.get(power, 0) for power in range(max(found), -1, -1)]
+    return [found.get(power, 0) for power in range(max(found, default=0), -1, -1)]
 
 
 def _named(numbers: list[int]) -> str:

@@ -13,7 +13,7 @@ from denken.tasks.traces import decimals, digits, longhand
 from denken.tasks.traces.decimals import Fixed
 
 _PLACES = {1: ".1", 2: ".01", 3: ".001"}
-_MOST_STEPS, _FURTHEST = 7, 6
+_MOST_STEPS, _FURTHEST = 7, 8
 
 
 def square_root(whole: int, places: int, hundredths: int = 0) -> tuple[str, Fixed]:
@@ -108,8 +108,9 @@ def _next_digit(doubled: int, left: int) -> tuple[str, int, int]:
 def cubic_root(a: int, b: int, c: int, d: int) -> tuple[str, Fixed] | None:
     """A root of ax^3 + bx^2 + cx + d to 5 places, where a > 0 > d; None where this way does not reach it in short.
 
-    Steps of 1, by sums alone, as long as the value stays below 0. Then the digit of tenths that a straight line gives;
-    b, c and d are written 10, 100 and 10,000 times as large, and each step carries the products down:
+    Steps of 1, by sums alone, as long as the value stays below 0; then eight times the value at a half, and the digit
+    of tenths that a straight line gives on the half with the change of sign. b, c and d are written 10, 100 and 10,000
+    times as large, and each step carries the products down:
         2,0,0,-9        is 2x^3 - 9
         2+0=2
         2+0=2
@@ -121,9 +122,7 @@ def cubic_root(a: int, b: int, c: int, d: int) -> tuple[str, Fixed] | None:
         ...
     """
     work = _Cubic(a, b, c, d)
-    if not work.ones():
-        return None
-    return work.result()
+    return work.result() if work.ones() else None
 
 
 class _Cubic:
@@ -134,26 +133,24 @@ class _Cubic:
         self.x, self.lines = Fixed(0, 0), [f"{a},{b},{c},{d}"]
 
     def ones(self) -> bool:
-        """Steps of 1; the last line of sums shows a value that is not below 0. False where that is too far."""
+        """Steps of 1; the last sum is a value that is not below 0. False where that is too far."""
         for _ in range(_FURTHEST):
             b = self._add(self.a, self.b)
-            self.slope = c = self._add(b, self.c)
-            d = self._add(c, self.d)
-            if d >= 0:
+            c = self._add(b, self.c)
+            self.above = self._add(c, self.d)
+            if self.above >= 0:
                 return True
             b2 = self._add(self.a, b)
-            self.b, self.c, self.d = self._add(self.a, b2), self._add(b2, c), d
+            self.b, self.c, self.d = self._add(self.a, b2), self._add(b2, c), self.above
             self._move(Fixed(1, 0))
         return False
 
     def result(self) -> tuple[str, Fixed] | None:
-        """All further digits: the first by the straight line from here to the next whole number."""
-        if self.d + self.slope == 0:
+        """All further digits."""
+        if not self.above:
             self._move(Fixed(1, 0))
             return "\n".join(self.lines), self.x.to(5)
-        line, digit = rounded_quotient(10 * -self.d, self.slope)
-        self.lines.append(f".1 {line}")
-        digit, place = max(1, min(digit, 9)), 1
+        digit, place = self._straight(), 1
         self.b, self.c, self.d = self.b * 10, self.c * 100, self.d * 10000
         self.lines.append(f"{self.a},{self.b},{self.c},{self.d}")
         for _ in range(_MOST_STEPS):
@@ -167,37 +164,51 @@ class _Cubic:
                 return self._last()
         return None
 
+    def _straight(self) -> int:
+        """Tenths by a straight line from 0 to a half, or from there to 1."""
+        eightfold = self._times(self.d, 8, 0)
+        half = self._add(self.a, self._times(self.b, 2, 0))
+        half = self._add(self._add(half, self._times(self.c, 4, 0)), eightfold)
+        first, left, right = (5, -half, self._times(self.above, 8, 0)) if half < 0 else (0, -eightfold, half)
+        whole = self._add(left, right)
+        line, digit = rounded_quotient(self._times(left, 5, 0), whole)
+        self.lines.append(f"{first} {line}")
+        return first + (min(digit, 4) if first else max(1, min(digit, 5)))
+
     def _next(self) -> tuple[int, int]:
-        """The first place at which value over slope has a digit, rounded; 0 where it has none at the three."""
+        """The first place at which value over slope has a digit, rounded; 0 where it has none at the three.
+
+        A digit that is 1 only by rounding is left to the next place: two such steps would undo one another.
+        """
         for place, mark in _PLACES.items():
-            line, digit = rounded_quotient(abs(self.d) * 10**place // 100, self.c)
+            line, digit = rounded_quotient(abs(self.d) * 10**place // 100, self.c, from_zero=False)
             self.lines.append(f"{mark} {line}")
             if digit:
                 return (min(digit, 9) if self.d < 0 else -min(digit, 9)), place
         return 0, 3
 
     def _step(self, digit: int, place: int) -> None:
-        """Moves x by the digit: products cut off where they stand behind the last place kept."""
+        """Moves x by the digit: products cut off where they stand behind the last place kept.
+
+        A step of thousandths leaves b as it is, and the slope where it was for the last step: little is to come.
+        """
         self.lines.append(f"{digit}*{_PLACES[place]}")
         if place < 3:
-            risen = self._times(self.a, digit, 1 if place == 2 else 0)
+            risen = self._times(self.a, digit, place - 1)
             self.b = self._add(self.b, risen)
-        bent = self._times(self.b, digit, place - 1)
-        slope = self._add(self.c, bent)
-        self.d = self._add(self.d, self._times(slope, digit, place - 2))
-        if place == 1:
+        self.c = self._add(self.c, self._times(self.b, digit, place - 1))
+        self.d = self._add(self.d, self._times(self.c, digit, place - 2))
+        if place < 3:
             self.b = self._add(self.b, risen)
-            bent = self._times(self.b, digit, 0)
-        self.c = self._add(slope, bent) if place < 3 else slope
-        if place == 1:
+            self.c = self._add(self.c, self._times(self.b, digit, place - 1))
             self.b = self._add(self.b, risen)
         self._move(Fixed(digit, place))
 
     def _last(self) -> tuple[str, Fixed] | None:
-        """Two more digits by the value over the slope."""
+        """Two more digits, hardly ever three, by the value over the slope."""
         above, cut = abs(self.d) * 1000, 10 ** max(len(str(self.c)) - 2, 0)
         line, quotient, _ = digits.divide(above // cut, self.c // cut)
-        if quotient > 99:
+        if quotient > 199:
             return None
         self.lines.append(f"{self.d}:{line}")
         line, value = decimals.add(self.x.to(5), Fixed(quotient if self.d < 0 else -quotient, 5))
@@ -222,13 +233,16 @@ class _Cubic:
         return kept
 
 
-def rounded_quotient(above: int, below: int) -> tuple[str, int]:
-    """A digit by two leading digits, one more where twice the rest is not less than the divisor.
+def rounded_quotient(above: int, below: int, from_zero: bool = True) -> tuple[str, int]:
+    """A digit by two leading digits, one more where twice the rest is not less than the divisor; from 0 where wanted.
 
     `25430/3701:254/37=6r32,64>37 7`
     """
     cut = 10 ** max(len(str(below)) - 2, 0)
     head, by = above // cut, below // cut
     digit, rest = divmod(head, by)
+    line = f"{above}/{below}:{head}/{by}={digit}"
+    if not digit and not from_zero:
+        return line, 0
     up = 2 * rest >= by
-    return f"{above}/{below}:{head}/{by}={digit}r{rest},{2 * rest}{'>' if up else '<'}{by} {digit + up}", digit + up
+    return f"{line}r{rest},{2 * rest}{'>' if up else '<'}{by} {digit + up}", digit + up
