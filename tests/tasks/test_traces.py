@@ -35,7 +35,7 @@ GRIDS |= {"n_queens", "quantum_lock", "shortest_path", "spiral_matrix", "syllogi
 # What test_traces_futoshiki.py and test_traces_sudokus.py hold to more.
 SUDOKUS = {"futoshiki", "mini_sudoku", "sudoku"}
 # What test_traces_puzzles.py holds to more.
-PUZZLES = {"mahjong_puzzle", "number_sequence", "puzzle24"}
+PUZZLES = {"mahjong_puzzle", "number_sequence", "puzzle24", "rubiks_cube"}
 DATA_SETS = sorted(set(WRITERS) - ASKED_PLAINLY - LONGHAND - GRIDS - GRAPHS - SUDOKUS - PUZZLES)
 EQUATION = re.compile(r"(?<![\d*+/r-])(\d+(?:[-+*]\d+)+)=(-?\d+)(?![-\d*+/(])")
 QUOTIENT = re.compile(r"(\d+)/(\d+)=(\d+)(?:\[(\d+)\])?r(\d+)")

@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 
 from denken.assistant import BUNDLED
+from denken.errors import ConfigError
 from denken.evaluate.suites import LEVELS
 from denken.tasks.base import Demonstration
 from denken.tasks.traces import WRITERS
@@ -97,3 +98,24 @@ def test_every_equation_about_a_sequence_is_true() -> None:
 def test_sequences_by_hand(terms: tuple[int, ...], thought: str) -> None:
     asked = Problem("", "", str(terms[-1]), 0, {"sequence": list(terms), "rule": "square"})
     assert thought in WRITERS["number_sequence"](asked).thought
+
+
+def test_a_cube_is_turned_until_each_side_has_one_colour() -> None:
+    task = task_at("rubiks_cube", "easy")
+    for problem, shown in worked("rubiks_cube", "easy", range(2000, 2004)):
+        assert task.score(problem, shown.answer).reward == 1.0, (problem, shown)
+        assert shown.thought.split("\n")[6::7] == shown.answer.split()
+        assert len(shown.answer.split()) <= problem.metadata["scramble_steps"]
+    with pytest.raises(ConfigError, match="set cube_size = 3"):
+        WRITERS["rubiks_cube"](Problem("rubiks_cube", "", "", 0, {"cube_size": 5}))
+
+
+def test_one_turn_is_turned_back() -> None:
+    rows = [*["Y Y Y"] * 2, "R R R", *["R R W G G G Y O O B B B"] * 3, "O O O", *["W W W"] * 2]
+    asked = Problem("", "\n".join(rows), "", 0, {"cube_size": 3, "scramble_moves": "F"})
+    shown = WRITERS["rubiks_cube"](asked)
+    assert shown.answer == "F'"
+    assert shown.thought.startswith("U:YYY,YYY,RRR\nL:RRW,RRW,RRW\nF:GGG,GGG,GGG\nR:YOO,YOO,YOO\nB:BBB,BBB,BBB\nD:OOO")
+    assert shown.thought.endswith(
+        "F'\nU:YYY,YYY,YYY\nL:RRR,RRR,RRR\nF:GGG,GGG,GGG\nR:OOO,OOO,OOO\nB:BBB,BBB,BBB\nD:WWW,WWW,WWW"
+    )
