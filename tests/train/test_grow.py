@@ -9,7 +9,7 @@ from denken.errors import ConfigError
 from denken.model import checkpoint
 from denken.tasks import get
 from denken.tokenizer import Tokenizer
-from denken.train.grow import grow, new_characters, new_pieces, placed
+from denken.train.grow import drawing_signs, grow, new_characters, new_pieces, placed
 
 BUNDLED = Path("src/denken/bundled").resolve()
 
@@ -22,7 +22,7 @@ def test_a_grown_network_reads_new_words_and_says_what_it_said(tmp_path: Path) -
 
     hidden = chr(0xE0154)  # the sign in which emoji_mystery hides a d
 
-    grow(BUNDLED, pieces, 8, tmp_path / "grown", [hidden])
+    grow(BUNDLED, pieces, 8, tmp_path / "grown", [hidden], ["#"])
 
     new = Tokenizer.load(tmp_path / "grown")
     after = checkpoint.load(tmp_path / "grown", dtype=torch.float32)
@@ -30,7 +30,8 @@ def test_a_grown_network_reads_new_words_and_says_what_it_said(tmp_path: Path) -
     assert new.encode(text) == ids
     assert len(old.encode(" queens")) > 1
     assert new.encode(" queens") == [old.vocab_size + 1]
-    assert new.encode(f"\U0001f604{hidden}{hidden}")[-2:] == 2 * [new.vocab_size - 1]
+    assert len(set(new.encode(f"\U0001f604{hidden}{hidden}")[-2:])) == 1
+    assert [len(new.encode("#" * length)) for length in (1, 2, 7, 40, 63, 64)] == [1, 1, 1, 1, 1, 2]
     assert new.decode(new.encode(text + hidden)) == text + hidden
     with torch.inference_mode():
         said, says = (each.logits(each.hidden(torch.tensor([ids]))) for each in (before, after))
@@ -56,6 +57,8 @@ def test_what_is_spelt_stays_letters() -> None:
     assert "Ġascending" in pieces  # in every question of word_sorting
     assert not known & set(pieces)
     assert new_characters([get("aiw"), get("shortest_path")], problems=40) == []
+    assert drawing_signs([get("aiw"), get("modulo_grid")], problems=10) == []
+    assert drawing_signs([get("circuit_logic"), get("rectangle_count")], problems=20) == [" ", "─", "#"]
     assert chr(0xE0154) in new_characters([get("emoji_mystery")], problems=40)
     question = get("word_sorting").problem(1003)
     assert not any(f"Ġ{word}" in pieces for word in question.metadata["original_words"])

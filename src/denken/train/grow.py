@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from denken.model import checkpoint
 from denken.model.transformer import Transformer
 from denken.tasks import get
 from denken.tasks.base import Task
-from denken.train.vocabulary import CONTROL, build, common_pieces, joined
+from denken.train.vocabulary import CONTROL, build, common_pieces, joined, repeated
 
 # Of what their questions are about every letter matters: words that nearly all of their questions share, and no
 # others, are read whole.
@@ -38,6 +39,9 @@ SPELT = frozenset({
     "palindrome_generation", "palindrome_partitioning", "ransom_note", "spell_backward", "string_insertion",
     "string_manipulation", "string_splitting", "string_synthesis", "word_sequence_reversal", "word_sorting",
 })  # fmt: skip
+# Whose questions are drawings: how long a line or a gap is says what a letter says elsewhere.
+DRAWN = frozenset({"circuit_logic", "rectangle_count"})
+LONGEST_RUN = 32
 IN_ALL = 0.6
 IN_SOME = 0.03
 MOST = 900
@@ -72,14 +76,35 @@ def new_characters(tasks: Iterable[Task], *, problems: int = 400) -> list[str]:
     return list(found)
 
 
+def drawing_signs(tasks: Iterable[Task], *, problems: int = 400) -> list[str]:
+    """The signs that the drawings' lines and gaps are made of: those that often stand in runs of eight and more."""
+    found: dict[str, None] = {}
+    for task in tasks:
+        if task.name in DRAWN:
+            counts = Counter(
+                sign for seed in range(1000, 1000 + problems) for sign in _in_runs(task.problem(seed).prompt)
+            )
+            found.update(dict.fromkeys(sorted(sign for sign, count in counts.items() if count >= IN_ALL * problems)))
+    return list(found)
+
+
+def _in_runs(text: str) -> set[str]:
+    return {match[1] for match in re.finditer(r"([^\w\n])\1{7}", text)}
+
+
 def grow(
-    folder: Path, pieces: Sequence[str], layers: int | None, out: Path, characters: Iterable[str] = ()
+    folder: Path,
+    pieces: Sequence[str],
+    layers: int | None,
+    out: Path,
+    characters: Iterable[str] = (),
+    runs: Iterable[str] = (),
 ) -> Transformer:
     """Write the grown network of `folder` to `out`, its tokenizer beside it, and return it (fp32).
 
     folder: one of the tokenizers that `train/vocabulary.py` builds, and a dense network. layers: how many it shall
-    have; new ones stand evenly among the old. characters: what shall be one id wherever it stands. ConfigError where
-    the folder cannot grow so.
+    have; new ones stand evenly among the old. characters: what shall be one id wherever it stands. runs: of which signs
+    every run shall be one id. ConfigError where the folder cannot grow so.
     """
     described = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     vocabulary = described["vocab"]
@@ -92,7 +117,8 @@ def grow(
     layers = layers or before
     if layers < before or len(old) != model.config.vocab_size:
         raise ConfigError(f"{folder} has {before} layers and {model.config.vocab_size} ids; a network only grows.")
-    merges = dict.fromkeys([*map(tuple, described["merges"]), *joined(characters)])
+    signs = [pair for sign in runs for pair in (*joined(sign), *repeated(sign, LONGEST_RUN))]
+    merges = dict.fromkeys([*map(tuple, described["merges"]), *joined(characters), *signs])
     pieces = [piece for piece in dict.fromkeys([*pieces, *map("".join, merges)]) if piece not in vocabulary]
     known = old[len(CONTROL) + len(alphabet) :]
     size = build([*known, *pieces], out, context=model.config.max_position_embeddings, merges=merges)
@@ -149,7 +175,8 @@ def main() -> None:
     sources = Recipe.load(given.recipe).data.sources["sources"]
     tasks = [get(source["task"], source.get("config")) for source in sources if "task" in source]
     known = json.loads((given.folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
-    model = grow(given.folder, new_pieces(tasks, known), given.layers, given.out, new_characters(tasks))
+    pieces, signs = new_pieces(tasks, known), (new_characters(tasks), drawing_signs(tasks))
+    model = grow(given.folder, pieces, given.layers, given.out, *signs)
     print(f"vocab_size = {model.config.vocab_size}\nnum_hidden_layers = {model.config.num_hidden_layers}")
 
 
