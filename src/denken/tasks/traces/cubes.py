@@ -77,11 +77,7 @@ def _after(cube: str, move: str) -> str:
 @cache
 def _sources() -> dict[str, list[int]]:
     """For each move, from where each of the 54 colours comes."""
-    places = [
-        (tuple(n + (i - 1) * r + (j - 1) * c for n, r, c in zip(normal, row, column, strict=True)), normal)
-        for normal, row, column in _SIDES.values()
-        for i, j in product(range(3), repeat=2)
-    ]
+    places = [(_place(side, i, j), side[0]) for side in _SIDES.values() for i, j in product((-1, 0, 1), repeat=2)]
     index = {place: i for i, place in enumerate(places)}
     sources = {}
     for side, (axis, _, _) in _SIDES.items():
@@ -92,6 +88,12 @@ def _sources() -> dict[str, list[int]]:
         sources[side] = there
         sources[f"{side}'"] = [there[there[i]] for i in there]
     return sources
+
+
+def _place(side: tuple[Vector, Vector, Vector], row: int, column: int) -> Vector:
+    """Where a sticker sits, from -1 to 1 on each axis."""
+    (x, y, z), (a, b, c), (d, e, f) = side
+    return x + row * a + column * d, y + row * b + column * e, z + row * c + column * f
 
 
 def _dot(a: Vector, b: Vector) -> int:
