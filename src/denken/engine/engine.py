@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 512 << 20
 DECODING = ("rows", "eager", "graph")
+ROW_TYPES = {"bf16": torch.bfloat16, "int8": torch.int8}
 WARM_TOKENS = 64
 
 
@@ -65,8 +66,9 @@ class Engine:
         network's device, in plain tensor operations (`device.py`). "graph": the same, and what comes again is replayed
         as a CUDA graph. None: "graph" on CUDA, else "rows". Guesses and a rounded head are for "rows" alone; the others
         make no guesses, and say what they would say with them.
-    narrow_rows: whether those who decode read keys and values in bf16 where kernels run an fp32 network: half the
-        bytes, and logits that are near the model's, not its own.
+    narrow_rows: what those who decode read keys and values in, where kernels run the network, instead of its type:
+        "bf16" (or True) or "int8", an fp32 network's bytes by two and by four, and logits that are near the model's,
+        not its own (docs/engine.md says how near).
 
     `policy_version` says how often the weights have changed.
     """
@@ -87,7 +89,7 @@ class Engine:
         portions: bool = False,
         ahead: bool = False,
         head: Literal["int8", "int4"] | None = None,
-        narrow_rows: bool = False,
+        narrow_rows: Literal["bf16", "int8"] | bool = False,
         decoding: Literal["rows", "eager", "graph"] | None = None,
     ) -> None:
         way = _decoding(model, decoding)
@@ -121,7 +123,7 @@ class Engine:
         self._scheduler = Scheduler(
             self._blocks, max_batch_tokens, max_sequences, speculation, self._portions, self._on_device
         )
-        self._runner = self._runner_for(way, count, block_size, head, narrow_rows)
+        self._runner = self._runner_for(way, count, block_size, head, _row_type(narrow_rows))
         self._ahead = ahead
         self._turns_V = torch.zeros(vocabulary, dtype=torch.uint8)
         self._turns_V[sorted(self._endings.turns)] = 1
@@ -130,11 +132,11 @@ class Engine:
         self._others: list[Output] = []
 
     def _runner_for(
-        self, way: str, count: int, block_size: int, head: str | None, narrow_rows: bool
+        self, way: str, count: int, block_size: int, head: str | None, narrow: torch.dtype | None
     ) -> Runner | DeviceRunner:
         like = next(self._model.parameters())
         if way == "rows":
-            return Runner(self._model, like, count, block_size, head, narrow_rows)
+            return Runner(self._model, like, count, block_size, head, narrow)
         tokens = min(self.context, self.cache_tokens)
         return DeviceRunner(self._model, like, count, block_size, self.max_sequences, tokens, graphs=way == "graph")
 
@@ -483,6 +485,16 @@ def _decoding(model: Transformer, asked: str | None) -> str:
     if asked == "graph" and device.type != "cuda":
         raise ConfigError(f"Graphs are CUDA's, and the model is on {device}; move it there, or say decoding='eager'.")
     return asked
+
+
+def _row_type(asked: str | bool) -> torch.dtype | None:
+    """What rows are to be kept in; None: the network's type."""
+    if asked is False:
+        return None
+    name = "bf16" if asked is True else asked
+    if name not in ROW_TYPES:
+        raise ConfigError(unknown("type of rows", name, list(ROW_TYPES)))
+    return ROW_TYPES[name]
 
 
 def _cache_tokens(model: Transformer, max_sequences: int) -> int:

@@ -30,7 +30,7 @@ from denken.model.attention import CacheLayout
 from denken.model.kernels.attention import Stretch, attend, to_table
 from denken.model.kernels.call import covers
 from denken.model.kernels.decode import Seats
-from denken.model.kernels.rows import BEHIND, PANEL, Begun, Strip, attend_rows, copy_rows
+from denken.model.kernels.rows import BEHIND, PANEL, Begun, Strip, attend_rows, columns, copy_rows
 
 # Memory of this process alone, where systems have a word for it.
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
@@ -44,20 +44,26 @@ class Store:
     """Keys and values of every layer, once in blocks (blocks, block_size, K, D) and once in rows (tokens * K, D).
 
     Rows hold one stretch for every key head of a sequence, so that a head's keys lie side by side. With kernels
-    (`native`) they lie as in `rows.Strip`, in the network's type or in bf16 (`narrow`), as do those of `Beginnings`.
+    (`native`) they lie as in `rows.Strip`, in the network's type or in that of `narrow`, as do those of `Beginnings`.
     MLA's values are the first columns of its keys, so that nothing but the latent is kept.
     """
 
     def __init__(
-        self, layout: CacheLayout, blocks: int, block_size: int, row_tokens: int, like: Tensor, narrow: bool = False
+        self,
+        layout: CacheLayout,
+        blocks: int,
+        block_size: int,
+        row_tokens: int,
+        like: Tensor,
+        narrow: torch.dtype | None = None,
     ) -> None:
         self.layout = layout
         self.block_size = block_size
         wide = like.device.type == "cpu" and not layout.latent_size
         self.native = wide and layout.layers > 0 and covers(like)
         self.row_dtype = torch.float32 if wide and not self.native else like.dtype
-        if self.native and narrow:
-            self.row_dtype = torch.bfloat16
+        if self.native and narrow is not None:
+            self.row_dtype = narrow
         # What a row's length is a multiple of.
         self.panel = PANEL if self.native else 1
         self._shape = blocks, block_size, row_tokens
@@ -77,7 +83,8 @@ class Store:
             allocate(size, like.dtype, blocks, block_size, heads) for size in (layout.key_size, layout.value_size)
         )
         self.row_keys, self.row_values = (
-            allocate(size, self.row_dtype, row_tokens * heads + BEHIND) for size in (layout.key_size, layout.value_size)
+            allocate(columns(size, self.row_dtype), self.row_dtype, row_tokens * heads + BEHIND)
+            for size in (layout.key_size, layout.value_size)
         )
 
     @property
@@ -431,7 +438,9 @@ def _strips(store: Store, blocks_of_slot: list[tuple[int, ...]]) -> list[Strip]:
     strips = []
     for block_keys, block_values in zip(store.keys, store.values, strict=True):
         keys, values = (
-            torch.zeros(len(counts) * stride * heads * x.shape[-1] + BEHIND, dtype=store.row_dtype)
+            torch.zeros(
+                len(counts) * stride * heads * columns(x.shape[-1], store.row_dtype) + BEHIND, dtype=store.row_dtype
+            )
             for x in (block_keys, block_values)
         )
         strips.append(Strip(keys, values, stride))

@@ -57,7 +57,13 @@ class Runner:
     `Store`."""
 
     def __init__(
-        self, model: Model, like: Tensor, blocks: int, block_size: int, head: str | None = None, narrow: bool = False
+        self,
+        model: Model,
+        like: Tensor,
+        blocks: int,
+        block_size: int,
+        head: str | None = None,
+        narrow: torch.dtype | None = None,
     ) -> None:
         self.model: Model = model
         if like.device.type == "cpu" and isinstance(model, Transformer):

@@ -3,7 +3,8 @@
 //
 // A head's keys lie in panels of 32 tokens, column after column, so that all that a score needs is read straight on. A
 // query's numbers are those of attention.cpp, to the bit: each sum has its order, and what a row holds in bf16 is
-// widened before it is multiplied. Whoever looks at the same keys goes together, so that they are read once.
+// widened before it is multiplied. In int8 they are near those: a key's numbers, and a value's, have one scale, which its
+// score, or its weight, is multiplied with. Whoever looks at the same keys goes together, so that they are read once.
 
 #include <algorithm>
 #include <array>
@@ -12,6 +13,7 @@
 #include <utility>
 
 #include "attend.h"
+#include "codes.h"
 #include "scratch.h"
 #include "team.h"
 
@@ -29,6 +31,17 @@ constexpr int BROAD = 4;
 constexpr index_t NEAR = 64;
 constexpr index_t LINE = 64;  // bytes that memory hands out at once
 
+// Of a panel's lines, those behind its keys, or its values, hold its tokens' scales.
+template <typename R>
+constexpr index_t SCALES = 0;
+template <>
+constexpr index_t SCALES<code> = sizeof(float);
+
+template <typename R>
+INLINE const float* scales_of(const R* panel, index_t size) {
+    return reinterpret_cast<const float*>(panel + size * PANEL);
+}
+
 // Asks for some bytes of what is read next, into the second cache.
 template <int BYTES>
 INLINE void ask(const char* at) {
@@ -39,9 +52,11 @@ INLINE void ask(const char* at) {
 // A line of a panel is one column of its tokens. In bf16 the tokens of the second half stand between those of the first:
 // a shift widens the one, a mask the other.
 INLINE index_t place_of(const float*, index_t token) { return token % PANEL; }
+INLINE index_t place_of(const code*, index_t token) { return token % PANEL; }
 INLINE index_t place_of(const bf16*, index_t token) { return token % LANES * 2 + token % PANEL / LANES; }
 
 INLINE void line_of(const float* at, v16* out) { out[0] = load(at), out[1] = load(at + LANES); }
+INLINE void line_of(const code* at, v16* out) { out[0] = load(at), out[1] = load(at + LANES); }
 INLINE void line_of(const bf16* at, v16* out) {
     bits16 both;
     memcpy(&both, at, sizeof both);
@@ -63,11 +78,20 @@ void score(index_t size, const float* queries, index_t apart, const R* keys, flo
         constexpr int BYTES = S * PANEL * sizeof(R);
         ask<BYTES>(next + d * BYTES);
 #pragma GCC unroll 2
-        for (int s = 0; s < S; s++) line_of(keys + (s * size + d) * PANEL, line + 2 * s);
+        for (int s = 0; s < S; s++) line_of(keys + (s * (size + SCALES<R>) + d) * PANEL, line + 2 * s);
 #pragma GCC unroll 12
         for (int i = 0; i < N; i++)
 #pragma GCC unroll 4
             for (int j = 0; j < 2 * S; j++) sums[i][j] += queries[d * apart + i] * line[j];
+    }
+    if (SCALES<R>) {
+        ask<S * SCALES<R> * PANEL>(next + size * S * PANEL);
+#pragma GCC unroll 4
+        for (int j = 0; j < 2 * S; j++) {
+            v16 scale = load(scales_of(keys + j / 2 * (size + SCALES<R>)*PANEL, size) + j % 2 * LANES);
+#pragma GCC unroll 12
+            for (int i = 0; i < N; i++) sums[i][j] *= scale;
+        }
     }
 #pragma GCC unroll 12
     for (int i = 0; i < N; i++)
@@ -128,29 +152,43 @@ constexpr auto WEIGHS_FEW = weighs_of<R, BROAD>(std::make_integer_sequence<int, 
 template <typename R>
 void score_all(index_t queries, index_t size, const float* turned, index_t apart, const R* keys, index_t tokens,
                float* scores, index_t pitch, const R* next) {
+    index_t line = size + SCALES<R>;
     for (index_t panel = 0, panels = up(tokens, PANEL) / PANEL, side; panel < panels; panel += side) {
         side = queries <= FEW && panel + 2 <= panels ? 2 : 1;
         Score<R> run = side == 2 ? SCORES_FEW<R>[queries - 1] : SCORES<R>[queries - 1];
-        const R *at = keys + panel * size * PANEL, *after = at + side * size * PANEL;
+        const R *at = keys + panel * line * PANEL, *after = at + side * line * PANEL;
         run(size, turned, apart, at, scores + panel * PANEL, pitch,
             reinterpret_cast<const char*>(panel + side < panels ? after : next));
     }
 }
 
+// Weights come out multiplied with their values' scales.
 template <typename R>
-void weigh_all(index_t queries, const float* weights, index_t pitch, const R* values, index_t tokens, index_t size,
+void weigh_all(index_t queries, float* weights, index_t pitch, const R* values, index_t tokens, index_t size,
                float* sums, index_t wide, bool add, const R* next) {
-    index_t step = (queries <= FEW ? BROAD : 2) * LANES;
+    constexpr index_t STRETCH = SCALES<R> ? PANEL : NEAR;
+    index_t step = (queries <= FEW ? BROAD : 2) * LANES, line = size + SCALES<R>;
     Weigh<R> run = queries <= FEW ? WEIGHS_FEW<R>[queries - 1] : WEIGHS<R>[queries - 1];
-    for (index_t t = 0; t < tokens; t += NEAR) {
-        const R *at = values + t * size, *after = t + NEAR < tokens ? at + NEAR * size : next;
+    for (index_t t = 0; t < tokens; t += STRETCH) {
+        const R *at = values + t * line, *after = t + STRETCH < tokens ? at + STRETCH * line : next;
+        index_t count = std::min(STRETCH, tokens - t);
+        if (SCALES<R>) {
+            const float* scales = scales_of(at, size);
+            ask<SCALES<R> * PANEL>(reinterpret_cast<const char*>(after + size * PANEL));
+            for (index_t i = 0; i < queries; i++)
+                over(count, [&](index_t k, auto part) {
+                    float* weight = weights + i * pitch + t + k;
+                    store(weight, load(weight, part) * load(scales + k, part), part);
+                });
+        }
         for (index_t d = 0; d < size; d += step)
-            run(std::min(NEAR, tokens - t), weights + t, pitch, at + d, size, sums + d, wide, add || t > 0,
+            run(count, weights + t, pitch, at + d, size, sums + d, wide, add || t > 0,
                 reinterpret_cast<const char*>(after + d));
     }
 }
 
-// keys (rows, key_heads, stride / PANEL, size, PANEL), values (rows, key_heads, stride, size).
+// keys (rows, key_heads, stride / PANEL, size, PANEL), values (rows, key_heads, stride, size); in int8 a panel's PANEL
+// scales in fp32 stand behind its keys, and others behind its values.
 template <typename R>
 struct Rows {
     R *keys, *values;
@@ -159,20 +197,29 @@ struct Rows {
     R* values_of(index_t row, index_t head, const Shape& shape) const { return values + at(row, head, shape); }
     template <typename T>
     void write(index_t row, index_t place, index_t head, const T* key, const T* value, const Shape& shape) const {
-        index_t size = shape.size;
-        R* panel = keys_of(row, head, shape) + place / PANEL * PANEL * size + place_of(keys, place);
-        R* line = values_of(row, head, shape) + place * size;
+        index_t size = shape.size, before = place / PANEL * PANEL * (size + SCALES<R>), inside = place % PANEL;
+        R *panel = keys_of(row, head, shape) + before, *values_panel = values_of(row, head, shape) + before;
+        R *column = panel + place_of(keys, place), *line = values_panel + inside * size;
+        if constexpr (SCALES<R> > 0) {
+            thread_local Scratch memory;
+            R* some = reinterpret_cast<R*>(memory.of(up(size, sizeof(float)) / sizeof(float)));
+            const float scales[] = {encode(key, size, some), encode(value, size, line)};
+            for (index_t i = 0; i < size; i++) column[i * PANEL] = some[i];
+            memcpy(panel + size * PANEL + inside * sizeof(float), scales, sizeof(float));
+            memcpy(values_panel + size * PANEL + inside * sizeof(float), scales + 1, sizeof(float));
+            return;
+        }
         R some[LANES];
         over(size, [&](index_t d, auto part) {
             store(some, load(key + d, part));
-            for (index_t i = d; i < std::min(size, d + LANES); i++) panel[i * PANEL] = some[i - d];
+            for (index_t i = d; i < std::min(size, d + LANES); i++) column[i * PANEL] = some[i - d];
             store(line + d, load(value + d, part), part);
         });
     }
 
   private:
     index_t at(index_t row, index_t head, const Shape& shape) const {
-        return (row * shape.key_heads + head) * stride * shape.size;
+        return (row * shape.key_heads + head) * stride * (shape.size + SCALES<R>);
     }
 };
 
@@ -306,7 +353,9 @@ void copy(const T* block_keys, const T* block_values, const Rows<R>& rows, const
 // run(a number of the rows' type).
 template <typename T, typename Run>
 void by_type(index_t narrow, Run run) {
-    if (narrow)
+    if (narrow == 2)
+        run(code{});
+    else if (narrow)
         run(bf16{});
     else
         run(T{});
@@ -317,7 +366,7 @@ void by_type(index_t narrow, Run run) {
 // `count` new tokens; their keys and values are written first, each to place lengths[token] - 1 of its row, and to
 // places[token] of the blocks (places, key_heads, size). seats: whose row is whose; absent: one token a row.
 // row_keys (rows, key_heads, stride / 32, size, 32), row_values (rows, key_heads, stride, size), in bf16 for a bf16
-// network or where `narrow`, else in fp32; slot_keys, slot_values: the same of slots, with a stride of slot_stride; slots
+// network or where `narrow` is 1, in int8 where it is 2 (each panel with its scales), else in fp32; slot_keys, slot_values: the same of slots, with a stride of slot_stride; slots
 // (tokens) and slot_lengths may be absent. 64 more numbers than these must be readable behind the last.
 // order: the tokens, those of one slot on end, and within them those of one row.
 #define ATTEND_ROWS(T, NAME)                                                                                           \

@@ -1,8 +1,9 @@
 """Keys and values of those who decode, in rows, and attention for their new tokens.
 
 A row holds one sequence's keys and values as attention reads them: of each key head, keys in panels of 32 tokens,
-column after column, and values token after token. `Strip` is some rows of one layer, in fp32 or bf16: bf16 for a bf16
-network, whose numbers it holds as they are, and fp32 or bf16 for one in fp32.
+column after column, and values token after token. `Strip` is some rows of one layer: in the network's type, whose
+numbers it holds as they are, or narrower, in bf16 or int8. In int8 a token's key of one head, or its value, has one
+scale, max|x| / 127, and is rounded to the nearest; it is widened again in registers as it is read.
 A query gets the numbers, to the bit, that `attention.attend` gives it, but where rows are narrower than their network.
 """
 
@@ -22,12 +23,15 @@ from denken.model.kernels.call import INTEGER, NAMES, NUMBER, POINTER, address, 
 PANEL = 32
 # Numbers that may be read, not used, behind the last of a strip.
 BEHIND = 64
+# How kernels are told of rows narrower than their network, and what types they have.
+NARROW = {torch.bfloat16: 1, torch.int8: 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Strip:
     """Rows of one layer. keys (rows, K, stride / PANEL, D, PANEL) and values (rows, K, stride, D), flat, with BEHIND
-    numbers more behind them. In bf16 a panel's token 16 + i stands between its tokens i and i + 1."""
+    numbers more behind them. In bf16 a panel's token 16 + i stands between its tokens i and i + 1. In int8 the scales of
+    PANEL tokens stand behind their keys, and others behind their values, in fp32: a token has `columns` numbers."""
 
     keys: Tensor
     values: Tensor
@@ -108,9 +112,14 @@ def copy_rows(
     )
 
 
+def columns(size: int, dtype: torch.dtype) -> int:
+    """Numbers that rows of this type keep of one token's key, or value, of one head: in int8 with a scale's bytes."""
+    return size + torch.float32.itemsize if dtype == torch.int8 and size else size
+
+
 def narrow(row: Tensor) -> int:
     """How kernels are told of what type rows are."""
-    return int(row.dtype == torch.bfloat16)
+    return NARROW.get(row.dtype, 0)
 
 
 def _record(strip: Strip) -> tuple[int | None, int | None, int, int]:

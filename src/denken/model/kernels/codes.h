@@ -1,0 +1,55 @@
+// Numbers in whole ones from -127 to 127, to be multiplied with a scale that some of them share.
+#pragma once
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "vector.h"
+
+struct code {
+    int8_t bits;
+};
+
+INLINE v16 load(const code* from) {
+#if defined(__AVX512F__)
+    return (v16)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#elif defined(__AVX2__)
+    __m256 both[2];
+    for (int i = 0; i < 2; i++)
+        both[i] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * i))));
+    v16 x;
+    memcpy(&x, both, sizeof x);
+    return x;
+#else
+    v16 x;
+    for (int i = 0; i < LANES; i++) x[i] = from[i].bits;
+    return x;
+#endif
+}
+
+// To the nearest, ties to even.
+INLINE void store(code* to, v16 x) {
+#if defined(__AVX512F__)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32((__m512)x)));
+#else
+    float shifted[LANES];
+    uint32_t bits[LANES];
+    store(shifted, x + splat(12582912.0f));
+    memcpy(bits, shifted, sizeof bits);
+    for (int i = 0; i < LANES; i++) to[i].bits = static_cast<int8_t>(bits[i]);
+#endif
+}
+
+// To codes, and their scale: the largest of them is 127. One that is no number makes the scale none.
+template <typename T>
+float encode(const T* from, index_t size, code* to) {
+    v16 highest = {}, none = {};
+    over(size, [&](index_t d, auto part) {
+        v16 x = load(from + d, part);
+        highest = most(highest, most(x, -x)), none += x - x;
+    });
+    float top = most_of(highest), by = top > 0 ? 127 / top : 0;
+    over(size, [&](index_t d, auto part) { store(to + d, load(from + d, part) * by, part); });
+    return top / 127 + sum_of(none);
+}
