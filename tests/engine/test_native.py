@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from denken.engine import native, runner
 from denken.engine.engine import Engine
 from denken.engine.native import Native
 from denken.engine.products import Halves, Mixed, Whole
+from denken.errors import ConfigError
 from denken.model.attention import Causal
 from denken.model.config import ModelConfig
 from denken.model.kernels.build import library
@@ -169,11 +172,14 @@ def test_large_heads_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(Native(model).logits(hidden), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_narrow_rows_are_nearer_than_the_network_in_bf16_and_the_same_in_any_steps() -> None:
+@pytest.mark.parametrize(("rows", "kept"), [(True, torch.bfloat16), ("bf16", torch.bfloat16), ("int8", torch.int8)])
+def test_narrow_rows_are_nearer_than_the_network_in_bf16_and_the_same_in_any_steps(
+    rows: Literal["bf16", "int8"] | bool, kept: torch.dtype
+) -> None:
     model = network("qwen3", torch.float32, 8)
     greedy = SamplingParams(temperature=0, max_tokens=12)
-    narrow = [Engine(model, eos_ids=[], ahead=ahead, narrow_rows=True) for ahead in (False, True)]
-    assert narrow[0]._runner.store.row_keys[0].dtype == torch.bfloat16
+    narrow = [Engine(model, eos_ids=[], ahead=ahead, narrow_rows=rows) for ahead in (False, True)]
+    assert narrow[0]._runner.store.row_keys[0].dtype == kept
     others = Engine(model, eos_ids=[]), Engine(network("qwen3", torch.bfloat16, 8), eos_ids=[])
     single, several, wide, half = (subject(PROMPTS, greedy) for subject in (*narrow, *others))
     assert single == several
@@ -186,3 +192,16 @@ def test_narrow_rows_are_nearer_than_the_network_in_bf16_and_the_same_in_any_ste
         return sum(abs(a.logprobs[1] - b.logprobs[1]) for a, b in pairs) / len(pairs)
 
     assert 0 < off(single) < off(half)
+    assert off(single) < 0.03
+
+
+def test_rows_in_int8_are_for_networks_in_bf16_too_and_others_are_refused() -> None:
+    model = network("qwen3", torch.bfloat16, 8)
+    own, narrow = (Engine(model, eos_ids=[], ahead=True, narrow_rows=way) for way in (False, "int8"))
+    sizes = [sum(x.nbytes for x in engine._runner.store.row_keys) for engine in (own, narrow)]
+    assert sizes[1] < 0.7 * sizes[0]
+    greedy = SamplingParams(temperature=0, max_tokens=8)
+    together = narrow(PROMPTS, greedy)
+    assert [out.ids for out in together] == [narrow([prompt], greedy)[0].ids for prompt in PROMPTS]
+    with pytest.raises(ConfigError, match="int8"):
+        Engine(model, eos_ids=[], narrow_rows="int4")  # type: ignore[arg-type]

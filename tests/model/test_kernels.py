@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from denken.model.head import head_logprobs
 from denken.model.kernels import build, call, elementwise, softmax
 from denken.model.kernels.attention import Attention, Stretch, attend, to_table
 from denken.model.kernels.products import Packed, Product, multiply
-from denken.model.kernels.rows import BEHIND, Begun, Strip, attend_rows, copy_rows
+from denken.model.kernels.rows import BEHIND, Begun, Strip, attend_rows, columns, copy_rows
 from denken.model.rope import rotate
 from denken.train.attend import Lanes, SharedPrompts, packed
 from denken.types import SamplingParams
@@ -198,7 +200,11 @@ def test_attention_in_packed_rows_is_that_written_out(dtype: torch.dtype) -> Non
 
 
 def strip(rows: int, keys: int, size: int, stride: int, dtype: torch.dtype) -> Strip:
-    return Strip(*(torch.randn(rows * keys * size * stride + BEHIND).to(dtype) for _ in range(2)), stride)
+    """Of any numbers; in int8 any bytes, of which some are scales that are no numbers."""
+    count = rows * keys * columns(size, dtype) * stride + BEHIND
+    if dtype == torch.int8:
+        return Strip(*(torch.randint(-128, 128, (count,), dtype=dtype) for _ in range(2)), stride)
+    return Strip(*(torch.randn(count).to(dtype) for _ in range(2)), stride)
 
 
 @native
@@ -235,10 +241,93 @@ def test_decoding_is_reading_is_learning_to_the_bit(dtype: torch.dtype, heads: i
     assert torch.equal(blocks[1][places], new[2])
 
 
+def rounded(x: Tensor) -> Tensor:
+    """As rows in int8 hold a token's key or value of each head."""
+    scale = x.float().abs().amax(-1, keepdim=True) / 127
+    return (x.float() / scale.where(scale > 0, 1)).round() * scale
+
+
 @native
 @both_types
+@pytest.mark.parametrize(("heads", "keys", "size"), [(6, 2, 12), (4, 4, 64), (14, 1, 40), (4, 2, 48), (6, 1, 136)])
+def test_rows_in_int8_are_what_was_rounded_and_that_is_near(
+    dtype: torch.dtype, heads: int, keys: int, size: int
+) -> None:
+    """Over rows and a shared beginning. The tolerance: of random keys and values 1.5 % of what is seen, as a mean
+    square, where bf16's rounding of everything is not added."""
+    begun, lengths = 20, [3, 40, 164, 1, 17]
+    texts = [[torch.randn(begun + n, h, size).to(dtype) for h in (heads, keys, keys)] for n in lengths]
+    for text in texts:
+        text[1][:begun], text[2][:begun] = texts[0][1][:begun], texts[0][2][:begun]
+    texts[2][1][30], texts[2][2][31] = 0, 0
+    own, slot = strip(5, keys, size, 192, torch.int8), strip(1, keys, size, 32, torch.int8)
+    for row, (_, key, value) in enumerate(texts):
+        places = torch.arange(begun, len(key) - 1)
+        copy_rows(key, value, own, places, torch.full_like(places, row), places - begun)
+    first = torch.arange(begun)
+    copy_rows(texts[0][1], texts[0][2], slot, first, torch.zeros_like(first), first)
+    apart = Begun(slot, torch.zeros(5, dtype=torch.long), torch.tensor([begun]))
+    new = [torch.stack([text[i][-1] for text in texts]) for i in range(3)]
+    blocks = [torch.zeros(9, keys, size, dtype=dtype) for _ in range(2)]
+    rest = (torch.tensor(lengths), *blocks, torch.tensor([8, 0, 3, 2, 5]), apart, torch.arange(5), size**-0.5)
+    found = attend_rows(*new, own, *rest)
+
+    def read(change: Callable[[Tensor], Tensor]) -> Tensor:
+        whole = [to_table([Stretch(0, len(text[0]), 0, 0, 0)]) for text in texts]
+        changed = [(q.float(), change(k).contiguous(), change(v).contiguous()) for q, k, v in texts]
+        return torch.stack([attend(*text, table, size**-0.5)[-1] for text, table in zip(changed, whole, strict=True)])
+
+    wide = dtype == torch.float32
+    close = {"atol": 1e-5, "rtol": 1e-4} if wide else {"atol": 0.03, "rtol": 0.02}
+    torch.testing.assert_close(found.float(), read(rounded), **close)
+    exact = read(Tensor.float)
+    off = ((found.float() - exact).square().mean() / exact.square().mean()).sqrt()
+    assert 0 < off < (0.015 if wide else 0.02)
+    new[1][1, 0, 3] = torch.nan
+    assert attend_rows(*new, own, *rest).isnan().flatten(1).any(1).tolist() == [False, True, False, False, False]
+
+
+@native
+@pytest.mark.parametrize("kind", ["native", "haswell", "x86-64-v2"])
+def test_codes_are_the_same_on_lesser_processors(tmp_path: Path, kind: str) -> None:
+    source, made = tmp_path / "codes.cpp", tmp_path / "codes.so"
+    source.write_text(
+        '#include "codes.h"\n'
+        "EXPORT float to(const float* x, index_t size, code* out) { return encode(x, size, out); }\n"
+        "EXPORT void from(const code* x, float* out) { store(out, load(x)); }\n"
+    )
+    compiler = shutil.which("g++") or shutil.which("clang++") or "c++"
+    options = [f"-march={kind}" if option == "-march=native" else option for option in build.OPTIONS]
+    options += ["-w", "-shared", f"-I{build.SOURCES}"]
+    subprocess.run([compiler, *options, str(source), "-o", str(made)], check=True, capture_output=True)
+    lesser = ctypes.CDLL(str(made))
+    lesser.to.restype = ctypes.c_float
+    x = torch.randn(67)
+    codes, wide = torch.zeros(80, dtype=torch.int8), torch.empty(16)
+    scale = lesser.to(ctypes.c_void_p(x.data_ptr()), ctypes.c_int64(67), ctypes.c_void_p(codes.data_ptr()))
+    assert scale == (x.abs().max() / 127).item()
+    assert torch.equal(codes[:67].float(), (x * (127 / x.abs().max())).round())
+    lesser.from_ = lesser["from"]
+    for start in (0, 3, 51):
+        lesser.from_(ctypes.c_void_p(codes.data_ptr() + start), ctypes.c_void_p(wide.data_ptr()))
+        assert torch.equal(wide, codes[start : start + 16].float())
+
+
+@native
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [
+        (torch.float32, torch.float32),
+        (torch.float32, torch.bfloat16),
+        (torch.float32, torch.int8),
+        (torch.bfloat16, torch.bfloat16),
+        (torch.bfloat16, torch.int8),
+    ],
+)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_several_tokens_of_a_row_are_as_one_after_the_other(dtype: torch.dtype, threads: int) -> None:
+def test_several_tokens_of_a_row_are_as_one_after_the_other(
+    dtype: torch.dtype, kept: torch.dtype, threads: int
+) -> None:
     heads, keys, size, stride, counts, before = 4, 2, 24, 64, [1, 8, 3], [7, 30, 0]
     seats = torch.arange(3).repeat_interleave(torch.tensor(counts))
     lengths = torch.tensor([b + 1 + i for b, count in zip(before, counts, strict=True) for i in range(count)])
@@ -247,7 +336,11 @@ def test_several_tokens_of_a_row_are_as_one_after_the_other(dtype: torch.dtype, 
 
     def memory() -> tuple[Strip, list[Tensor]]:
         torch.manual_seed(1)
-        return strip(3, keys, size, stride, dtype), [torch.zeros(20, keys, size, dtype=dtype) for _ in range(2)]
+        held = strip(3, keys, size, stride, kept)
+        texts = [torch.randn(3 * stride, keys, size).to(dtype) for _ in range(2)]
+        places = torch.arange(3 * stride)
+        copy_rows(*texts, held, places, places // stride, places % stride)
+        return held, [torch.zeros(20, keys, size, dtype=dtype) for _ in range(2)]
 
     with on_threads(threads):
         rows, blocks = memory()
