@@ -30,8 +30,8 @@ NARROW = {torch.bfloat16: 1, torch.int8: 2}
 @dataclass(frozen=True, slots=True)
 class Strip:
     """Rows of one layer. keys (rows, K, stride / PANEL, D, PANEL) and values (rows, K, stride, D), flat, with BEHIND
-    numbers more behind them. In bf16 a panel's token 16 + i stands between its tokens i and i + 1. In int8 the scales of
-    PANEL tokens stand behind their keys, and others behind their values, in fp32: a token has `columns` numbers."""
+    numbers more behind them. In bf16 a panel's token 16 + i stands between its tokens i and i + 1. In int8 a panel's
+    scales stand behind its keys, and others behind its values, in fp32: a token has `columns` numbers."""
 
     keys: Tensor
     values: Tensor
