@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -73,12 +73,14 @@ def test_ahead_joins_lanes_and_its_state_is_that_of_the_step_taken() -> None:
 def test_a_batch_for_a_gpu_knows_its_targets_and_where_documents_begin() -> None:
     batch = next(packed_here())
     there = batch.on(torch.device("cpu"))
-    assert there.kept_N is not None and there.starts_S is not None
+    assert there.kept_N is not None
+    assert there.starts_S is not None
     assert torch.equal(there.kept_N, (batch.targets_BT.flatten() != IGNORE).nonzero()[:, 0])
     starts = there.starts_S.unique().tolist()
-    assert starts[0] == 0 and starts[-1] == batch.ids_BT.numel()
+    assert starts[0] == 0
+    assert starts[-1] == batch.ids_BT.numel()
     flat = batch.segments_BT.flatten()
-    for begin, end in zip(starts, starts[1:], strict=False):
+    for begin, end in pairwise(starts):
         assert len(flat[begin:end].unique()) == 1
         assert begin // WIDTH == (end - 1) // WIDTH
 
