@@ -192,11 +192,10 @@ class Ahead:
 
     def close(self) -> None:
         """End the readers' processes."""
-        if self._next is not None:
-            self._next.cancel()
+        # What is being read is read to its end: a pipe is not closed under whoever reads it.
+        self._thread.shutdown(cancel_futures=True)
         for reader in self.lanes.values():
             reader.close()
-        self._thread.shutdown(cancel_futures=True)
 
     def _gather(self) -> tuple[list[Batch], dict[int, tuple[Mapping[str, Any], int]]]:
         pieces = [_given(reader) for _ in range(self.micro_batches) for reader in self.lanes.values()]
