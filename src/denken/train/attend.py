@@ -21,6 +21,7 @@ from torch import Tensor
 from denken.model.attention import Packed, _sdpa
 from denken.model.kernels.attention import Attention, Stretch, to_table
 from denken.model.kernels.call import covers
+from denken.train.batch import beginnings
 
 # B = rows, T = width, H = query heads, K = key heads, G = H / K, D = columns of a query or key, E = columns of a value
 
@@ -235,9 +236,7 @@ def _native(query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor) -> bool:
 def _documents(segments_BT: Tensor) -> list[Stretch]:
     """Every document (and stretch of padding) of the rows, which lie one behind the other."""
     rows, width = segments_BT.shape
-    begins_BT = torch.ones(rows, width, dtype=torch.bool)
-    begins_BT[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
-    starts = [*begins_BT.flatten().nonzero()[:, 0].tolist(), rows * width]
+    starts = [*beginnings(segments_BT).tolist(), rows * width]
     return [Stretch(start, end - start, 0, 0, start) for start, end in pairwise(starts)]
 
 

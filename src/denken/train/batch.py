@@ -202,19 +202,47 @@ class Packer:
         }
 
     def restore(self, state: dict[str, Any], *, rows: bool = True) -> None:
-        """Continue from `state()`; rows of a width that this packer lacks are lost. rows=False takes counters only."""
+        """Continue from `state()`; rows of a width that this packer lacks are lost. rows=False takes counters only.
+
+        "skip" in a state: how many batches have been given since it was taken.
+        """
         self.cursor, self.dropped, self.empty = state["cursor"], state["dropped"], state["empty"]
         if rows:
             for width in self.widths:
                 self._open[width] = [Row(**row) for row in state["open"].get(str(width), [])]
                 self._full[width] = [Row(**row) for row in state["full"].get(str(width), [])]
+            for _ in range(state.get("skip", 0)):
+                next_of(self)
+
+
+class Lane(Protocol):
+    """A `Packer`, or what stands for one that is elsewhere."""
+
+    @property
+    def cursor(self) -> int: ...
+    def __next__(self) -> Batch: ...
+
+
+def next_of(lane: Lane) -> Batch:
+    """The lane's next batch; ConfigError where its documents have ended."""
+    try:
+        return next(lane)
+    except StopIteration:
+        raise ConfigError(
+            f"The data ended after {lane.cursor} documents of a lane; lower steps in the recipe, or add data."
+        ) from None
+
+
+def beginnings(segments_BT: Tensor) -> Tensor:
+    """Where each document (and stretch of padding) begins in the rows one behind the other (S,)."""
+    begins_BT = torch.ones(segments_BT.shape, dtype=torch.bool)
+    begins_BT[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
+    return begins_BT.flatten().nonzero()[:, 0]
 
 
 def _starts(segments_BT: Tensor) -> Tensor:
-    """Where each document (and stretch of padding) begins, and the end, repeated up to one of few lengths."""
-    begins_BT = torch.ones(segments_BT.shape, dtype=torch.bool)
-    begins_BT[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
-    starts = begins_BT.flatten().nonzero()[:, 0].to(torch.int32)
+    """`beginnings`, and the end, repeated up to one of few lengths."""
+    starts = beginnings(segments_BT).to(torch.int32)
     slots = segments_BT.numel()
     room = max(16, slots // 128)
     while room < len(starts) + 1:

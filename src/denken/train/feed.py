@@ -22,7 +22,7 @@ from torch import Tensor
 
 from denken.errors import ConfigError, DenkenError
 from denken.tokenizer import Tokenizer
-from denken.train.batch import Batch, Packer
+from denken.train.batch import Batch, Packer, next_of
 from denken.train.data import documents
 
 # A state holds every row that waits; between two of them a lane counts the batches that it gave.
@@ -148,8 +148,6 @@ def _packer(work: Work) -> Packer:
     )
     packer = Packer(stream, work.widths, work.micro_tokens, open_rows=work.open_rows)
     packer.restore(dict(work.state), rows=work.rows)
-    for _ in range(int(work.state.get("skip", 0)) if work.rows else 0):
-        next(packer)
     return packer
 
 
@@ -198,18 +196,9 @@ class Ahead:
             reader.close()
 
     def _gather(self) -> tuple[list[Batch], dict[int, tuple[Mapping[str, Any], int]]]:
-        pieces = [_given(reader) for _ in range(self.micro_batches) for reader in self.lanes.values()]
+        pieces = [next_of(reader) for _ in range(self.micro_batches) for reader in self.lanes.values()]
         marks = {lane: reader.mark() for lane, reader in self.lanes.items()}
         return [batch.on(self.device) for batch in joined(pieces, self.micro_tokens)], marks
-
-
-def _given(reader: Reader) -> Batch:
-    try:
-        return next(reader)
-    except StopIteration:
-        raise ConfigError(
-            f"The data ended after {reader.cursor} documents of a lane; lower steps in the recipe, or add data."
-        ) from None
 
 
 def joined(batches: Iterable[Batch], slots: int) -> list[Batch]:

@@ -28,7 +28,7 @@ from denken.model.transformer import Transformer
 from denken.tokenizer import Tokenizer
 from denken.train import checkpoint, session
 from denken.train.attend import packed
-from denken.train.batch import Batch, Packer
+from denken.train.batch import Batch, Packer, next_of
 from denken.train.data import documents, mixture_of
 from denken.train.feed import Ahead, Reader, Work, fresh
 from denken.train.folder import (
@@ -165,7 +165,7 @@ class Trainer:
             return
         for lane in self.lanes.values():
             for _ in range(self.micro_batches):
-                yield _next(lane)
+                yield next_of(lane)
 
     def close(self) -> None:
         """End the processes that read documents."""
@@ -326,11 +326,7 @@ class Trainer:
         if len(states) == self.lane_count:
             self.open_lanes({lane: states[str(lane)]["cursor"] for lane in self.my_lanes})
             for lane in self.my_lanes:
-                state = states[str(lane)]
-                self.lanes[lane].restore(state, rows=same_ids)
-                if isinstance(self.lanes[lane], Packer):
-                    for _ in range(state.get("skip", 0) if same_ids else 0):
-                        _next(self.lanes[lane])
+                self.lanes[lane].restore(states[str(lane)], rows=same_ids)
         else:
             furthest = max(state["cursor"] for state in states.values()) * len(states)
             warn(
@@ -443,15 +439,6 @@ def _check_sizes(recipe: Recipe, config: ModelConfig, tokenizer: Tokenizer) -> N
             f"Rows of {recipe.data.widths[-1]} tokens are longer than the model's context of "
             f"{config.max_position_embeddings}; lower widths, or raise max_position_embeddings in [model]."
         )
-
-
-def _next(lane: Packer | Reader) -> Batch:
-    try:
-        return next(lane)
-    except StopIteration:
-        raise ConfigError(
-            f"The data ended after {lane.cursor} documents of a lane; lower steps in the recipe, or add data."
-        ) from None
 
 
 def _metrics(step: int, window: Window, result: StepResult, losses: dict[str, float], ledger: Ledger) -> dict[str, Any]:
