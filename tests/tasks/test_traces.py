@@ -85,6 +85,13 @@ def test_sums_are_written_column_by_column() -> None:
     assert add(4, 3).text == "4+3=7"
 
 
+def test_a_difference_can_say_first_which_number_is_larger() -> None:
+    assert add(751, -763, compared=True).text == "751-763{7=7,5<6}=-(763-751)[3-1=2,6-5=1,7-7=0]=-12"
+    assert add(-50, 50, compared=True).text == "-50+50{5=5,0=0}=50-50[0-0=0,5-5=0]=0"
+    assert add(75, -3, compared=True).text == add(75, -3).text
+    assert add(75, 33, compared=True).text == add(75, 33).text
+
+
 @pytest.mark.parametrize(("a", "b"), [(0, 5), (1000, -1000), (-999, 1), (99999, 1), (-7, -8), (10, -9)])
 def test_sums_end_in_the_sum(a: int, b: int) -> None:
     step = add(a, b)

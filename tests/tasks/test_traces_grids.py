@@ -23,7 +23,7 @@ BOUNDS: dict[str, tuple[int, int | None]] = {
     "bf": (700, None),
     "binary_matrix": (1750, None),
     "course_schedule": (700, None),
-    "family_relationships": (400, 400),
+    "family_relationships": (600, 600),
     "largest_island": (1800, None),
     "manipulate_matrix": (1800, None),
     "n_queens": (2048, 2048),
@@ -109,7 +109,8 @@ HAND = [
     (problem("course_schedule", courses=[0, 1], prerequisites=[(1, 0), (0, 1)]), "0y1y", "False"),
     (
         problem("family_relationships", FAMILY, "father-in-law", person1="Logan", person2="Andrew"),
-        "Logan<Kai+Amelia|Andrew<-|Logan=Willow|Kai<-|Amelia<-|Willow<Andrew+Lily|Andrew m father-in-law",
+        "1 Kai+ Amelia> Logan|2 Logan+ Willow|3 Andrew+ Lily> Ann, Tom, Willow|? Logan< Kai+ Amelia|? Andrew<-|"
+        "? Logan= Willow|? Kai<-|? Amelia<-|? Willow< Andrew+ Lily|: Andrew m father-in-law",
         "father-in-law",
     ),
     (

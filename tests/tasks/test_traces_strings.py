@@ -64,7 +64,7 @@ HAND = [
         problem("ab", "the following program:\n\nB# #A A# #B\n"),
         "1B# 2#A 3A# 4#B|1B# :B1|2#A! :B1|3A# :B1A3|4#B-B1 :A3|#A A#",
     ),
-    (problem("string_insertion", string="BCDEABA"), "B1C2D3E4+BA1B2A1"),
+    (problem("string_insertion", string="BCDEABA"), "BCDE+BABA"),
     (
         problem(
             "string_manipulation",
@@ -133,8 +133,8 @@ def test_what_is_copied_is_the_question_and_what_is_kept_the_answer(level: str) 
         assert re.sub(r"\d", "", lines[0]) in asked.prompt
         assert lines[-1] == asked.answer
     for asked, (line,) in _lines("string_insertion", level):
-        assert re.sub(r"\d|\+.", "", line) == asked.metadata["string"]
-        assert re.sub(r"\d|\+", "", line) == asked.answer
+        assert re.sub(r"\+.", "", line) == asked.metadata["string"]
+        assert line.replace("+", "") == asked.answer
     for asked, lines in _lines("caesar_cipher", level):
         assert asked.answer.startswith(lines[-3])
         assert "".join(c[0] for c in re.findall(r"\w\w| ", lines[-1])) == asked.metadata["cipher_text"]

@@ -16,7 +16,7 @@ def chain_sum(problem: Problem) -> Demonstration:
     first, *rest = re.findall(r"[-+]?\d+", problem.metadata["expression"].replace(" ", ""))
     total, lines = int(first), []
     for term in map(int, rest):
-        line, total = add(total, term)
+        line, total = add(total, term, compared=True)
         lines.append(line)
     return Demonstration("\n".join(lines), problem.answer)
 

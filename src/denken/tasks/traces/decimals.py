@@ -14,7 +14,7 @@ from denken.tasks.traces import digits, longhand
 from denken.types import Problem
 
 _ITEM = re.compile(r"\d+(?:\.\d+)?|[-+*/()]")
-_OUTSIDE_BRACKETS = re.compile(r"\[[^]]*\]|\d+")
+_OUTSIDE_BRACKETS = re.compile(r"\[[^]]*\]|\{[^}]*\}|\d+")
 
 
 class Fixed(NamedTuple):
@@ -42,13 +42,13 @@ class Fixed(NamedTuple):
         return f"{sign}{written[: -self.places]}.{written[-self.places :]}" if self.places else sign + written
 
 
-def add(a: Fixed, b: Fixed) -> tuple[str, Fixed]:
-    """The line of a + b at the longer one's places: `7.9563+4.6400[3+0=3,6+0=6,...]=12.5963`; signs as in digits."""
+def add(a: Fixed, b: Fixed, *, compared: bool = False) -> tuple[str, Fixed]:
+    """The line of a + b at the longer one's places: `7.9563+4.6400[3+0=3,6+0=6,...]=12.5963`; else as in digits."""
     places = max(a.places, b.places)
-    line, units = digits.add(a.to(places).units, b.to(places).units)
+    line, units = digits.add(a.to(places).units, b.to(places).units, compared=compared)
 
     def pointed(match: re.Match[str]) -> str:
-        return match[0] if match[0].startswith("[") else str(Fixed(int(match[0]), places))
+        return match[0] if match[0][0] in "[{" else str(Fixed(int(match[0]), places))
 
     return _OUTSIDE_BRACKETS.sub(pointed, line), Fixed(units, places)
 
@@ -86,7 +86,7 @@ def decimal_chain_sum(problem: Problem) -> Demonstration:
     first, *rest = re.findall(r"[-+]?[\d.]+", problem.metadata["expression"].replace(" ", ""))
     total, lines = Fixed.of(first), []
     for term in rest:
-        line, total = add(total, Fixed.of(term))
+        line, total = add(total, Fixed.of(term), compared=True)
         lines.append(line)
     return Demonstration("\n".join(lines or [first]), str(total))
 

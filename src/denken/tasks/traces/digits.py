@@ -59,8 +59,22 @@ def _unsigned_difference(a: int, b: int) -> str:
     return "" if a < 10 and b < 10 else f"[{_columns_of_difference(a, b)}]"
 
 
-def add(a: int, b: int) -> Step:
-    """The line of a + b for numbers of either sign; a sum of mixed signs is first turned into a difference."""
+def _compared(a: int, b: int) -> str:
+    """Which of two numbers with as many digits is the larger, digit by digit from the left: `{7=7,5>3}`; else empty."""
+    left, right = str(a), str(b)
+    if len(left) != len(right):
+        return ""
+    until = next((i for i, (x, y) in enumerate(zip(left, right, strict=True)) if x != y), len(left) - 1)
+    signs = (f"{x}{'<' if x < y else '>' if x > y else '='}{y}" for x, y in zip(left, right, strict=True))
+    return f"{{{','.join(list(signs)[: until + 1])}}}"
+
+
+def add(a: int, b: int, *, compared: bool = False) -> Step:
+    """The line of a + b for numbers of either sign; a sum of mixed signs is first turned into a difference.
+
+    compared: before a difference of numbers with as many digits, say digit by digit which is larger:
+        751-763{7=7,5<6}=-(763-751)[3-1=2,6-5=1,7-7=0]=-12
+    """
     head = f"{a}{'+' if b >= 0 else '-'}{abs(b)}"
     x, y, value = abs(a), abs(b), a + b
     if a >= 0 and b >= 0:
@@ -68,6 +82,7 @@ def add(a: int, b: int) -> Step:
     if a < 0 and b < 0:
         return Step(f"{head}=-({x}+{y}){_unsigned_sum(x, y)}={value}", value)
     larger, smaller = max(x, y), min(x, y)
+    head += _compared(x, y) if compared else ""
     turned = f"=-({larger}-{smaller})" if value < 0 else f"={larger}-{smaller}" if a < 0 else ""
     return Step(f"{head}{turned}{_unsigned_difference(larger, smaller)}={value}", value)
 

@@ -134,8 +134,8 @@ def graph_color(problem: Problem) -> Demonstration:
     """Each vertex a letter with the colours that it may have; it gets the first, which every edge takes from the other.
 
         0A123 1B123 2C123
-        0,2A123C23           the edges in their order: A gets 1, which C may not have any more
-        1,2B123C23
+        0,2A1C23             the edges in their order: A gets 1, which C may not have any more
+        1,2B1C23
         A1B1C2               the first of what each letter was last left with
 
     An edge's first vertex is smaller, and the edges go up by it, so that its colours are final when it gives one away.
@@ -147,7 +147,7 @@ def graph_color(problem: Problem) -> Demonstration:
     lines = [" ".join(f"{vertex}{letters_of[vertex]}{colors}" for vertex, colors in left.items())]
     for one, other in puzzle["edges"]:
         left[other] = left[other].replace(left[one][0], "")
-        lines.append(f"{one},{other}{letters_of[one]}{left[one]}{letters_of[other]}{left[other]}")
+        lines.append(f"{one},{other}{letters_of[one]}{left[one][0]}{letters_of[other]}{left[other]}")
     lines.append("".join(f"{letters_of[vertex]}{colors[0]}" for vertex, colors in left.items()))
     return Demonstration("\n".join(lines), json.dumps({str(vertex): int(colors[0]) for vertex, colors in left.items()}))
 
@@ -157,39 +157,45 @@ _FEMALE = frozenset({"mother", "sister", "daughter", "wife", "grandmother", "aun
 
 
 def family_relationships(problem: Problem) -> Demonstration:
-    """The parents of both; if that does not tell, the first one's spouse, then grandparents, then the spouse's parents.
+    """The story in short; then the parents of both, and as far as it takes spouse, grandparents and spouse's parents.
 
-        Logan<Kai+Amelia      What is Logan to Andrew? His parents;
-        Andrew<-              Andrew's are not told
-        Logan=Willow          his spouse
-        Kai<-                 his grandparents
-        Amelia<-
-        Willow<Andrew+Lily    the parents of his spouse: Andrew is one
-        Andrew m father-in-law
+        1 Kai+ Amelia> Logan      every couple and its children
+        2 Logan+ Willow
+        3 Andrew+ Lily> Willow
+        ? Logan< Kai+ Amelia      What is Logan to Andrew? His parents;
+        ? Andrew<-                Andrew's are not told
+        ? Logan= Willow           his spouse
+        ? Kai<-                   his grandparents
+        ? Amelia<-
+        ? Willow< Andrew+ Lily    the parents of his spouse: Andrew is one
+        : Andrew m father-in-law
 
+    Every name has a space before it, as it has in the story, so that a tokenizer sees the same name.
     Whether a name is a man's has to be known. The data set calls the parent of a spouse, the niece and the nephew by
     what the second person is to the first, and so does the last line.
     """
     story, _, _ = problem.prompt.partition("\n\n")
     parents: dict[str, tuple[str, ...]] = {}
     spouse: dict[str, str] = {}
+    lines: list[str] = []
     for one, other, children in _COUPLE.findall(story):
         spouse[one], spouse[other] = other, one
-        for child in re.findall(r"\w+", children.replace(" and ", ",")):
+        names = re.findall(r"\w+", children.replace(" and ", ","))
+        lines.append(f"{len(lines) + 1} {one}+ {other}{'> ' if names else ''}{', '.join(names)}")
+        for child in names:
             parents[child] = (one, other)
     first, second = problem.metadata["person1"], problem.metadata["person2"]
-    lines: list[str] = []
 
     def of(*people: str) -> set[str]:
         """Writes the parents of some people, and says who they are."""
         for person in people:
-            lines.append(f"{person}<{'+'.join(parents.get(person, '-'))}")
+            lines.append(f"? {person}<" + ("+".join(f" {name}" for name in parents.get(person, ())) or "-"))
         return {parent for person in people for parent in parents.get(person, ())}
 
     named_one = first
     firsts, seconds = of(first), of(second)
     if not (first in seconds or second in firsts):
-        lines.append(f"{first}={spouse.get(first, '-')}")
+        lines.append(f"? {first}=" + (f" {spouse[first]}" if first in spouse else "-"))
         if spouse.get(first) != second and (not firsts or firsts != seconds):
             elders = of(*parents.get(second, ()))
             if first not in elders and not firsts & elders:
@@ -197,4 +203,4 @@ def family_relationships(problem: Problem) -> Demonstration:
                 if not seconds & of(*parents.get(first, ())) and first in spouse:
                     of(spouse[first])
     gender = "f" if problem.answer in _FEMALE else "m"
-    return Demonstration("\n".join([*lines, f"{named_one} {gender} {problem.answer}"]), problem.answer)
+    return Demonstration("\n".join([*lines, f": {named_one} {gender} {problem.answer}"]), problem.answer)

@@ -52,12 +52,13 @@ LEGS: dict[str, int] = {
 
 
 def leg_counting(problem: Problem) -> Demonstration:
-    """Each kind of animal by itself, then the running total."""
+    """Each kind of animal by itself, with its number and its name as the question has them, then the running total."""
     total = 0
     lines: list[str] = []
     for name, count in problem.metadata["animals"].items():
         more = count * LEGS[name]
-        line = f"{name} {count}*{LEGS[name]}={more}"
+        asked = f"{count} {name}s"
+        line = f"{asked if asked in problem.prompt else asked[:-1]}*{LEGS[name]}={more}"
         if lines:
             line += f",{add(total, more).text}"
         total += more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from string import ascii_lowercase
 
 from denken.tasks.base import Demonstration
 from denken.types import Problem
@@ -39,15 +40,26 @@ def word_sequence_reversal(problem: Problem) -> Demonstration:
     return Demonstration("\n".join(f"{i} {word}" for i, word in enumerate(words, 1)), problem.answer)
 
 
+_AT_A_GLANCE = 20  # how many letters can be turned round without losing one's place
+
+
 def palindrome_generation(problem: Problem) -> Demonstration:
-    """Every letter with how often it has come so far; those that complete a pair make the left half, in that order."""
+    """Every letter with how often it has come so far; those that complete a pair make the left half, in that order.
+
+    Of many letters the left half is in the order of the alphabet, so that it can be written backwards without losing
+    one's place: how often each letter comes, from a to z, and then `half|middle`.
+    """
     counts, marks, half = Counter[str](), [], ""
     for letter in problem.metadata["letters"]:
         counts[letter] += 1
         marks.append(f"{letter}{counts[letter]}")
         half += letter if counts[letter] % 2 == 0 else ""
     middle = "".join(letter for letter, count in counts.items() if count % 2)
-    return Demonstration(f"{''.join(marks)}\n{half}|{middle}", half + middle + half[::-1])
+    lines = ["".join(marks)]
+    if sum(counts.values()) > _AT_A_GLANCE:
+        lines.append("".join(f"{letter}{counts[letter]}" for letter in ascii_lowercase))
+        half = "".join(sorted(half))
+    return Demonstration("\n".join([*lines, f"{half}|{middle}"]), half + middle + half[::-1])
 
 
 def isomorphic_strings(problem: Problem) -> Demonstration:

@@ -45,19 +45,19 @@ def ab(problem: Problem) -> Demonstration:
 
 
 def string_insertion(problem: Problem) -> Demonstration:
-    """Every letter with how many have followed one another up to it (A follows E); after the fourth the one inserted.
+    """The string as it stands, and `+` before what is inserted: `BBCDE+BA`.
 
-    `C1D2E3A4+C` then begins anew: the next letter has number 1.
+    Nothing is written between the letters, for only they tell where in the string the copy has arrived. What is
+    behind a `+` belongs to no further substring.
     """
-    marks, run, before = [], 0, ""
+    out, seen = [], ""
     for letter in problem.metadata["string"]:
-        run = run + 1 if run and "ABCDEA".find(before + letter) >= 0 else 1
-        marks.append(f"{letter}{run}")
-        if run == 4:
-            marks.append(f"+{'ABCDE'[('ABCDE'.index(letter) + 2) % 5]}")
-            run = 0
-        before = letter
-    return Demonstration("".join(marks), problem.answer)
+        out.append(letter)
+        seen += letter
+        if len(seen) >= 4 and seen[-4:] in "ABCDEABC":
+            out.append(f"+{'ABCDE'[('ABCDE'.index(letter) + 2) % 5]}")
+            seen = ""
+    return Demonstration("".join(out), problem.answer)
 
 
 _Rule = tuple[str, str, Callable[[str], str]]

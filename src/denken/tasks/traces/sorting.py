@@ -11,7 +11,13 @@ KEY_LETTERS = 3
 
 
 def number_sorting(problem: Problem) -> Demonstration:
-    """Negative and other numbers apart, each padded to one width without sign and point, then in order."""
+    """Every number with its sign, padded to one width without the point; then negative and other numbers, in order.
+
+    -54.9, 52.12, 35.5, descending:
+        -5490+5212+3550
+        + 5212 3550
+        - 5490
+    """
     numbers: Sequence[str] = problem.metadata["original_numbers"]
     descending = problem.metadata["direction"] == "descending"
     wholes = max(len(n.lstrip("-").partition(".")[0]) for n in numbers)
@@ -23,12 +29,13 @@ def number_sorting(problem: Problem) -> Demonstration:
 
     below = [padded(n) for n in numbers if n.startswith("-")]
     others = [padded(n) for n in numbers if not n.startswith("-")]
+    as_asked = "".join(f"{'-' if n.startswith('-') else '+'}{padded(n)}" for n in numbers)
     blocks = [
-        f"{sign} {' '.join(group)}\n{sign} {' '.join(sorted(group, reverse=reverse))}"
+        f"{sign} {' '.join(sorted(group, reverse=reverse))}"
         for sign, group, reverse in (("-", below, not descending), ("+", others, descending))
         if group
     ]
-    return Demonstration("\n".join(reversed(blocks) if descending else blocks), problem.answer)
+    return Demonstration("\n".join([as_asked, *(reversed(blocks) if descending else blocks)]), problem.answer)
 
 
 def number_filtering(problem: Problem) -> Demonstration:

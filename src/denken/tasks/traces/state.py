@@ -72,19 +72,25 @@ _TURNED = {
 }
 
 
+_TURN = re.compile(r"^(\w+)\b.* (?:rotated|turned) ", re.MULTILINE)
+
+
 def color_cube_rotation(problem: Problem) -> Demonstration:
     """The six colours in the order of the question (top, right, front, left, back, bottom), and again at every turn.
 
-    cube red blue green white black pink
-    back black blue red white pink green
-    right black
+    A turn is named by its sentence's first word as well: five sides alone come again too soon in a long story to tell
+    how far the thought has come.
+
+        cube red blue green white black pink
+        Then back black blue red white pink green
+        right black
     """
     metadata = problem.metadata
     cube: dict[str, str] = {side: metadata["initial_state"][side] for side in _SIDES}
     lines = [f"cube {' '.join(cube.values())}"]
-    for turn in metadata["rotations"]:
+    for opening, turn in zip(_TURN.findall(problem.prompt), metadata["rotations"], strict=True):
         cube = dict(zip(_SIDES, (cube[side] for side in _TURNED[turn]), strict=True))
-        lines.append(f"{turn} {' '.join(cube.values())}")
+        lines.append(f"{opening} {turn} {' '.join(cube.values())}")
     asked = metadata["target_side"]
     return Demonstration("\n".join([*lines, f"{asked} {cube[asked]}"]), problem.answer)
 
