@@ -11,23 +11,6 @@ struct code {
     int8_t bits;
 };
 
-INLINE v16 load(const code* from) {
-#if defined(__AVX512F__)
-    return (v16)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
-#elif defined(__AVX2__)
-    __m256 both[2];
-    for (int i = 0; i < 2; i++)
-        both[i] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * i))));
-    v16 x;
-    memcpy(&x, both, sizeof x);
-    return x;
-#else
-    v16 x;
-    for (int i = 0; i < LANES; i++) x[i] = from[i].bits;
-    return x;
-#endif
-}
-
 // To the nearest, ties to even.
 INLINE void store(code* to, v16 x) {
 #if defined(__AVX512F__)

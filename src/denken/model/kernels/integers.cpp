@@ -11,139 +11,20 @@
 #include <cmath>
 #include <utility>
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
+#include "bytes.h"
 #include "scratch.h"
 #include "team.h"
-#include "vector.h"
 
 namespace {
 
-// What is stored is code + OFFSET.
-constexpr int OFFSET8 = 128, OFFSET4 = 8;
-constexpr index_t STEP = 4 * LANES;  // bytes of a panel for four inputs
+// What is stored of a code in 4 bits is code + OFFSET4.
+constexpr int OFFSET4 = 8;
 
 // Rows of a tile, and panels that go through it side by side: a row's codes are then fetched once for all of them.
-// Sixteen sums in 32 bits, and `dot`: += four products each, of stored bytes and four codes of a row.
 #if defined(__AVX512VNNI__)
-constexpr const char* PATH = "AVX-512 VNNI";
 constexpr int ROWS8 = 12, ROWS4 = 8, WIDE = 2;
-constexpr int BEGIN8 = OFFSET8;
-typedef __m512i Bytes;
-typedef __m512i Sums;
-typedef __m512i Four;
-INLINE Four four(int32_t row) { return _mm512_set1_epi32(row); }
-INLINE Sums sums_of(int32_t x) { return _mm512_set1_epi32(x); }
-INLINE Bytes bytes_at(const uint8_t* at) { return _mm512_loadu_si512(at); }
-INLINE Bytes low(Bytes x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
-INLINE Bytes high(Bytes x) { return low(_mm512_srli_epi16(x, 4)); }
-// Not the intrinsic: around that GCC copies the sums twice.
-INLINE Sums dot8(Sums sums, Bytes stored, Four row) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(stored), "v"(row));
-    return sums;
-}
-INLINE Sums dot4(Sums sums, Bytes stored, Four row) { return dot8(sums, stored, row); }
-INLINE Sums add(Sums a, Sums b) { return _mm512_add_epi32(a, b); }
-INLINE v16 wide(Sums sums) { return (v16)_mm512_cvtepi32_ps(sums); }
-#elif defined(__AVX2__)
-constexpr int ROWS8 = 4, ROWS4 = 4, WIDE = 1;
-struct Bytes {
-    __m256i at[2];
-};
-typedef Bytes Sums;
-typedef __m256i Four;
-INLINE Four four(int32_t row) { return _mm256_set1_epi32(row); }
-INLINE Sums sums_of(int32_t x) { return {{_mm256_set1_epi32(x), _mm256_set1_epi32(x)}}; }
-INLINE Bytes bytes_at(const uint8_t* at) {
-    return {{_mm256_loadu_si256((const __m256i*)at), _mm256_loadu_si256((const __m256i*)(at + 32))}};
-}
-INLINE Bytes low(Bytes x) {
-    __m256i mask = _mm256_set1_epi8(15);
-    return {{_mm256_and_si256(x.at[0], mask), _mm256_and_si256(x.at[1], mask)}};
-}
-INLINE Bytes high(Bytes x) { return low({{_mm256_srli_epi16(x.at[0], 4), _mm256_srli_epi16(x.at[1], 4)}}); }
-INLINE Sums add(Sums a, Sums b) {
-    return {{_mm256_add_epi32(a.at[0], b.at[0]), _mm256_add_epi32(a.at[1], b.at[1])}};
-}
-INLINE v16 wide(Sums sums) {
-    __m256 halves[2] = {_mm256_cvtepi32_ps(sums.at[0]), _mm256_cvtepi32_ps(sums.at[1])};
-    v16 x;
-    memcpy(&x, halves, sizeof x);
-    return x;
-}
-#if defined(__AVXVNNI__)
-constexpr const char* PATH = "AVX-VNNI";
-constexpr int BEGIN8 = OFFSET8;
-INLINE __m256i dot(__m256i sums, __m256i stored, __m256i row) { return _mm256_dpbusd_avx_epi32(sums, stored, row); }
-INLINE __m256i signed_dot(__m256i sums, __m256i stored, __m256i row) { return dot(sums, stored, row); }
 #else
-constexpr const char* PATH = "AVX2";
-constexpr int BEGIN8 = 0;
-// Two products are added in 16 bits: at most 15 * 127 * 2.
-INLINE __m256i dot(__m256i sums, __m256i stored, __m256i row) {
-    return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(stored, row), _mm256_set1_epi16(1)));
-}
-// With the sign moved to the row's code, which is never -128, at most 128 * 127 * 2.
-INLINE __m256i signed_dot(__m256i sums, __m256i stored, __m256i row) {
-    __m256i code = _mm256_xor_si256(stored, _mm256_set1_epi8(-128));
-    return dot(sums, _mm256_abs_epi8(code), _mm256_sign_epi8(row, code));
-}
-#endif
-INLINE Sums dot8(Sums sums, Bytes stored, Four row) {
-    return {{signed_dot(sums.at[0], stored.at[0], row), signed_dot(sums.at[1], stored.at[1], row)}};
-}
-INLINE Sums dot4(Sums sums, Bytes stored, Four row) {
-    return {{dot(sums.at[0], stored.at[0], row), dot(sums.at[1], stored.at[1], row)}};
-}
-#else
-constexpr const char* PATH = "plain C++";
 constexpr int ROWS8 = 4, ROWS4 = 4, WIDE = 1;
-constexpr int BEGIN8 = OFFSET8;
-typedef int32_t Four;
-INLINE Four four(int32_t row) { return row; }
-struct Bytes {
-    uint8_t at[STEP];
-};
-struct Sums {
-    int32_t at[LANES];
-};
-INLINE Sums sums_of(int32_t x) {
-    Sums sums;
-    for (int32_t& sum : sums.at) sum = x;
-    return sums;
-}
-INLINE Bytes bytes_at(const uint8_t* at) {
-    Bytes bytes;
-    memcpy(bytes.at, at, STEP);
-    return bytes;
-}
-INLINE Bytes low(Bytes x) {
-    for (uint8_t& byte : x.at) byte &= 15;
-    return x;
-}
-INLINE Bytes high(Bytes x) {
-    for (uint8_t& byte : x.at) byte >>= 4;
-    return x;
-}
-INLINE Sums dot8(Sums sums, Bytes stored, Four row) {
-    int8_t codes[4];
-    memcpy(codes, &row, 4);
-    for (int o = 0; o < LANES; o++)
-        for (int i = 0; i < 4; i++) sums.at[o] += int32_t(stored.at[4 * o + i]) * codes[i];
-    return sums;
-}
-INLINE Sums dot4(Sums sums, Bytes stored, Four row) { return dot8(sums, stored, row); }
-INLINE Sums add(Sums a, Sums b) {
-    for (int o = 0; o < LANES; o++) a.at[o] += b.at[o];
-    return a;
-}
-INLINE v16 wide(Sums sums) {
-    v16 x;
-    for (int o = 0; o < LANES; o++) x[o] = float(sums.at[o]);
-    return x;
-}
 #endif
 
 // How scales are stored: as they were given, in whichever type holds them exactly.

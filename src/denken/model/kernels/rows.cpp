@@ -3,23 +3,23 @@
 //
 // A head's keys lie in panels of 32 tokens, column after column, so that all that a score needs is read straight on. A
 // query's numbers are those of attention.cpp, to the bit: each sum has its order, and what a row holds in bf16 is
-// widened before it is multiplied. In int8 they are near those: a key's numbers, and a value's, have one scale, which its
-// score, or its weight, is multiplied with. Whoever looks at the same keys goes together, so that they are read once.
+// widened before it is multiplied. In int8 (row_codes.h) they are near those. Whoever looks at the same keys goes together,
+// so that they are read once.
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "attend.h"
-#include "codes.h"
+#include "row_codes.h"
 #include "scratch.h"
 #include "team.h"
 
 namespace {
 
-constexpr index_t PANEL = 2 * LANES;
 // So many queries go through a panel together, and so few through two at a time.
 #if defined(__AVX512F__)
 constexpr int MOST = 12, FEW = 4;
@@ -29,34 +29,22 @@ constexpr int MOST = 3, FEW = 1;
 constexpr int BROAD = 4;
 // Tokens whose values stay in the first cache while one part of a head's columns after the other is summed.
 constexpr index_t NEAR = 64;
-constexpr index_t LINE = 64;  // bytes that memory hands out at once
-
-// Of a panel's lines, those behind its keys, or its values, hold its tokens' scales.
-template <typename R>
-constexpr index_t SCALES = 0;
-template <>
-constexpr index_t SCALES<code> = sizeof(float);
 
 template <typename R>
-INLINE const float* scales_of(const R* panel, index_t size) {
-    return reinterpret_cast<const float*>(panel + size * PANEL);
-}
+constexpr bool IS_CODES = std::is_same_v<R, code>;
 
-// Asks for some bytes of what is read next, into the second cache.
-template <int BYTES>
-INLINE void ask(const char* at) {
-#pragma GCC unroll 4
-    for (index_t i = 0; i < BYTES; i += LINE) __builtin_prefetch(at + i, 0, 2);
+// Numbers that a row keeps of a token's key, or its value.
+template <typename R>
+INLINE index_t columns(index_t size) {
+    return IS_CODES<R> ? code_columns(size) : size;
 }
 
 // A line of a panel is one column of its tokens. In bf16 the tokens of the second half stand between those of the first:
 // a shift widens the one, a mask the other.
 INLINE index_t place_of(const float*, index_t token) { return token % PANEL; }
-INLINE index_t place_of(const code*, index_t token) { return token % PANEL; }
 INLINE index_t place_of(const bf16*, index_t token) { return token % LANES * 2 + token % PANEL / LANES; }
 
 INLINE void line_of(const float* at, v16* out) { out[0] = load(at), out[1] = load(at + LANES); }
-INLINE void line_of(const code* at, v16* out) { out[0] = load(at), out[1] = load(at + LANES); }
 INLINE void line_of(const bf16* at, v16* out) {
     bits16 both;
     memcpy(&both, at, sizeof both);
@@ -78,20 +66,11 @@ void score(index_t size, const float* queries, index_t apart, const R* keys, flo
         constexpr int BYTES = S * PANEL * sizeof(R);
         ask<BYTES>(next + d * BYTES);
 #pragma GCC unroll 2
-        for (int s = 0; s < S; s++) line_of(keys + (s * (size + SCALES<R>) + d) * PANEL, line + 2 * s);
+        for (int s = 0; s < S; s++) line_of(keys + (s * size + d) * PANEL, line + 2 * s);
 #pragma GCC unroll 12
         for (int i = 0; i < N; i++)
 #pragma GCC unroll 4
             for (int j = 0; j < 2 * S; j++) sums[i][j] += queries[d * apart + i] * line[j];
-    }
-    if (SCALES<R>) {
-        ask<S * SCALES<R> * PANEL>(next + size * S * PANEL);
-#pragma GCC unroll 4
-        for (int j = 0; j < 2 * S; j++) {
-            v16 scale = load(scales_of(keys + j / 2 * (size + SCALES<R>)*PANEL, size) + j % 2 * LANES);
-#pragma GCC unroll 12
-            for (int i = 0; i < N; i++) sums[i][j] *= scale;
-        }
     }
 #pragma GCC unroll 12
     for (int i = 0; i < N; i++)
@@ -152,43 +131,29 @@ constexpr auto WEIGHS_FEW = weighs_of<R, BROAD>(std::make_integer_sequence<int, 
 template <typename R>
 void score_all(index_t queries, index_t size, const float* turned, index_t apart, const R* keys, index_t tokens,
                float* scores, index_t pitch, const R* next) {
-    index_t line = size + SCALES<R>;
     for (index_t panel = 0, panels = up(tokens, PANEL) / PANEL, side; panel < panels; panel += side) {
         side = queries <= FEW && panel + 2 <= panels ? 2 : 1;
         Score<R> run = side == 2 ? SCORES_FEW<R>[queries - 1] : SCORES<R>[queries - 1];
-        const R *at = keys + panel * line * PANEL, *after = at + side * line * PANEL;
+        const R *at = keys + panel * size * PANEL, *after = at + side * size * PANEL;
         run(size, turned, apart, at, scores + panel * PANEL, pitch,
             reinterpret_cast<const char*>(panel + side < panels ? after : next));
     }
 }
 
-// Weights come out multiplied with their values' scales.
 template <typename R>
-void weigh_all(index_t queries, float* weights, index_t pitch, const R* values, index_t tokens, index_t size,
+void weigh_all(index_t queries, const float* weights, index_t pitch, const R* values, index_t tokens, index_t size,
                float* sums, index_t wide, bool add, const R* next) {
-    constexpr index_t STRETCH = SCALES<R> ? PANEL : NEAR;
-    index_t step = (queries <= FEW ? BROAD : 2) * LANES, line = size + SCALES<R>;
+    index_t step = (queries <= FEW ? BROAD : 2) * LANES;
     Weigh<R> run = queries <= FEW ? WEIGHS_FEW<R>[queries - 1] : WEIGHS<R>[queries - 1];
-    for (index_t t = 0; t < tokens; t += STRETCH) {
-        const R *at = values + t * line, *after = t + STRETCH < tokens ? at + STRETCH * line : next;
-        index_t count = std::min(STRETCH, tokens - t);
-        if (SCALES<R>) {
-            const float* scales = scales_of(at, size);
-            ask<SCALES<R> * PANEL>(reinterpret_cast<const char*>(after + size * PANEL));
-            for (index_t i = 0; i < queries; i++)
-                over(count, [&](index_t k, auto part) {
-                    float* weight = weights + i * pitch + t + k;
-                    store(weight, load(weight, part) * load(scales + k, part), part);
-                });
-        }
+    for (index_t t = 0; t < tokens; t += NEAR) {
+        const R *at = values + t * size, *after = t + NEAR < tokens ? at + NEAR * size : next;
         for (index_t d = 0; d < size; d += step)
-            run(count, weights + t, pitch, at + d, size, sums + d, wide, add || t > 0,
+            run(std::min(NEAR, tokens - t), weights + t, pitch, at + d, size, sums + d, wide, add || t > 0,
                 reinterpret_cast<const char*>(after + d));
     }
 }
 
-// keys (rows, key_heads, stride / PANEL, size, PANEL), values (rows, key_heads, stride, size); in int8 a panel's PANEL
-// scales in fp32 stand behind its keys, and others behind its values.
+// keys (rows, key_heads, stride / PANEL, size, PANEL), values (rows, key_heads, stride, size); in int8 as row_codes.h says.
 template <typename R>
 struct Rows {
     R *keys, *values;
@@ -197,18 +162,19 @@ struct Rows {
     R* values_of(index_t row, index_t head, const Shape& shape) const { return values + at(row, head, shape); }
     template <typename T>
     void write(index_t row, index_t place, index_t head, const T* key, const T* value, const Shape& shape) const {
-        index_t size = shape.size, before = place / PANEL * PANEL * (size + SCALES<R>), inside = place % PANEL;
+        index_t size = shape.size, before = place / PANEL * PANEL * columns<R>(size), inside = place % PANEL;
         R *panel = keys_of(row, head, shape) + before, *values_panel = values_of(row, head, shape) + before;
-        R *column = panel + place_of(keys, place), *line = values_panel + inside * size;
-        if constexpr (SCALES<R> > 0) {
-            thread_local Scratch memory;
-            R* some = reinterpret_cast<R*>(memory.of(up(size, sizeof(float)) / sizeof(float)));
-            const float scales[] = {encode(key, size, some), encode(value, size, line)};
-            for (index_t i = 0; i < size; i++) column[i * PANEL] = some[i];
-            memcpy(panel + size * PANEL + inside * sizeof(float), scales, sizeof(float));
-            memcpy(values_panel + size * PANEL + inside * sizeof(float), scales + 1, sizeof(float));
-            return;
+        if constexpr (IS_CODES<R>) {
+            write_codes(key, size, panel, inside, true);
+            write_codes(value, size, values_panel, inside, false);
+        } else {
+            write_numbers(key, value, size, panel + place_of(keys, place), values_panel + inside * size);
         }
+    }
+
+  private:
+    template <typename T>
+    static void write_numbers(const T* key, const T* value, index_t size, R* column, R* line) {
         R some[LANES];
         over(size, [&](index_t d, auto part) {
             store(some, load(key + d, part));
@@ -216,10 +182,8 @@ struct Rows {
             store(line + d, load(value + d, part), part);
         });
     }
-
-  private:
     index_t at(index_t row, index_t head, const Shape& shape) const {
-        return (row * shape.key_heads + head) * stride * (shape.size + SCALES<R>);
+        return (row * shape.key_heads + head) * stride * columns<R>(shape.size);
     }
 };
 
@@ -263,6 +227,10 @@ void attend(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>&
         float line[LANES];
         for (index_t g = 0; g < group; g++) {
             const T* query = all.query.of(token, head * group + g, size);
+            if constexpr (IS_CODES<R>) {
+                encode_query(query, size, shape.scale, turned + m * group + g, pairs);
+                continue;
+            }
             over(size, [&](index_t d, auto part) {
                 store(line, load(query + d, part) * shape.scale);
                 for (index_t i = d; i < std::min(size, d + LANES); i++) turned[i * pairs + m * group + g] = line[i - d];

@@ -3,7 +3,8 @@
 A row holds one sequence's keys and values as attention reads them: of each key head, keys in panels of 32 tokens,
 column after column, and values token after token. `Strip` is some rows of one layer: in the network's type, whose
 numbers it holds as they are, or narrower, in bf16 or int8. In int8 a token's key of one head, or its value, has one
-scale, max|x| / 127, and is rounded to the nearest; it is widened again in registers as it is read.
+scale, max|x| / 127, and is rounded to the nearest; it is multiplied in whole numbers, with queries in 15 bits and
+weights in 14 bits of the largest of 32 tokens'.
 A query gets the numbers, to the bit, that `attention.attend` gives it, but where rows are narrower than their network.
 """
 
@@ -30,8 +31,9 @@ NARROW = {torch.bfloat16: 1, torch.int8: 2}
 @dataclass(frozen=True, slots=True)
 class Strip:
     """Rows of one layer. keys (rows, K, stride / PANEL, D, PANEL) and values (rows, K, stride, D), flat, with BEHIND
-    numbers more behind them. In bf16 a panel's token 16 + i stands between its tokens i and i + 1. In int8 a panel's
-    scales stand behind its keys, and others behind its values, in fp32: a token has `columns` numbers."""
+    numbers more behind them. In bf16 a panel's token 16 + i stands between its tokens i and i + 1. In int8 four columns
+    of a key stand together, and of four tokens' values a column; a panel's scales stand behind its keys, and others
+    behind its values, in fp32: a token has `columns` numbers."""
 
     keys: Tensor
     values: Tensor
@@ -113,8 +115,8 @@ def copy_rows(
 
 
 def columns(size: int, dtype: torch.dtype) -> int:
-    """Numbers that rows of this type keep of one token's key, or value, of one head: in int8 with a scale's bytes."""
-    return size + torch.float32.itemsize if dtype == torch.int8 and size else size
+    """Numbers that rows of this type keep of a token's key, or value, of a head: in int8 fours and a scale's bytes."""
+    return -(-size // 4) * 4 + torch.float32.itemsize if dtype == torch.int8 and size else size
 
 
 def narrow(row: Tensor) -> int:

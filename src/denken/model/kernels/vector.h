@@ -13,6 +13,8 @@
 
 using index_t = int64_t;
 typedef float v16 __attribute__((vector_size(64)));
+typedef float v8 __attribute__((vector_size(32)));
+typedef float v4 __attribute__((vector_size(16)));
 typedef int32_t int16v __attribute__((vector_size(64)));
 typedef uint32_t bits16 __attribute__((vector_size(64)));
 typedef uint16_t halves16 __attribute__((vector_size(32)));
@@ -125,16 +127,25 @@ INLINE void over(index_t size, Body body) {
     if (i < size) body(i, Some{size - i});
 }
 
+// Half of them with the other half, again and again.
+template <typename Both>
+INLINE float folded(v16 x, Both both) {
+    v8 eights[2];
+    v4 fours[2];
+    memcpy(eights, &x, sizeof x);
+    v8 eight = both(eights[0], eights[1]);
+    memcpy(fours, &eight, sizeof eight);
+    v4 four = both(fours[0], fours[1]);
+    v4 two = both(four, v4{four[2], four[3], four[2], four[3]});
+    return both(two, v4{two[1], two[1], two[1], two[1]})[0];
+}
+
 INLINE float sum_of(v16 x) {
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) x[i] += x[i + half];
-    return x[0];
+    return folded(x, [](auto a, auto b) { return a + b; });
 }
 
 INLINE float most_of(v16 x) {
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) x[i] = x[i] > x[i + half] ? x[i] : x[i + half];
-    return x[0];
+    return folded(x, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 INLINE v16 most(v16 a, v16 b) { return a > b ? a : b; }
