@@ -76,6 +76,7 @@ SHAPES = {"1.5B": BIG, "5M": TINY}
 NOISE = 1 << 22
 LLAMA = ("llama.cpp BF16", "llama.cpp Q8_0", "llama.cpp Q4_0")
 EIGHT, FOUR, FOUR_HEAD8 = "denken int8", "denken int4", "denken int4, head int8"
+EIGHT_ROWS8 = "denken int8, rows int8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,9 @@ ROWS = {
     "decode-32-streams": Row("1.5B", (EIGHT, FOUR), LLAMA, 32, 1.9, 4, 16),
     "prefill-512": Row("1.5B", (EIGHT, FOUR), (*LLAMA, "transformers bf16"), 0, 1.8, 1, 512),
     "tiny-1-stream": Row("5M", ("denken fp32", EIGHT), ("llama.cpp BF16", "llama.cpp Q8_0"), 1, 1.2, 128, 64),
-    "tiny-32-streams": Row("5M", ("denken fp32", EIGHT), ("llama.cpp BF16", "llama.cpp Q8_0"), 32, 3.0, 32, 64),
+    "tiny-32-streams": Row(
+        "5M", ("denken fp32", EIGHT, EIGHT_ROWS8), ("llama.cpp BF16", "llama.cpp Q8_0"), 32, 3.0, 32, 64
+    ),
 }
 # decode-bf16 is held to transformers alone; llama.cpp stands beside it.
 HELD_TO = {"decode-bf16": ("transformers bf16",)}
@@ -113,7 +116,9 @@ class Ours:
 
         torch.set_num_threads(threads)
         before = resident()
-        bits, _, head = kind.partition(", head ")
+        bits, *others = kind.split(", ")
+        asked = dict(other.split(" ") for other in others)
+        head = asked.get("head")
         model, self.bytes = network(shape, bits)
         rounded = head or (bits if bits.startswith("int") else None)
         self.read = self.bytes - _bytes(model.model["embed_tokens"].weight)  # looked up, not read
@@ -122,7 +127,8 @@ class Ours:
             kept = head_numbers * (1.0 if rounded == "int8" else 4.5 / 8)
             self.read += int(kept) - _bytes(model.head_weight)
             self.bytes += int(kept)
-        self.engine = Engine(model, eos_ids=[], cache_tokens=16384, prefix_reuse=False, ahead=True, head=rounded)  # type: ignore[arg-type]
+        options: dict[str, Any] = {"head": rounded, "narrow_rows": asked.get("rows", False)}
+        self.engine = Engine(model, eos_ids=[], cache_tokens=16384, prefix_reuse=False, ahead=True, **options)
         self.taken = resident() - before
         self.version = f"torch {torch.__version__}"
 

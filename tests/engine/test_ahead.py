@@ -75,6 +75,24 @@ def test_several_steps_are_single_steps_to_the_bit(
     assert subject.free_blocks == single.free_blocks
 
 
+@pytest.mark.parametrize("alike", [False, True])
+def test_rows_that_threads_share_out_say_what_they_say_together(calls: list[list[int]], alike: bool) -> None:
+    """On three threads, each with rows of its own; also guesses. alike: the rows share a beginning."""
+    model, threads = tiny_model(), torch.get_num_threads()
+    prompts = ([PROMPTS[1]] * 5 if alike else PROMPTS) * 2
+    params = [replace(manner, seed=i) for i, manner in enumerate(MANNERS * 2)]
+    subjects = [Engine(model, eos_ids=[5], speculation=guesses, ahead=True) for guesses in (None, Cheap())]
+    try:
+        torch.set_num_threads(1)
+        expected = [(out.ids, out.logprobs, out.kept) for out in subjects[0](prompts, params)]
+        torch.set_num_threads(3)
+        for subject in subjects:
+            assert [(out.ids, out.logprobs, out.kept) for out in subject(prompts, params)] == expected
+    finally:
+        torch.set_num_threads(threads)
+    assert max(map(len, calls)) == 10
+
+
 class Cheap(Speculation):
     """As if one more id in a pass cost little, whatever the clock says."""
 

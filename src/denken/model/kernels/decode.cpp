@@ -8,10 +8,9 @@
 #include <numeric>
 #include <vector>
 
-#include <omp.h>
-
 #include "guesses.h"
 #include "scratch.h"
+#include "team.h"
 #include "vector.h"
 
 #define OF(T, NAME)                                                                                                    \
@@ -283,10 +282,27 @@ class Tokens {
         }
     }
     index_t count() const { return index_t(ids.size()); }
-    Seats seats(const Seats& all) const {
-        const index_t* own = all.slots ? slots.data() : nullptr;
-        return {count(),         all.stride, all.narrow,       lengths.data(), places.data(),
-                all.slot_length, own,        all.slot_lengths, of.data(),      order.data()};
+    // Where some of the tokens sit, from one on; of whole rows. some: their order, for as long as this is used.
+    Seats seats(const Seats& all, index_t from, index_t some_count, std::vector<index_t>& some) const {
+        some.clear();
+        for (index_t token : order)
+            if (token >= from && token < from + some_count) some.push_back(token - from);
+        const index_t* own = all.slots ? slots.data() + from : nullptr;
+        return {some_count,      all.stride, all.narrow,       lengths.data() + from, places.data() + from,
+                all.slot_length, own,        all.slot_lengths, of.data() + from,      some.data()};
+    }
+    // Rows, at most so many times, in parts of about the same work: where each part's tokens begin, and where the last
+    // ends. base: what a token costs beside the keys that it sees, in keys.
+    std::vector<index_t> parts(index_t most, index_t base) const {
+        index_t all = base * count(), done = 0;
+        for (index_t length : lengths) all += length;
+        std::vector<index_t> borders{0};
+        for (size_t row = 0; row + 1 < starts.size(); row++) {
+            if (done * most >= all * index_t(borders.size()) && starts[row] > borders.back()) borders.push_back(starts[row]);
+            for (index_t t = starts[row]; t < starts[row + 1]; t++) done += base + lengths[t];
+        }
+        borders.push_back(count());
+        return borders;
     }
     std::vector<index_t> starts, ids, positions, lengths, places, slots, of, order;
     std::vector<double> manners, noise;
@@ -366,27 +382,59 @@ class Pass {
         cosine.resize(most * half + LANES), sine.resize(cosine.size());
         logits.reset(new float[most * ends.vocabulary + LANES]);
         drawn.ids.resize(most), drawn.kept.resize(most), drawn.logprobs.resize(most);
+        index_t numbers = 0;
+        auto add = [&](const Product& product) {
+            index_t size = product.kind == INTEGERS ? 1 : product.kind == PACKED ? 4 : 2;
+            numbers += product.inputs * product.outputs;
+            weights += product.inputs * product.outputs * size;
+        };
+        for (index_t i = 0; i < network.layers; i++)
+            for (const Product* product : {&layers[i].qkv, &layers[i].out, &layers[i].gate_up, &layers[i].down})
+                add(*product);
+        add(ends.head);
+        // A key costs two products of a head's columns in each layer, and weights are multiplied four at a time.
+        base = numbers / (8 * network.layers * network.heads * network.head_size);
     }
     const Drawn& operator()(const Tokens& tokens) {
-        index_t count = tokens.count(), hidden = network.hidden, half = network.head_size / 2;
-        for (index_t i = 0; i < count; i++) {
-            std::copy_n(ends.embedding + tokens.ids[i] * hidden, hidden, x.data() + i * hidden);
-            std::copy_n(ends.cosine + tokens.positions[i] * half, half, cosine.data() + i * half);
-            std::copy_n(ends.sine + tokens.positions[i] * half, half, sine.data() + i * half);
-        }
-        decode(network, layers, tokens.seats(seats), x.data(), cosine.data(), sine.data(), last.data(), crew);
-        logits_of(last.data(), ends.head, wide.data(), logits.get(), count, crew);
-        denken_draw(logits.get(), ends.vocabulary, tokens.manners.data(), tokens.noise.data(), drawn.ids.data(),
-                    drawn.logprobs.data(), drawn.kept.data(), count, ends.vocabulary, crew(count * ends.vocabulary));
+        // Many rows of a small network go their ways, each thread with its own, and wait for nobody before the end. Of a
+        // large one the weights are read once for all, and of few rows they cost more than waiting does.
+        bool apart = crew.most > 1 && weights <= NEAR && tokens.count() >= ALONE * crew.most;
+        std::vector<index_t> borders = tokens.parts(apart ? crew.most : 1, base);
+        on_threads(index_t(borders.size()) - 1, [&](index_t mine, index_t all) {
+            for (size_t i = mine; i + 1 < borders.size(); i += all)
+                run(tokens, borders[i], borders[i + 1] - borders[i], apart ? Crew{1} : crew);
+        });
         return drawn;
     }
 
   private:
+    static constexpr index_t NEAR = 16 << 20;  // bytes that processors keep at hand
+    static constexpr index_t ALONE = 2;        // tokens of a thread's own that are worth reading all weights for
+
+    void run(const Tokens& tokens, index_t from, index_t count, Crew own) {
+        index_t hidden = network.hidden, half = network.head_size / 2, vocabulary = ends.vocabulary;
+        T *own_x = x.data() + from * hidden, *own_last = last.data() + from * hidden;
+        float *own_cosine = cosine.data() + from * half, *own_sine = sine.data() + from * half;
+        for (index_t i = 0; i < count; i++) {
+            std::copy_n(ends.embedding + tokens.ids[from + i] * hidden, hidden, own_x + i * hidden);
+            std::copy_n(ends.cosine + tokens.positions[from + i] * half, half, own_cosine + i * half);
+            std::copy_n(ends.sine + tokens.positions[from + i] * half, half, own_sine + i * half);
+        }
+        std::vector<index_t> order;
+        decode(network, layers, tokens.seats(seats, from, count, order), own_x, own_cosine, own_sine, own_last, own);
+        float* own_logits = logits.get() + from * vocabulary;
+        logits_of(own_last, ends.head, wide.data() + from * hidden, own_logits, count, own);
+        denken_draw(own_logits, vocabulary, tokens.manners.data() + from * MANNER, tokens.noise.data() + from,
+                    drawn.ids.data() + from, drawn.logprobs.data() + from, drawn.kept.data() + from, count, vocabulary,
+                    own(count * vocabulary));
+    }
+
     const Network& network;
     const Layer* layers;
     const Seats& seats;
     const Ends<T>& ends;
     Crew crew;
+    index_t weights = 0, base = 0;
     std::vector<T> x, last;
     std::vector<float> cosine, sine, wide;
     std::unique_ptr<float[]> logits;
