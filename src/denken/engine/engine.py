@@ -58,7 +58,7 @@ class Engine:
     speculation: whether, and from what, guesses are made of how texts go on; they change how long a step takes, and
         nothing that is said (see speculate.py).
     portions: whether prompts are read in such portions that those who decode beside them wait little longer than usual.
-    ahead: whether `step` goes several times through the network where nobody needs Python in between, for about 10 ms:
+    ahead: whether `step` goes several times through the network where nobody needs Python in between, for about 20 ms:
         a small network's time between two ids is mostly Python's. What is said is the same.
     head: rounds the output projection of a dense network to so many bits, where kernels run it: half the bytes or less
         for each token, and logits that are near the model's, not its own.
