@@ -7,6 +7,7 @@ speed        32 clients that stream, six questions each, beside the bare engine 
              take turns, and the median of the rounds counts. The server writes its ledger, as always. The same with a
              model of random weights, ten times as large, beside which serving weighs less. Then how fast the engine is
              beside a process that only keeps another core busy: what serving costs cannot be told from that
+large        the same with the layers of DeepSeek-R1-Distill-Qwen-1.5B in bf16, one question each: takes 8 GiB and minutes
 canaries     64 streams at once: none fails, each has the very text that it has alone, and nobody else's number
 disconnects  1,000 clients that hang up at random moments: no block of the cache and no place stays taken;
              how long after a hang-up during a long prompt the slot is free
@@ -152,12 +153,23 @@ async def crowd(port: int, asked: list[str], at_once: int, **fields: object) -> 
     return list(await asyncio.gather(*(one(question) for question in asked)))
 
 
-def write_larger(folder: Path) -> None:
-    """A model with the bundled one's tokenizer, and random weights, of which there are ten times as many."""
+TEN_TIMES = {"hidden_size": 512, "num_hidden_layers": 8, "intermediate_size": 1408}
+# The layers of DeepSeek-R1-Distill-Qwen-1.5B, 1.3 billion weights: the vocabulary is the bundled model's.
+DISTILLED = {
+    "hidden_size": 1536,
+    "num_hidden_layers": 28,
+    "intermediate_size": 8960,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 2,
+    "head_dim": 128,
+}
+
+
+def write_larger(folder: Path, sizes: dict[str, int], dtype: torch.dtype = torch.float32) -> None:
+    """A model with the bundled one's tokenizer, and random weights."""
     values = json.loads((BUNDLED / "config.json").read_text(encoding="utf-8"))
-    values |= {"hidden_size": 512, "num_hidden_layers": 8, "intermediate_size": 1408}
     torch.manual_seed(0)
-    save(Transformer(ModelConfig.from_hf(values)), folder)
+    save(Transformer(ModelConfig.from_hf(values | sizes)).to(dtype), folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         shutil.copy(BUNDLED / name, folder)
 
@@ -323,8 +335,8 @@ def memory(count: int, threads: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ["speed", "canaries", "disconnects", "memory"]
-    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parts = ["speed", "large", "canaries", "disconnects", "memory"]
+    parser.add_argument("--only", nargs="+", choices=parts, default=[part for part in parts if part != "large"])
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--streams", type=int, default=64)
     parser.add_argument("--hang-ups", type=int, default=1000)
@@ -339,9 +351,13 @@ def main() -> None:
     if "speed" in given.only:
         speed("bundled", given.clients, 6, given.rounds, given.threads)
         with tempfile.TemporaryDirectory() as folder:
-            write_larger(Path(folder))
+            write_larger(Path(folder), TEN_TIMES)
             speed(folder, given.clients, 2, given.rounds, given.threads, max_tokens=48)
         beside_a_busy_process(given.clients, given.threads)
+    if "large" in given.only:
+        with tempfile.TemporaryDirectory() as folder:
+            write_larger(Path(folder), DISTILLED, torch.bfloat16)
+            speed(folder, given.clients, 1, given.rounds, given.threads, max_tokens=24)
     if "canaries" in given.only:
         canaries(given.streams, given.threads)
     if "disconnects" in given.only:

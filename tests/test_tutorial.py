@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parents[1] / "docs" / "your-own-task.md"
-MINUTES = "0.2"
+MINUTES = "0.1"
 
 
 def boxes() -> list[str]:
