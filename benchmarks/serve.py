@@ -7,7 +7,7 @@ speed        32 clients that stream, six questions each, beside the bare engine 
              take turns, and the median of the rounds counts. The server writes its ledger, as always. The same with a
              model of random weights, ten times as large, beside which serving weighs less. Then how fast the engine is
              beside a process that only keeps another core busy: what serving costs cannot be told from that
-large        the same with the layers of DeepSeek-R1-Distill-Qwen-1.5B in bf16, one question each: takes 8 GiB and minutes
+large        the same with the layers of DeepSeek-R1-Distill-Qwen-1.5B in bf16, one question each: 8 GiB, some minutes
 canaries     64 streams at once: none fails, each has the very text that it has alone, and nobody else's number
 disconnects  1,000 clients that hang up at random moments: no block of the cache and no place stays taken;
              how long after a hang-up during a long prompt the slot is free
