@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from denken.assistant import Assistant, load
 from denken.chat import template
 from denken.chat.message import Message, Tool, ToolCall
 from denken.engine.sequence import Output
 from denken.errors import CheckpointError, ConfigError, RequestError, UnknownNameError
+from denken.model.kernels.build import library
 from denken.serve.speaker import Ask, ContextFull, TextAsk, Unsupported
 from denken.tokenizer import Tokenizer
 from denken.types import SamplingParams
@@ -561,5 +563,13 @@ def test_a_gpu_that_is_not_there_is_told(monkeypatch):
     with pytest.raises(ConfigError, match="'cpu' or 'cuda'"):
         load(device="gpu")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    with pytest.raises(ConfigError, match="rounded head is for processors"):
-        load(device="cuda", head="int8")
+    for rounded in ({"head": "int8"}, {"rows": "int8"}):
+        with pytest.raises(ConfigError, match="rounded rows are for processors"):
+            load(device="cuda", **rounded)
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels here")
+def test_rows_may_be_rounded():
+    with load(rows="int8") as assistant:
+        assert assistant.engine._runner.store.row_keys[0].dtype == torch.int8
+        assert assistant.ask("What is 17 times 23?", params=SamplingParams(temperature=0)).text == "391"

@@ -398,6 +398,7 @@ def load(
     speculation: bool = True,
     adapter: str | Path | None = None,
     head: Literal["int8", "int4"] | None = None,
+    rows: Literal["bf16", "int8"] | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> Assistant:
     """Loads a model that can be asked.
@@ -411,10 +412,12 @@ def load(
         takes and nothing that it says (docs/engine.md).
     head: rounds the output projection to so many bits, where kernels run the model (docs/speed.md): sooner, and near
         what the model would say.
+    rows: the same of what is kept of a text while it is written (docs/engine.md): less memory, and sooner where many
+        texts are written at a time.
     device: "cuda" computes on a GPU of NVIDIA's, for many at a time; nothing is guessed there.
     Raises UnknownNameError where there is no such model, CheckpointError or ConfigError where it cannot be used.
     """
-    again = partial(load, threads=threads, speculation=speculation, head=head, device=device)
+    again = partial(load, threads=threads, speculation=speculation, head=head, rows=rows, device=device)
     if adapter is not None:
         return again(name_or_folder).adapted(adapter)
     if is_adapter(name_or_folder):
@@ -434,7 +437,7 @@ def load(
     weights = sorted(folder.glob("*.safetensors"))
     # One token at a time, a processor is faster in float32 than in bfloat16, where memory is no concern.
     small = sum(path.stat().st_size for path in weights) < SMALL_BYTES
-    on_gpu = _is_gpu(device, head)
+    on_gpu = _is_gpu(device, head or rows)
     model = load_weights(folder, dtype=torch.float32 if small else None).to(device)
     model.eval()
     generation = _read_json(folder / "generation_config.json")
@@ -451,6 +454,7 @@ def load(
         portions=not on_gpu,
         ahead=True,
         head=head,
+        narrow_rows=rows or False,
     )
     loaded = Assistant(
         _name(folder),
@@ -466,7 +470,7 @@ def load(
     return loaded
 
 
-def _is_gpu(device: str, head: str | None) -> bool:
+def _is_gpu(device: str, rounded: str | None) -> bool:
     """Whether that is a GPU; ConfigError where there is none, or it cannot do what is asked of it."""
     import torch
 
@@ -477,8 +481,8 @@ def _is_gpu(device: str, head: str | None) -> bool:
     if not torch.cuda.is_available():
         why = "" if torch.version.cuda else " and its PyTorch is made for processors alone"
         raise ConfigError(f"This machine has no GPU that PyTorch sees{why}; leave the device out, or say 'cpu'.")
-    if head is not None:
-        raise ConfigError("A rounded head is for processors; leave it out, or the device.")
+    if rounded is not None:
+        raise ConfigError("A rounded head and rounded rows are for processors; leave them out, or the device.")
     return True
 
 

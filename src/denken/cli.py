@@ -64,6 +64,10 @@ Head = Annotated[
     Literal["int8", "int4"] | None,
     typer.Option(help="Round the output projection to so many bits: sooner, and near what the model would say."),
 ]
+Rows = Annotated[
+    Literal["bf16", "int8"] | None,
+    typer.Option(help="Round what is kept of a text while it is written: less memory, and sooner where many are."),
+]
 Store = Annotated[
     str | None,
     typer.Option(
@@ -236,6 +240,7 @@ def serve(
         ),
     ] = True,
     head: Head = None,
+    rows: Rows = None,
     device: OnDevice = "cpu",
 ) -> None:
     """Serve a page to talk on, and an API as OpenAI's and DeepSeek's: POST /v1/chat/completions."""
@@ -264,7 +269,7 @@ def serve(
         with (
             closing(KeyDesk(opened, keys_on, per_hour)) as desk,
             closing(Chats(opened, searcher, sharing=sharing)) as chats,
-            _speakers(model, adapter or (), threads, there, speculation, head, device) as speakers,
+            _speakers(model, adapter or (), threads, there, speculation, head, rows, device) as speakers,
         ):
             if for_lan:
                 # A certificate is made out to a name, which is then one that the server is called by.
@@ -329,6 +334,7 @@ def _speakers(
     upstreams: Pool | None,
     speculation: bool = True,
     head: Literal["int8", "int4"] | None = None,
+    rows: Literal["bf16", "int8"] | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> Iterator[list[Speaker]]:
     """The model here, if it is wanted, its adapters, and then those of the servers upstream."""
@@ -337,7 +343,8 @@ def _speakers(
         if model is not None or upstreams is None or adapters:
             from denken.assistant import load, named_adapter
 
-            base = load(model or "bundled", threads=threads, speculation=speculation, head=head, device=device)
+            rounded: dict[str, Any] = {"head": head, "rows": rows}
+            base = load(model or "bundled", threads=threads, speculation=speculation, device=device, **rounded)
             found.append(held.enter_context(base))
             for given in adapters:
                 name, folder = named_adapter(given)
@@ -376,6 +383,7 @@ def evaluate_model(
     threads: Threads = None,
     device: OnDevice = "cpu",
     head: Head = None,
+    rows: Rows = None,
     served_model: Annotated[str | None, typer.Option(help="Which of the server's models, if it has several.")] = None,
     key_env: Annotated[str | None, typer.Option(help="The environment variable with the server's key.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Answers that the server makes at once.")] = 8,
@@ -415,7 +423,8 @@ def evaluate_model(
                 "--served-model, --key-env, --usd-in and --usd-out say more of a server; give its address as the model."
             )
         else:
-            who = _here(held, model, adapter, threads, head, device, usd_per_core_hour, not no_thinking, *sampling)
+            rounded = {"head": head, "rows": rows}
+            who = _here(held, model, adapter, threads, rounded, device, usd_per_core_hour, not no_thinking, *sampling)
         examined = examination.examine(
             who,
             parts,
@@ -463,7 +472,7 @@ def _here(
     model: str,
     adapter: str | None,
     threads: int | None,
-    head: Literal["int8", "int4"] | None,
+    rounded: dict[str, Any],
     device: Literal["cpu", "cuda"],
     usd_per_core_hour: float | None,
     thinking: bool,
@@ -480,14 +489,15 @@ def _here(
     from denken.types import SamplingParams
 
     weights = _weights(model, adapter)
-    assistant = held.enter_context(load(model, threads=threads, adapter=adapter, head=head, device=device))
+    assistant = held.enter_context(load(model, threads=threads, adapter=adapter, device=device, **rounded))
     made = datetime.fromtimestamp(assistant.created, UTC)
     params = _sampling(assistant.defaults, *sampling)
     params = params if params.seed is not None else replace(params, seed=0)
     assistant.ask("1 + 1 =", params=SamplingParams(max_tokens=1))  # kernels are compiled before the clock runs
     # A run that trains on keeps its name, but what its older weights answered is not the newer ones'.
     label = f"{assistant.name}, weights of {made:%Y-%m-%d %H:%M:%S} UTC"
-    settings = {"label": label, "thinking": thinking, "params": asdict(params)} | ({"head": head} if head else {})
+    settings = {"label": label, "thinking": thinking, "params": asdict(params)}
+    settings |= {name: how for name, how in rounded.items() if how}
     settings |= {"device": device} if device != "cpu" else {}
     each = CostSection().usd_per_core_hour if usd_per_core_hour is None else usd_per_core_hour
     if device != "cpu" and usd_per_core_hour is None:
