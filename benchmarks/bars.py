@@ -103,6 +103,11 @@ ROWS = {
     "tiny-32-streams": Row(
         "5M", ("denken fp32", EIGHT, EIGHT_ROWS8), ("llama.cpp BF16", "llama.cpp Q8_0"), 32, 3.0, 32, 64
     ),
+    "decode-8-streams-bf16": Row("1.5B", ("denken bf16",), ("transformers bf16",), 8, 1.8, 8),
+    "decode-32-streams-bf16": Row("1.5B", ("denken bf16",), ("transformers bf16",), 32, 1.8, 4, 16),
+    "prefill-512-bf16": Row("1.5B", ("denken bf16",), ("transformers bf16",), 0, 1.8, 1, 512),
+    "tiny-1-stream-bf16": Row("5M", ("denken bf16",), ("transformers bf16",), 1, 1.8, 128, 64),
+    "tiny-32-streams-bf16": Row("5M", ("denken bf16",), ("transformers bf16",), 32, 1.8, 32, 64),
 }
 # decode-bf16 is held to transformers alone; llama.cpp stands beside it.
 HELD_TO = {"decode-bf16": ("transformers bf16",)}
