@@ -12,7 +12,7 @@
 
 #include "vector.h"
 
-constexpr int OFFSET8 = 128;        // what is stored of a code in 8 bits is code + OFFSET8
+constexpr int OFFSET8 = 128;         // what is stored of a code in 8 bits is code + OFFSET8
 constexpr index_t STEP = 4 * LANES;  // bytes that are multiplied at a time
 
 #if defined(__AVX512VNNI__)

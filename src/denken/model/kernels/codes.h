@@ -24,15 +24,26 @@ INLINE void store(code* to, v16 x) {
 #endif
 }
 
-// To codes, and their scale: the largest of them is 127. One that is no number makes the scale none.
+// How far numbers reach to either side. none: 0, or no number if one of them is none.
+struct Reach {
+    float top, none;
+};
+
 template <typename T>
-float encode(const T* from, index_t size, code* to) {
+Reach reach_of(const T* from, index_t size) {
     v16 highest = {}, none = {};
     over(size, [&](index_t d, auto part) {
         v16 x = load(from + d, part);
         highest = most(highest, most(x, -x)), none += x - x;
     });
-    float top = most_of(highest), by = top > 0 ? 127 / top : 0;
+    return {most_of(highest), sum_of(none)};
+}
+
+// To codes, and their scale: the largest of them is 127. One that is no number makes the scale none.
+template <typename T>
+float encode(const T* from, index_t size, code* to) {
+    auto [top, none] = reach_of(from, size);
+    float by = top > 0 ? 127 / top : 0;
     over(size, [&](index_t d, auto part) { store(to + d, load(from + d, part) * by, part); });
-    return top / 127 + sum_of(none);
+    return top / 127 + none;
 }

@@ -73,18 +73,13 @@ INLINE int32_t begin_of(v16 codes) { return -BEGIN8 * static_cast<int32_t>(sum_o
 // To the nearest.
 INLINE v16 whole(v16 x) { return (x + splat(12582912.0f)) - splat(12582912.0f); }
 
-// Lines of a query, `apart` from one another: of every four columns high and low, then what both begin a sum with, and
-// the scale.
-INLINE index_t query_lines(index_t size) { return 2 * up(size, FOUR) / FOUR + 3; }
-
+// To the lines of a query, `apart` from one another: of every four columns high and low, then what both begin a sum with,
+// and the scale.
 template <typename T>
 void encode_query(const T* from, index_t size, float by, float* lines, index_t apart) {
-    v16 highest = {}, none = {}, sums[2] = {};
-    over(size, [&](index_t d, auto part) {
-        v16 x = load(from + d, part);
-        highest = most(highest, most(x, -x)), none += x - x;
-    });
-    float top = most_of(highest), to = top > 0 ? QUERY_MOST / top : 0;
+    auto [top, none] = reach_of(from, size);
+    float to = top > 0 ? QUERY_MOST / top : 0;
+    v16 sums[2] = {};
     index_t fours = up(size, FOUR) / FOUR;
     over(size, [&](index_t d, auto part) {
         v16 x = whole(load(from + d, part) * to), above = whole(x * splat(1.0f / QUERY_BASE));
@@ -98,7 +93,7 @@ void encode_query(const T* from, index_t size, float by, float* lines, index_t a
         }
     });
     int32_t begins[] = {begin_of(sums[0]), begin_of(sums[1])};
-    float scale = top / QUERY_MOST * by + sum_of(none);
+    float scale = top / QUERY_MOST * by + none;
     memcpy(lines + 2 * fours * apart, begins, FOUR);
     memcpy(lines + (2 * fours + 1) * apart, begins + 1, FOUR);
     lines[(2 * fours + 2) * apart] = scale;

@@ -334,8 +334,8 @@ void by_type(index_t narrow, Run run) {
 // `count` new tokens; their keys and values are written first, each to place lengths[token] - 1 of its row, and to
 // places[token] of the blocks (places, key_heads, size). seats: whose row is whose; absent: one token a row.
 // row_keys (rows, key_heads, stride / 32, size, 32), row_values (rows, key_heads, stride, size), in bf16 for a bf16
-// network or where `narrow` is 1, in int8 where it is 2 (each panel with its scales), else in fp32; slot_keys, slot_values: the same of slots, with a stride of slot_stride; slots
-// (tokens) and slot_lengths may be absent. 64 more numbers than these must be readable behind the last.
+// network or where `narrow` is 1, in int8 where it is 2 (each panel with its scales), else in fp32; slot_keys, slot_values:
+// the same of slots, with a stride of slot_stride; slots (tokens) and slot_lengths may be absent. 64 more numbers than these must be readable behind the last.
 // order: the tokens, those of one slot on end, and within them those of one row.
 #define ATTEND_ROWS(T, NAME)                                                                                           \
     EXPORT void denken_attend_rows_##NAME(                                                                             \
