@@ -1,5 +1,7 @@
 """Questions in ordinary words: right answers, both languages, the same question for the same seed."""
 
+import json
+
 import pytest
 
 from denken.errors import UnknownNameError
@@ -24,6 +26,22 @@ def test_questions_are_answered_by_their_own_thought(kind: str) -> None:
             assert task.score(problem, wrong).reward == 0.0
         prompts.add(problem.prompt)
     assert len(prompts) > 60
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_answers_in_fields_are_objects_with_the_field_that_was_asked_for(kind: str) -> None:
+    task = get(f"fields:{kind}")
+    assert isinstance(task, Traced)
+    for seed in range(4000, 4080):
+        problem = task.problem(seed)
+        shown = task.demonstrate(problem)
+        ((field, value),) = json.loads(shown.answer).items()
+        assert f'"{field}"' in problem.prompt
+        assert str(value) == problem.metadata["bare"]
+        assert task.score(problem, shown.answer).reward == 1.0
+        assert task.score(problem, json.dumps({field: value}, indent=2)).reward == 1.0
+        for wrong in ("", str(value), json.dumps({field + "x": value}), json.dumps({field: [value]}), "[" * 9_000):
+            assert task.score(problem, wrong).reward == 0.0
 
 
 def test_products_are_asked_in_words_and_signs() -> None:

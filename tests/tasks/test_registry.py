@@ -15,12 +15,12 @@ def test_every_name_that_is_listed_can_be_had() -> None:
     assert len(names()) == len(set(names()))
     assert set(gym.names()) < set(names())
     others = [name for name in names() if ":" in name]
-    assert {name.partition(":")[0] for name in others} == {"game", "plain", "smalltalk"}
+    assert {name.partition(":")[0] for name in others} == {"fields", "game", "plain", "smalltalk"}
     for name in others:
         assert get(name).name == name
 
 
-@pytest.mark.parametrize("name", ["plain:sums", "smalltalk:talk"])
+@pytest.mark.parametrize("name", ["plain:sums", "fields:sums", "smalltalk:talk"])
 def test_a_setting_that_nothing_reads_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} has no setting 'max_digits'; it has none"):
         get(name, {"max_digits": 2})

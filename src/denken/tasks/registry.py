@@ -2,6 +2,7 @@
 
     countdown, gym:countdown    a data set of reasoning-gym (`denken.tasks.gym`)
     plain:sums                  questions in ordinary words, English and German (`denken.tasks.plain`)
+    fields:sums                 the same, answered as a JSON object (`denken.tasks.plain.fields`)
     game:countdown              games with numbers (`denken.tasks.games`)
     search_qa                   questions that only pages answer, which must be searched (`denken.tasks.search_qa`)
     smalltalk:talk              greetings, and what lies outside (`denken.tasks.smalltalk`)
@@ -46,6 +47,11 @@ def get(name: str, config: Mapping[str, Any] | None = None) -> Task:
 
         _check_settings(name, config, ())
         return PlainTask(rest)
+    if kind == "fields" and colon:
+        from denken.tasks.plain.fields import FieldsTask
+
+        _check_settings(name, config, ())
+        return FieldsTask(rest)
     if name == "search_qa":
         from denken.tasks.search_qa import SearchTask
 
@@ -66,7 +72,8 @@ def get(name: str, config: Mapping[str, Any] | None = None) -> Task:
         return game(**dict(config or {}))
     if colon and kind != "gym":
         raise ConfigError(
-            f"{name!r} names no kind of task; write gym:NAME, game:NAME, plain:KIND, smalltalk:KIND or jsonl:PATH."
+            f"{name!r} names no kind of task; write gym:NAME, game:NAME, plain:KIND, fields:KIND, smalltalk:KIND or "
+            "jsonl:PATH."
         )
     plain = rest if colon else name
     return TracedGymTask(plain, WRITERS[plain], config) if plain in WRITERS else GymTask(plain, config)
@@ -80,6 +87,7 @@ def names() -> list[str]:
         *gym.names(),
         *(f"game:{game}" for game in games.GAMES),
         *(f"plain:{kind}" for kind in plain.KINDS),
+        *(f"fields:{kind}" for kind in plain.KINDS),
         "search_qa",
         "smalltalk:talk",
         "smalltalk:outside",

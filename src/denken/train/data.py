@@ -45,7 +45,7 @@ from denken.train.jsonl import JsonlSet
 from denken.train.wording import reworded
 from denken.types import Problem
 
-EARLIER_TURNS = ("plain:", "smalltalk:", "search_qa")  # short enough to stand before another question
+EARLIER_TURNS = ("plain:", "fields:", "smalltalk:", "search_qa")  # short enough to stand before another question
 
 SYSTEM_TEXTS = (
     "You are a helpful assistant.", "You are a helpful assistant", "You are denken.", "Be brief.", "Answer in English.",

@@ -54,7 +54,7 @@ def new_pieces(tasks: Iterable[Task], known: Iterable[str], *, problems: int = 4
     """
     shares: dict[float, list[list[str]]] = {IN_ALL: [], IN_SOME: []}
     for task in tasks:
-        if task.name.startswith(("plain:", "smalltalk:", "search_qa")):
+        if task.name.startswith(("plain:", "fields:", "smalltalk:", "search_qa")):
             continue
         texts = [task.problem(seed).prompt for seed in range(1000, 1000 + problems)]
         shares[IN_ALL if task.name in SPELT else IN_SOME].append(texts)
