@@ -20,7 +20,7 @@ from torch import Tensor
 from denken.engine import sampler
 from denken.model import layers
 from denken.model.head import head_logprobs
-from denken.model.kernels import build, call, elementwise, softmax
+from denken.model.kernels import bf16, build, call, elementwise, softmax
 from denken.model.kernels.attention import Attention, Stretch, attend, to_table
 from denken.model.kernels.products import Packed, Product, multiply
 from denken.model.kernels.rows import BEHIND, Begun, Strip, attend_rows, columns, copy_rows
@@ -71,6 +71,28 @@ def test_products_of_any_strides(n: int, k: int, m: int) -> None:
     assert torch.equal(Packed(halves)(a), multiply(a, halves))
     assert torch.equal(Packed(halves)(a.t().contiguous().t()), multiply(a, halves))
     assert torch.equal(multiply(a[:, :0], b[:0]), torch.zeros(n, m))
+
+
+@native
+@pytest.mark.parametrize(("inputs", "outputs"), [(1543, 103), (4500, 9), (31, 4)])
+def test_products_of_few_rows_with_bf16_matrices(inputs: int, outputs: int) -> None:
+    weights = [torch.randn(outputs, inputs).bfloat16(), torch.randn(outputs + 2, inputs).bfloat16()]
+    bias = torch.randn(outputs).bfloat16()
+    table = torch.tensor([bf16.row(weights[0], bias), bf16.row(weights[1])])
+    x = torch.randn(bf16.FEW, inputs).bfloat16()
+
+    def product(rows: int) -> Tensor:
+        return bf16.side_by_side(x[:rows], table, 2 * outputs + 2, torch.float32)
+
+    expected = x.double() @ torch.cat(weights).double().t()
+    expected[:, :outputs] += bias.double()
+    whole = product(bf16.FEW)
+    torch.testing.assert_close(whole, expected.float(), atol=1e-3, rtol=1e-4)
+    for rows in (1, 2, 8, 9, 13, 31):
+        with on_threads(2 if rows % 2 else 1):
+            assert torch.equal(product(rows), whole[:rows])
+    rounded = bf16.side_by_side(x, table, 2 * outputs + 2, torch.bfloat16)
+    assert torch.equal(rounded, whole.bfloat16())
 
 
 @native

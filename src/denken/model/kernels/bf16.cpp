@@ -19,7 +19,11 @@ namespace {
 // Channels that go side by side, so that rows are fetched once for all of them. One row reads one channel after the
 // other, straight on.
 constexpr int SIDE = 4;
-constexpr int MOST = 8;  // rows
+// Rows that go side by side. A few are bound by memory, and go together so that weights are read once; of more the sums of
+// SOME at a time find room in the registers, and weights come again from the caches.
+constexpr int MOST = 8, SOME = 6;
+// Inputs at a time where rows go in turns: so many of SIDE channels stay in the first cache.
+constexpr index_t STRETCH = 2048;
 
 struct Weights {
     const bf16* at;
@@ -27,13 +31,36 @@ struct Weights {
     index_t outputs;
 };
 
-INLINE float sum_of_lanes(v16 x) {
-#if defined(__AVX512F__)
-    return _mm512_reduce_add_ps((__m512)x);
-#else
-    return sum_of(x);
-#endif
+// What the lanes of C vectors add up to; in one order, so that a channel's sum is the same alone.
+#if defined(__AVX512DQ__)
+INLINE __m128 folded(__m512 x) {
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
+template <int C>
+INLINE void add_lanes(const v16* of, float* to) {
+    if constexpr (C == SIDE) {
+        auto sum_of_two = [](v16 a, v16 b) {
+            __m512 x = (__m512)a, y = (__m512)b;
+            return _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y)));
+        };
+        __m512d left = sum_of_two(of[0], of[1]), right = sum_of_two(of[2], of[3]);
+        __m512d low = _mm512_unpacklo_pd(left, right), high = _mm512_unpackhi_pd(left, right);
+        return _mm_storeu_ps(to, folded(_mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))));
+    }
+    for (int i = 0; i < C; i++) {
+        __m512 x = (__m512)of[i];
+        x = _mm512_add_ps(x, _mm512_permute_ps(x, 0b01001110));
+        x = _mm512_add_ps(x, _mm512_permute_ps(x, 0b10110001));
+        to[i] = _mm_cvtss_f32(folded(x));
+    }
+}
+#else
+template <int C>
+INLINE void add_lanes(const v16* of, float* to) {
+    for (int i = 0; i < C; i++) to[i] = sum_of(of[i]);
+}
+#endif
 
 #if defined(__AVX512BF16__)
 constexpr index_t STEP = 32;
@@ -51,24 +78,25 @@ INLINE Some32 rest_at(const bf16* at, index_t count) { return load_some(at, coun
 INLINE v16 dot(v16 sum, Some32 a, Some32 b) { return sum + a * b; }
 #endif
 
-// `C` channels from `at` on, times R rows of x: out[row * SIDE + channel].
+// `C` channels from `at` on, times R rows of x, over `inputs` of all those of a channel, which lie `pitch` apart: sums, or
+// more of them where there are `before`. sums[row * C + channel].
 template <int R, int C>
-void block(const bf16* at, const bf16* x, index_t x_pitch, index_t inputs, float* out) {
+void block(const bf16* at, index_t pitch, const bf16* x, index_t x_pitch, index_t inputs, bool before, v16* to) {
     v16 sums[R][C];
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-        for (int c = 0; c < C; c++) sums[r][c] = v16{};
+        for (int c = 0; c < C; c++) sums[r][c] = before ? to[r * C + c] : v16{};
     index_t i = 0;
     // Channels end before the processor sees that they are read straight on: those behind them are asked for, into the
     // second cache, for the first has no room for so many.
-    index_t ahead = SIDE * inputs;
+    index_t ahead = SIDE * pitch;
     for (; i + STEP <= inputs; i += STEP) {
         Some32 weights[C];
 #pragma GCC unroll 4
         for (int c = 0; c < C; c++) {
-            __builtin_prefetch(at + c * inputs + i + ahead, 0, 2);
-            weights[c] = some_at(at + c * inputs + i);
+            __builtin_prefetch(at + c * pitch + i + ahead, 0, 2);
+            weights[c] = some_at(at + c * pitch + i);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < R; r++) {
@@ -83,44 +111,60 @@ void block(const bf16* at, const bf16* x, index_t x_pitch, index_t inputs, float
             Some32 row = rest_at(x + r * x_pitch + i, inputs - i);
 #pragma GCC unroll 4
             for (int c = 0; c < C; c++)
-                sums[r][c] = dot(sums[r][c], rest_at(at + c * inputs + i, inputs - i), row);
+                sums[r][c] = dot(sums[r][c], rest_at(at + c * pitch + i, inputs - i), row);
         }
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-        for (int c = 0; c < C; c++) out[r * SIDE + c] = sum_of_lanes(sums[r][c]);
+        for (int c = 0; c < C; c++) to[r * C + c] = sums[r][c];
 }
 
-using Block = void (*)(const bf16*, const bf16*, index_t, index_t, float*);
+using Block = void (*)(const bf16*, index_t, const bf16*, index_t, index_t, bool, v16*);
 
 template <int C, int... R>
 constexpr std::array<Block, sizeof...(R)> blocks_of(std::integer_sequence<int, R...>) {
     return {block<R + 1, C>...};
 }
-constexpr auto WHOLE = blocks_of<SIDE>(std::make_integer_sequence<int, MOST>{});
-constexpr auto SINGLE = blocks_of<1>(std::make_integer_sequence<int, MOST>{});
 
-template <typename T>
-INLINE void put(T* to, float x, const bf16* bias) {
-    store_some(to, splat(bias ? x + load_some(bias, 1)[0] : x), 1);
+// C channels of a row, biased and rounded.
+template <int C, typename T>
+INLINE void put(T* to, const v16* sums, const bf16* bias) {
+    float whole[C];
+    add_lanes<C>(sums, whole);
+    v16 x = load_some(whole, C);
+    store_some(to, bias ? x + load_some(bias, C) : x, C);
+}
+
+// C channels of all rows. sums: room for those of all rows.
+template <int C, typename T>
+INLINE void side(const bf16* at, const bf16* bias, const bf16* x, index_t x_pitch, index_t rows, index_t inputs,
+                 v16* sums, T* out, index_t pitch) {
+    constexpr auto BLOCKS = blocks_of<C>(std::make_integer_sequence<int, MOST>{});
+    index_t turns = rows <= MOST ? 1 : (rows + SOME - 1) / SOME, stretch = turns == 1 ? inputs : STRETCH;
+    for (index_t i = 0; i < inputs; i += stretch)
+        for (index_t t = 0; t < turns; t++) {
+            index_t first = rows * t / turns, last = rows * (t + 1) / turns;
+            BLOCKS[last - first - 1](at + i, inputs, x + first * x_pitch + i, x_pitch, std::min(stretch, inputs - i),
+                                     i > 0, sums + first * C);
+        }
+    for (index_t r = 0; r < rows; r++) put<C>(out + r * pitch, sums + r * C, bias);
 }
 
 template <typename T>
 void channels(const Weights& weights, index_t left, index_t right, const bf16* x, index_t x_pitch, index_t rows,
               index_t inputs, T* out, index_t pitch) {
-    float sums[MOST * SIDE];
+    thread_local Scratch memory;
+    v16* sums = reinterpret_cast<v16*>(memory.of(rows * SIDE * LANES));
     for (index_t o = left; o < right;) {
-        index_t some = rows > 1 && right - o >= SIDE ? SIDE : 1;
-        for (index_t first = 0; first < rows; first += MOST) {
-            index_t count = std::min<index_t>(MOST, rows - first);
-            Block run = some == SIDE ? WHOLE[count - 1] : SINGLE[count - 1];
-            run(weights.at + o * inputs, x + first * x_pitch, x_pitch, inputs, sums);
-            for (index_t r = 0; r < count; r++)
-                for (index_t c = 0; c < some; c++)
-                    put(out + (first + r) * pitch + o + c, sums[r * SIDE + c], weights.bias ? weights.bias + o + c : nullptr);
+        const bf16 *at = weights.at + o * inputs, *bias = weights.bias ? weights.bias + o : nullptr;
+        if (rows > 1 && right - o >= SIDE) {
+            side<SIDE>(at, bias, x, x_pitch, rows, inputs, sums, out + o, pitch);
+            o += SIDE;
+        } else {
+            side<1>(at, bias, x, x_pitch, rows, inputs, sums, out + o, pitch);
+            o++;
         }
-        o += some;
     }
 }
 

@@ -1,7 +1,7 @@
 """Products of few rows with bf16 matrices, read once and straight on from where they lie.
 
-Up to FEW rows are bound by reading the weights, and this reads them faster than PyTorch's products do; more rows are
-left to those. Sums are in fp32 and rounded once, as PyTorch's are, in another order.
+A few rows are bound by reading the weights, and this reads them faster than PyTorch's products do; up to FEW it
+multiplies no slower either. More rows are left to those. Sums are in fp32 and rounded once, as PyTorch's are, in another order.
 """
 
 # N = rows, I = inputs, O = outputs
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from denken.model.kernels.call import INTEGER, NAMES, POINTER, address, kernel, threads
 
-FEW = 16
+FEW = 48
 
 
 def row(weight_OI: Tensor, bias_O: Tensor | None = None) -> list[int]:
