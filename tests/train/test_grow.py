@@ -18,7 +18,7 @@ def test_a_grown_network_reads_new_words_and_says_what_it_said(tmp_path: Path) -
     text = "How many r are in strawberry? 17 * 23 ="
     before = checkpoint.load(BUNDLED, dtype=torch.float32)
     old = Tokenizer.load(BUNDLED)
-    pieces = ["Ġmatrix", "Ġqueens"]
+    pieces = ["Ġsquirrel", "Ġsudoku"]
 
     hidden = chr(0xE0154)  # the sign in which emoji_mystery hides a d
 
@@ -28,8 +28,8 @@ def test_a_grown_network_reads_new_words_and_says_what_it_said(tmp_path: Path) -
     after = checkpoint.load(tmp_path / "grown", dtype=torch.float32)
     ids = old.encode(text)
     assert new.encode(text) == ids
-    assert len(old.encode(" queens")) > 1
-    assert new.encode(" queens") == [old.vocab_size + 1]
+    assert len(old.encode(" sudoku")) > 1
+    assert new.encode(" sudoku") == [old.vocab_size + 1]
     assert len(set(new.encode(f"\U0001f604{hidden}{hidden}")[-2:])) == 1
     assert [len(new.encode("#" * length)) for length in (1, 2, 7, 40, 63, 64)] == [1, 1, 1, 1, 1, 2]
     assert new.decode(new.encode(text + hidden)) == text + hidden
@@ -37,7 +37,7 @@ def test_a_grown_network_reads_new_words_and_says_what_it_said(tmp_path: Path) -
         said, says = (each.logits(each.hidden(torch.tensor([ids]))) for each in (before, after))
     assert len(after.blocks) == 8
     assert torch.allclose(said, says[..., : old.vocab_size], atol=1e-4)
-    spelt = [old.encode(byte)[0] for byte in " queens"]
+    spelt = [old.encode(byte)[0] for byte in " sudoku"]
     rows_VM = after.head_weight
     assert torch.allclose(rows_VM[old.vocab_size + 1], rows_VM[spelt].mean(0))
 
