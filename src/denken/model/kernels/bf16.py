@@ -1,7 +1,8 @@
 """Products of few rows with bf16 matrices, read once and straight on from where they lie.
 
 A few rows are bound by reading the weights, and this reads them faster than PyTorch's products do; up to FEW it
-multiplies no slower either. More rows are left to those. Sums are in fp32 and rounded once, as PyTorch's are, in another order.
+multiplies no slower either. More rows are left to those. Sums are in fp32 and rounded once, as PyTorch's are, in
+another order.
 """
 
 # N = rows, I = inputs, O = outputs
