@@ -4,7 +4,7 @@ Nothing that it can do changes by it. New ids, for words and for signs of severa
 each begins as the mean of the bytes that it was read as before. A new layer is a copy of the one before it with nothing
 to say: what its attention and its MLP would add is multiplied by zero matrices, which training fills.
 
-    python -m denken.train.grow recipes/gym/recipe.toml src/denken/bundled runs/gym_grown --layers 8
+    python -m denken.train.grow recipes/gym/recipe.toml recipes/bundled_search/model runs/gym_grown --layers 8
 
 The result is a folder in Hugging Face's format, for a recipe's `init_from`.
 """
