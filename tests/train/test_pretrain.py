@@ -192,6 +192,18 @@ def test_a_signal_stops_after_the_step_and_saves(
     assert weights_hash(run) == weights_hash(straight)
 
 
+def test_minutes_end_a_run_that_has_nothing_to_go_on_with(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    change(recipe, ("steps = 12", "steps = 1000\nminutes = 0.01"))
+    run = train(recipe, run_dir=tmp_path / "run")
+    assert 0 < metrics(run)[-1]["step"] < 1000
+    assert (run / "model/config.json").is_file()
+    said = capsys.readouterr().err
+    assert "the 0.01 minutes are used up" in said
+    assert "resume" not in said
+
+
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

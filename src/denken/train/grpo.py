@@ -706,7 +706,7 @@ def _loop(grpo: GRPO, ledger: Ledger, folder: Path, stopping: Callable[[], bool]
             saved_at = time.monotonic()
         if result.stop and step < total:
             if log is not None:
-                log.say(f"Stopped after step {step} and saved; resume with the same command.")
+                log.say(session.ended(step, settings, ledger.seconds))
             return
     if log is not None:
         log.say(

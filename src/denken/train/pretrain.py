@@ -392,7 +392,7 @@ def _steps(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[]
             saved_at = time.monotonic()
         if result.stop and step < total:
             if log is not None:
-                log.say(f"Stopped after step {step} and saved; resume with the same command.")
+                log.say(session.ended(step, settings, ledger.seconds))
             return
     if log is not None:
         log.say(

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from denken.config import Recipe
+from denken.config import Recipe, TrainSection
 from denken.errors import ConfigError, DenkenError
 from denken.tokenizer import Tokenizer
 from denken.train import checkpoint
@@ -106,6 +106,13 @@ def run(
         with log or nullcontext(), watching:
             if learner.done < recipe.train.total_steps and ledger.seconds < seconds:
                 loop(learner, ledger, folder, lambda: stopping() or ledger.seconds >= seconds, log)
+
+
+def ended(step: int, train: TrainSection, seconds: float) -> str:
+    """What to say of a run that has taken so long and ends with steps left."""
+    if train.minutes is not None and seconds >= 60 * train.minutes:
+        return f"Done after step {step}: the {train.minutes:g} minutes are used up."
+    return f"Stopped after step {step} and saved; resume with the same command."
 
 
 def device(recipe: Recipe) -> torch.device:
