@@ -85,7 +85,8 @@ def test_the_streaming_helper_gathers_a_completion(client):
 
 
 def test_several_answers_and_a_seed(chat):
-    warm = {"temperature": 1.5, "seed": 11, "max_tokens": 30, "reasoning_effort": "none"}
+    asked = [{"role": "user", "content": "Spell lantern backwards."}]  # which it does not know without a thought
+    warm = {"messages": asked, "temperature": 1.5, "seed": 11, "max_tokens": 30, "reasoning_effort": "none"}
     first, second = ([(choice.index, choice.message.content) for choice in chat(n=2, **warm).choices] for _ in range(2))
     assert first == second
     assert [index for index, _ in first] == [0, 1]
