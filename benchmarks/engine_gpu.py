@@ -2,7 +2,7 @@
 
     python benchmarks/engine_gpu.py figures.json
 
-Two networks: the one in `recipes/gym/model`, and one of 12 million random weights. For each: greedy texts on the GPU,
+Two networks: the one in `src/denken/bundled`, and one of 12 million random weights. For each: greedy texts on the GPU,
 operation by operation and replayed as graphs, beside those of the processor, in fp32 as stored; then tokens a second in
 bf16 and fp32 for 1, 32, 256 and 1,024 streams of `--new` ids each behind a prompt of 32, drawn at temperature 1,
 without an end of text. Each is run twice, the first time for capturing and unmeasured; measured is all of a call,
@@ -64,8 +64,8 @@ Way = Literal["rows", "eager", "graph"]
 Said = list[Completion]
 
 
-def gym() -> Transformer:
-    return checkpoint.load(ROOT / "recipes" / "gym" / "model", dtype=torch.float32).eval()
+def bundled() -> Transformer:
+    return checkpoint.load(ROOT / "src" / "denken" / "bundled", dtype=torch.float32).eval()
 
 
 def random_weights() -> Transformer:
@@ -73,7 +73,7 @@ def random_weights() -> Transformer:
     return Transformer(ModelConfig("qwen3", **SHAPE)).eval()
 
 
-NETWORKS = {"gym": gym, "random": random_weights}
+NETWORKS = {"bundled": bundled, "random": random_weights}
 
 
 def prompts_of(model: Transformer, count: int, seed: int, ragged: bool = False) -> list[list[int]]:
