@@ -26,7 +26,7 @@ from denken.train import rejection
 from denken.train.data import Document, documents
 from denken.train.folder import BUNDLED
 from denken.train.jsonl import JsonlSet
-from denken.train.sample import Asked, Judges, make_set, params_of, sample_chunk, set_path
+from denken.train.sample import Asked, Judges, licence, make_set, params_of, sample_chunk, set_path
 from denken.types import Completion, Generate, Problem, Rollout, Score
 from fakes import FakeGenerate
 
@@ -274,3 +274,8 @@ class Pages:
     assert document.ids[: len(generate.prompts[1])] == generate.prompts[1]
     learnt = [id_ for id_, counts in zip(document.ids, document.loss_mask, strict=True) if counts]
     assert tuple(learnt) == (*search, *said(tokenizer, "So.", "Lund"))
+
+
+def test_a_question_stands_under_the_licence_of_whoever_worded_it() -> None:
+    assert [licence(name) for name in ("plain:sums", "fields:sums", "game:countdown")] == ["MIT"] * 3
+    assert [licence(name) for name in ("gcd", "own.jsonl")] == ["Apache-2.0", "unknown"]

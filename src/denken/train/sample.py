@@ -58,7 +58,8 @@ from denken.train.runlog import PLAIN_LINE_EVERY_S
 from denken.train.teacher import Endpoint, Stopped, connect
 from denken.types import Problem, SamplingParams, Score
 
-OURS = ("plain:", "game:", "smalltalk:")  # tasks whose questions are worded here; the others' are reasoning-gym's
+# Tasks whose questions are worded here; the others' are reasoning-gym's.
+OURS = ("plain:", "fields:", "game:", "smalltalk:")
 
 
 def set_path(folder: Path) -> Path:
