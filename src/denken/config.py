@@ -8,6 +8,7 @@ its data, its optimiser and its budget. What a key of `[model]` means is left to
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
@@ -168,6 +169,11 @@ class TrainSection(Section):
         if self.shard and self.compile:
             raise ValueError("a network that is shared out cannot be compiled; leave out shard or compile")
         return self
+
+    @property
+    def most_seconds(self) -> float:
+        """`minutes` in seconds; endless where there are none."""
+        return math.inf if self.minutes is None else 60 * self.minutes
 
     @property
     def total_steps(self) -> int:

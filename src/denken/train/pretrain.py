@@ -352,13 +352,12 @@ def _steps(trainer: Trainer, ledger: Ledger, folder: Path, stopping: Callable[[]
         return
     on_gpu = trainer.device.type == "cuda"
     cores = 0 if on_gpu else trainer.mesh.world * torch.get_num_threads()
-    seconds = math.inf if settings.minutes is None else 60 * settings.minutes
     window = Window()
     before = saved_at = time.monotonic()
     recent: deque[tuple[float, int]] = deque(maxlen=20)
     while trainer.done < total:
         due = log is not None and time.monotonic() - saved_at >= settings.checkpoint_every_s > 0
-        result = trainer.step(stop=stopping(), save=due, gone=ledger.seconds / seconds)
+        result = trainer.step(stop=stopping(), save=due, gone=ledger.seconds / settings.most_seconds)
 
         now = time.monotonic()
         took, before = now - before, now

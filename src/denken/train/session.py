@@ -7,7 +7,6 @@ is the kind's own.
 from __future__ import annotations
 
 import hashlib
-import math
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -79,7 +78,6 @@ def run(
     """One process of a run, from reading the recipe to the last checkpoint."""
     path, folder = Path(recipe_path), Path(run_folder)
     recipe = complete(Recipe.load(path).scaled(scale), path.parent, folder)
-    seconds = math.inf if recipe.train.minutes is None else 60 * recipe.train.minutes
     if not resume and any((folder / "checkpoints").glob("step-*")):
         raise ConfigError(f"{folder} already holds a run; resume it, give the recipe another name, or move it away.")
     try:
@@ -97,20 +95,20 @@ def run(
             log.cut_back(learner.done if saved is not None else -1)
             if saved is not None:
                 log.say(f"Resuming {recipe.name} at step {learner.done} from {saved.folder}.")
-            if ledger.seconds >= seconds:
+            if ledger.seconds >= recipe.train.most_seconds:
                 log.say(f"The {recipe.train.minutes:g} minutes of {recipe.name} are used up; raise minutes to go on.")
             elif learner.done >= recipe.train.total_steps:
                 log.say(f"All {learner.done} steps of {recipe.name} are done; raise steps in the recipe to go on.")
         tell = log.warn if log is not None else lambda text: print(f"Process {mesh.rank}: {text}", file=sys.stderr)
         watching = mesh.watchdog.watching(folder, tell, stall_s=recipe.train.stall_s, rank=mesh.rank)
         with log or nullcontext(), watching:
-            if learner.done < recipe.train.total_steps and ledger.seconds < seconds:
-                loop(learner, ledger, folder, lambda: stopping() or ledger.seconds >= seconds, log)
+            if learner.done < recipe.train.total_steps and ledger.seconds < recipe.train.most_seconds:
+                loop(learner, ledger, folder, lambda: stopping() or ledger.seconds >= recipe.train.most_seconds, log)
 
 
 def ended(step: int, train: TrainSection, seconds: float) -> str:
     """What to say of a run that has taken so long and ends with steps left."""
-    if train.minutes is not None and seconds >= 60 * train.minutes:
+    if seconds >= train.most_seconds:
         return f"Done after step {step}: the {train.minutes:g} minutes are used up."
     return f"Stopped after step {step} and saved; resume with the same command."
 
