@@ -27,7 +27,7 @@ from denken.model.kernels import attention, bf16, call, decode, elementwise, int
 
 MODULES = (attention, bf16, decode, elementwise, integers, products, rows, softmax)
 
-KINDS = {"1.5B": ("denken int4", "denken int8", "denken bf16"), "5M": ("denken fp32", "denken int8", "denken bf16")}
+KINDS = {"1.5B": ("int4", "int8", "bf16"), "5M": ("fp32", "int8", "bf16")}
 
 
 class Clock:
@@ -36,11 +36,11 @@ class Clock:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+    def around(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*given: Any) -> Any:
             began = time.perf_counter()
             try:
-                return call(*given)
+                return kernel(*given)
             finally:
                 self.seconds += time.perf_counter() - began
 
@@ -53,7 +53,7 @@ def measure(shape: str, kind: str, streams: int, threads: int, seconds: float) -
     for module in MODULES:
         module.kernel = lambda *given: clock.around(found(*given))  # type: ignore[attr-defined]
     try:
-        ours = bars.Ours(bars.SHAPES[shape], kind.removeprefix("denken "), threads, Path(), streams)
+        ours = bars.Ours(bars.SHAPES[shape], kind, threads, Path(), streams)
         ours.start([[7 + i] * 32 for i in range(streams)])
         ours.decode(4)
         made, clock.seconds, began = 0, 0.0, time.perf_counter()

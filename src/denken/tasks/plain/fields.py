@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -52,7 +53,7 @@ class FieldsTask(PlainTask):
         answer = json.dumps({field: value}, ensure_ascii=False, separators=(",", ":") if compact else None)
         asked = question.prompt if question.prompt[-1] in ".?!" else f"{question.prompt}."
         prompt = f"{asked} {rng.choice(WISHES[german]).format(field)}"
-        metadata = {**question.metadata, "skill": question.skill, "bare": question.answer, "compact": compact}
+        metadata = {**question.metadata, "skill": question.skill, "bare": question.answer}
         return Problem(self.name, prompt, answer, seed, metadata)
 
     def score(self, problem: Problem, answer: str) -> Score:
@@ -62,7 +63,7 @@ class FieldsTask(PlainTask):
 
     def demonstrate(self, problem: Problem) -> Demonstration:
         """The thought as for the question alone, then the object."""
-        bare = Problem(problem.task, problem.prompt, problem.metadata["bare"], problem.seed, problem.metadata)
+        bare = replace(problem, answer=problem.metadata["bare"])
         return Demonstration(super().demonstrate(bare).thought, problem.answer)
 
 
