@@ -10,6 +10,7 @@ from denken.tasks.base import Traced
 from denken.tasks.traces import ASKED_PLAINLY, WRITERS
 from denken.tasks.traces.digits import add, divide, multiply
 from denken.tasks.verify.arithmetic import evaluate
+from denken.types import Problem
 
 # What test_traces_longhand.py holds to more: both published configurations, and that not every power is exact enough.
 LONGHAND = {"bitwise_arithmetic", "complex_arithmetic", "decimal_arithmetic", "decimal_chain_sum"}
@@ -113,3 +114,54 @@ def test_divisions_give_quotient_and_remainder(a: int, b: int) -> None:
     line, quotient, remainder = divide(a, b)
     assert (quotient, remainder) == divmod(a, b)
     assert line.endswith(f"r{remainder}")
+
+
+def _worked(name: str, answer: str = "?", **metadata: object) -> str:
+    return WRITERS[name](Problem(name, "?", answer, 0, metadata)).thought.replace("\n", "|")
+
+
+def test_letters_are_counted_where_they_stand_in_sight() -> None:
+    assert _worked("letter_counting", target_letter="e", span=["The", "eel", "is"]) == "The1/e2e3l/is"
+
+
+def test_words_stand_behind_what_orders_them() -> None:
+    words = {"transformed_words": ["worthless", "set", "at"], "sorted_words": ["at", "set", "worthless"]}
+    assert _worked("word_sorting", **words) == "wor worthless,set set,at at|at at,set set,wor worthless"
+
+
+def test_half_of_many_letters_is_written_out_before_it_is_used() -> None:
+    thought = _worked("palindrome_generation", letters=list("abcab" + "a" * 16))
+    marks, counts, half = thought.split("|", 2)
+    assert marks.startswith("a1b1c1a2b2a3a4")
+    assert counts == "a18aaaaaaaaa,b2b,c1!," + ",".join(f"{letter}0" for letter in "defghijklmnopqrstuvwxyz")
+    assert half == "aaaaaaaaab|c"
+
+
+@pytest.mark.parametrize(
+    ("operation", "bound", "numbers", "lines"),
+    [
+        ("remove_larger", "-55", ["-54.92", "-3", "13"], "-54.92{2=2,5=5,4<5}>n|-3{1<2}>n|13>n"),
+        ("keep_larger", "5.1", ["5.10", "5.15", "-5.2"], "5.10{1=1,5=5,1=1,0=0}=n|5.15{1=1,5=5,1=1,5>0}>y|-5.2<n"),
+    ],
+)
+def test_numbers_are_compared_digit_by_digit(operation: str, bound: str, numbers: list[str], lines: str) -> None:
+    thought = _worked("number_filtering", operation=operation, filter_value=bound, original_numbers=numbers)
+    assert thought.partition("|")[2] == lines
+
+
+@pytest.mark.parametrize(
+    ("source", "digits", "target", "lines"),
+    [
+        (6, "4135", 5, "4*6+1=25|25*6+3[5*6+3=33,2*6+3=15]=153|153*6+5[3*6+5=23,5*6+2=32,1*6+3=9]=923|=923|"),
+        (13, "3a5", 10, "3*3=9|30+9[0+9=9,3+0=3]=39|39+10[9+0=9,3+1=4]=49|49*3[9*3=27,4*3+2=14]=147|"),
+        (10, "184", 5, "184/5[18/5=3r3,34/5=6r4]=36r4|36/5=7r1|7/5=1r2|1/5=0r1"),
+    ],
+)
+def test_bases_change_digit_by_digit(source: int, digits: str, target: int, lines: str) -> None:
+    thought = _worked("base_conversion", source_base=source, source_repr=digits, target_base=target)
+    assert thought.startswith(lines)
+
+
+def test_an_expression_is_written_down_before_it_is_reduced() -> None:
+    thought = _worked("basic_arithmetic", expression="-( -( -2 + 6 ) + 3 )")
+    assert thought == "=-(-(-2+6)+3)|-2+6{2<6}=6-2=4|=-(-4+3)|-4+3{4>3}=-(4-3)=-1|=1"

@@ -110,7 +110,7 @@ HAND = [
     (
         problem("family_relationships", FAMILY, "father-in-law", person1="Logan", person2="Andrew"),
         "1 Kai+ Amelia> Logan|2 Logan+ Willow|3 Andrew+ Lily> Ann, Tom, Willow|? Logan< Kai+ Amelia|? Andrew<-|"
-        "? Logan= Willow|? Kai<-|? Amelia<-|? Willow< Andrew+ Lily|: Andrew m father-in-law",
+        "? Logan= Willow|? Kai<-|? Amelia<-|? Willow< Andrew!+ Lily|: Andrew m father-in-law",
         "father-in-law",
     ),
     (

@@ -100,7 +100,7 @@ HAND = [
         "001,011,111,101,112,002,1|00:2 01:1 10:1 11:2 1|2=2 1|01:1 11:2|1+2=3",
     ),
     (problem("binary_alternation", string="00001"), "001,002,1|00:2 01:0 10:0 11:0 1|2>0 -"),
-    (problem("binary_alternation", string="1001"), "101,011|00:0 01:1 10:1 11:0|0=0 =|01:1 11:0|1+0=1"),
+    (problem("binary_alternation", string="1001"), "101,011|00:0 01:1 10:1 11:0|0=0 =|01:1=1:10|01:1 11:0|1+0=1"),
     (problem("ransom_note", ransom_note="aba", magazine="cbaab"), "a1b1a2|cb0a1a0b|a0b0"),
     (problem("count_bits", number=6), "6/2=3r0|3/2=1r1,1|1/2=0r1,2"),
     (problem("group_anagrams", words=["tea", "tan", "eat"]), "tea aet1|tan ant2|eat aet1"),

@@ -34,16 +34,18 @@ def products(problem: Problem) -> Demonstration:
 def basic_arithmetic(problem: Problem) -> Demonstration:
     """Brackets first, then products and quotients, then sums; after each operation what is left is written again.
 
-    The lines that begin with `=` are the expression as it then stands; the others are the work on one operation.
+    The lines that begin with `=` are the expression as it then stands, first as it is asked; the others are the work
+    on one operation.
     """
-    items = _merge_signs(_TOKEN.findall(problem.metadata["expression"]))
-    lines = []
+    asked = _TOKEN.findall(problem.metadata["expression"])
+    items = _merge_signs(asked)
+    lines = list(dict.fromkeys("=" + "".join(each) for each in (asked, items)))
     while len(items) > 1:
         at = _next_operation(items)
         step = _operate(int(items[at - 1]), items[at], int(items[at + 1]))
         items = _merge_signs([*items[: at - 1], str(step.value), *items[at + 2 :]])
         lines += [step.text, "=" + "".join(items)]
-    return Demonstration("\n".join(lines or ["=" + items[0]]), problem.answer)
+    return Demonstration("\n".join(lines), problem.answer)
 
 
 def _merge_signs(items: list[str]) -> list[str]:
@@ -77,7 +79,7 @@ def _next_operation(items: list[str]) -> int:
 
 def _operate(a: int, operator: str, b: int) -> Step:
     if operator in "+-":
-        step = add(a, b if operator == "+" else -b)
+        step = add(a, b if operator == "+" else -b, compared=True)
         return Step(f"{a}{operator}{b}={step.text}", step.value) if b < 0 else step
     if operator == "*":
         return multiply(a, b)

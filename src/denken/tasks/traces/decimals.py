@@ -77,18 +77,21 @@ def _bracketed(number: Fixed) -> str:
 
 
 def decimal_chain_sum(problem: Problem) -> Demonstration:
-    """A running total: one line a term.
+    """The terms at one number of places; then a running total, one line a term.
 
     `7.9563 + 4.64 - 2.1`:
+        7.9563+4.6400-2.1000
         7.9563+4.6400[3+0=3,6+0=6,5+4=9,9+6=15,7+4+1=12]=12.5963
         12.5963-2.1000[3-0=3,6-0=6,9-0=9,5-1=4,2-2=0,1-0=1]=10.4963
     """
-    first, *rest = re.findall(r"[-+]?[\d.]+", problem.metadata["expression"].replace(" ", ""))
-    total, lines = Fixed.of(first), []
+    terms = list(map(Fixed.of, re.findall(r"[-+]?[\d.]+", problem.metadata["expression"].replace(" ", ""))))
+    places = max(term.places for term in terms)
+    total, *rest = (term.to(places) for term in terms)
+    lines = ["".join([str(total), *(f"{'' if term.units < 0 else '+'}{term}" for term in rest)])]
     for term in rest:
-        line, total = add(total, Fixed.of(term), compared=True)
+        line, total = add(total, term, compared=True)
         lines.append(line)
-    return Demonstration("\n".join(lines or [first]), str(total))
+    return Demonstration("\n".join(lines), str(total))
 
 
 _ASKED = re.compile(r"maximum of (\d+) significant digits.*\n(.*) = \?")

@@ -65,8 +65,13 @@ def _compared(a: int, b: int) -> str:
     if len(left) != len(right):
         return ""
     until = next((i for i, (x, y) in enumerate(zip(left, right, strict=True)) if x != y), len(left) - 1)
-    signs = (f"{x}{'<' if x < y else '>' if x > y else '='}{y}" for x, y in zip(left, right, strict=True))
-    return f"{{{','.join(list(signs)[: until + 1])}}}"
+    pairs = [relation(int(x), int(y)) for x, y in zip(left, right, strict=True)]
+    return f"{{{','.join(pairs[: until + 1])}}}"
+
+
+def relation(one: int, other: int) -> str:
+    """Two numbers with what they are to each other between them: `2<3`."""
+    return f"{one}{'<' if one < other else '>' if one > other else '='}{other}"
 
 
 def add(a: int, b: int, *, compared: bool = False) -> Step:

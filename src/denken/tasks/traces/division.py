@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from denken.tasks.base import Demonstration
-from denken.tasks.traces.digits import divide, multiply, remainder
+from denken.tasks.traces.digits import add, divide, multiply, remainder
+from denken.tasks.traces.longhand import times_digit
 from denken.types import Problem
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -44,14 +45,18 @@ def lcm(problem: Problem) -> Demonstration:
 
 
 def base_conversion(problem: Problem) -> Demonstration:
-    """Horner's rule into decimal, then repeated division by the target base; the remainders are read upwards."""
+    """Horner's rule into decimal, then repeated division by the target base; the remainders are read upwards.
+
+    4135 from base 6 to base 5 begins with `4*6+1=25`, `25*6+3[5*6+3=33,2*6+3=15]=153`, and after `=923` come
+    `923/5[9/5=1r4,42/5=8r2,23/5=4r3]=184r3`, `184/5[18/5=3r3,34/5=6r4]=36r4` and so on.
+    """
     source, target = problem.metadata["source_base"], problem.metadata["target_base"]
     # The library writes 0 in most bases as nothing at all.
     digits = [DIGITS.index(c) for c in problem.metadata["source_repr"].lower()] or [0]
     lines, value = [], digits[0]
     if source != 10:
         for digit in digits[1:]:
-            lines.append(_horner(value, source, digit))
+            lines += _horner(value, source, digit)
             value = value * source + digit
         lines.append(f"={value}")
     else:
@@ -59,18 +64,21 @@ def base_conversion(problem: Problem) -> Demonstration:
     if target != 10:
         left = value
         while left:
-            line = f"{left}/{target}={left // target}r{left % target}"
-            lines.append(divide(left, target)[0] if target > 10 else line)
+            lines.append(divide(left, target)[0])
             left //= target
     return Demonstration("\n".join(lines or [str(value)]), problem.answer)
 
 
-def _horner(value: int, base: int, digit: int) -> str:
-    """One step of Horner's rule; above ten the base is taken as ten and the rest: `47*13=470+141=611+11=622`."""
+def _horner(value: int, base: int, digit: int) -> list[str]:
+    """The lines of one step of Horner's rule; above ten the base is taken as ten and the rest, and what comes is added.
+
+    47*13+11 is `47*3[7*3=21,4*3+2=14]=141`, `470+141[...]=611`, `611+11[...]=622`.
+    """
     if base < 10:
-        return f"{value}*{base}+{digit}={value * base + digit}"
-    parts = f"{value * 10}+{value * (base - 10)}={value * base}"
-    return f"{value}*{base}={parts}+{digit}={value * base + digit}"
+        glance = f"{value}*{base}+{digit}={value * base + digit}"
+        return [glance if value < 10 else times_digit(value, base, digit).text]
+    rest = multiply(value, base - 10)
+    return [rest.text, add(value * 10, rest.value).text, add(value * base, digit).text]
 
 
 def prime_factorization(problem: Problem) -> Demonstration:

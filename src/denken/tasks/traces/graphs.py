@@ -167,9 +167,10 @@ def family_relationships(problem: Problem) -> Demonstration:
         ? Logan= Willow           his spouse
         ? Kai<-                   his grandparents
         ? Amelia<-
-        ? Willow< Andrew+ Lily    the parents of his spouse: Andrew is one
+        ? Willow< Andrew!+ Lily   the parents of his spouse: Andrew is one
         : Andrew m father-in-law
 
+    A `!` stands behind the person asked about, where one of the two is a parent or the spouse that is looked for.
     Every name has a space before it, as it has in the story, so that a tokenizer sees the same name.
     Whether a name is a man's has to be known. The data set calls the parent of a spouse, the niece and the nephew by
     what the second person is to the first, and so does the last line.
@@ -186,16 +187,19 @@ def family_relationships(problem: Problem) -> Demonstration:
             parents[child] = (one, other)
     first, second = problem.metadata["person1"], problem.metadata["person2"]
 
+    def marked(name: str) -> str:
+        return f" {name}{'!' if name in (first, second) else ''}"
+
     def of(*people: str) -> set[str]:
         """Writes the parents of some people, and says who they are."""
         for person in people:
-            lines.append(f"? {person}<" + ("+".join(f" {name}" for name in parents.get(person, ())) or "-"))
+            lines.append(f"? {person}<" + ("+".join(map(marked, parents.get(person, ()))) or "-"))
         return {parent for person in people for parent in parents.get(person, ())}
 
     named_one = first
     firsts, seconds = of(first), of(second)
     if not (first in seconds or second in firsts):
-        lines.append(f"? {first}=" + (f" {spouse[first]}" if first in spouse else "-"))
+        lines.append(f"? {first}=" + (marked(spouse[first]) if first in spouse else "-"))
         if spouse.get(first) != second and (not firsts or firsts != seconds):
             elders = of(*parents.get(second, ()))
             if first not in elders and not firsts & elders:

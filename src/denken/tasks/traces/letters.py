@@ -10,9 +10,12 @@ from denken.types import Problem
 
 
 def letter_counting(problem: Problem) -> Demonstration:
-    """The text again, with the running count after every match (capitals match as well)."""
+    """The text again, with the running count after every match (capitals match as well).
+
+    A slash stands for every blank: a word behind a blank may be one token, whose letters do not stand in sight.
+    """
     letter, count, out = problem.metadata["target_letter"].lower(), 0, []
-    for character in " ".join(problem.metadata["span"]):
+    for character in "/".join(problem.metadata["span"]):
         out.append(character)
         if character.lower() == letter:
             count += 1
@@ -47,7 +50,8 @@ def palindrome_generation(problem: Problem) -> Demonstration:
     """Every letter with how often it has come so far; those that complete a pair make the left half, in that order.
 
     Of many letters the left half is in the order of the alphabet, so that it can be written backwards without losing
-    one's place: how often each letter comes, from a to z, and then `half|middle`.
+    one's place: how often each letter comes, from a to z, half of them written out and `!` behind an odd one; and then
+    `half|middle`. Of `a4`, `b0`, `c3` that is `a4aa,b0,c3c!` and `aac|c`.
     """
     counts, marks, half = Counter[str](), [], ""
     for letter in problem.metadata["letters"]:
@@ -57,9 +61,13 @@ def palindrome_generation(problem: Problem) -> Demonstration:
     middle = "".join(letter for letter, count in counts.items() if count % 2)
     lines = ["".join(marks)]
     if sum(counts.values()) > _AT_A_GLANCE:
-        lines.append("".join(f"{letter}{counts[letter]}" for letter in ascii_lowercase))
+        lines.append(",".join(_halved(letter, counts[letter]) for letter in ascii_lowercase))
         half = "".join(sorted(half))
     return Demonstration("\n".join([*lines, f"{half}|{middle}"]), half + middle + half[::-1])
+
+
+def _halved(letter: str, count: int) -> str:
+    return f"{letter}{count}{letter * (count // 2)}{'!' if count % 2 else ''}"
 
 
 def isomorphic_strings(problem: Problem) -> Demonstration:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from denken.tasks.base import Demonstration
+from denken.tasks.traces.digits import relation
 from denken.types import Problem
 
 KEY_LETTERS = 3
@@ -39,7 +40,15 @@ def number_sorting(problem: Problem) -> Demonstration:
 
 
 def number_filtering(problem: Problem) -> Demonstration:
-    """What is asked, which side of the bound is kept, then every number's side and whether it stays (y) or not (n)."""
+    """What is asked, which side of the bound is kept, then every number's side and whether it stays (y) or not (n).
+
+    Numbers of one sign are first compared with the bound without it: how many digits they have before the point, then
+    digit by digit until two differ. Remove all numbers larger than -55 from -54.92, -3 and 13:
+        remove >, <-55
+        -54.92{2=2,5=5,4<5}>n
+        -3{1<2}>n
+        13>n
+    """
     verb, _, size = problem.metadata["operation"].partition("_")
     bound = problem.metadata["filter_value"]
     asked = ">" if size == "larger" else "<"
@@ -49,12 +58,35 @@ def number_filtering(problem: Problem) -> Demonstration:
         value, limit = float(number), float(bound)
         side = ">" if value > limit else "<" if value < limit else "="
         stays = side == kept or (side == "=" and verb == "remove")
-        marks.append(f"{number}{side}{'y' if stays else 'n'}")
+        marks.append(f"{number}{_compared(number, bound)}{side}{'y' if stays else 'n'}")
     return Demonstration(f"{verb} {asked}, {kept}{bound}\n" + "\n".join(marks), problem.answer)
 
 
+def _compared(number: str, bound: str) -> str:
+    """How the sizes of two numbers of one sign compare, digits before the point first: `{2=2,5=5,4<5}`; else empty."""
+    if number.startswith("-") != bound.startswith("-"):
+        return ""
+    (whole, _, places), (whole_bound, _, places_bound) = (n.lstrip("-").partition(".") for n in (number, bound))
+    signs = [relation(len(whole), len(whole_bound))]
+    if len(whole) == len(whole_bound):
+        longer = max(len(places), len(places_bound))
+        pairs = zip(whole + places.ljust(longer, "0"), whole_bound + places_bound.ljust(longer, "0"), strict=True)
+        for one, other in pairs:
+            signs.append(relation(int(one), int(other)))
+            if one != other:
+                break
+    return f"{{{','.join(signs)}}}"
+
+
 def word_sorting(problem: Problem) -> Demonstration:
-    """The first letters of every word as they stand, then in order."""
-    keys = [word[:KEY_LETTERS] for word in problem.metadata["transformed_words"]]
-    ordered = [word[:KEY_LETTERS] for word in problem.metadata["sorted_words"]]
-    return Demonstration(f"{','.join(keys)}\n{','.join(ordered)}", problem.answer)
+    """The words as they stand, each behind its first letters; then in order.
+
+    A word may be one token, whose letters do not stand in sight: what is compared is written before it.
+        wor worthless,set set,see seemed
+        see seemed,set set,wor worthless
+    """
+    lines = [
+        ",".join(f"{word[:KEY_LETTERS]} {word}" for word in problem.metadata[words])
+        for words in ("transformed_words", "sorted_words")
+    ]
+    return Demonstration("\n".join(lines), problem.answer)

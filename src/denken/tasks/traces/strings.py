@@ -10,7 +10,7 @@ import json
 from collections import Counter
 
 from denken.tasks.base import Demonstration
-from denken.tasks.traces.digits import add
+from denken.tasks.traces.digits import add, relation
 from denken.types import Problem
 
 _FIRST_CHARACTERS = 8
@@ -60,8 +60,8 @@ def binary_alternation(problem: Problem) -> Demonstration:
         01:1 11:2                    each 01 is wrong in both places, each 11 (or 00, if more) in one with its opposite
         1+2=3
 
-    The excess of 1 is twice (11 - 00) and the last bit's. Without one the line says `2=2 =`, and the rarer of 01 and
-    10 is wrong; with more than one it ends the thought, `2<4 -`.
+    The excess of 1 is twice (11 - 00) and the last bit's. Without one the line says `2=2 =`, another which of 01 and
+    10 is rarer, `01:4>3:10`, and that one is wrong; with more than one it ends the thought, `2<4 -`.
     """
     bits: str = problem.metadata["string"]
     counts, marks = dict.fromkeys(("00", "01", "10", "11"), 0), []
@@ -73,15 +73,16 @@ def binary_alternation(problem: Problem) -> Demonstration:
     lines = [",".join([*marks, *last]), " ".join([*(f"{pair}:{n}" for pair, n in counts.items()), *last])]
     zeros, ones = counts["00"], counts["11"]
     excess = 2 * (ones - zeros) + {"": 0, "0": -1, "1": 1}[last]
-    sign = "=" if zeros == ones else "<" if zeros < ones else ">"
     if abs(excess) > 1:
-        lines.append(f"{zeros}{sign}{ones} -")
+        lines.append(f"{relation(zeros, ones)} -")
         return Demonstration("\n".join(lines), problem.answer)
     first = "1" if excess > 0 else "0" if excess < 0 else ""
     wrong = {"1": "01", "0": "10", "": min("01", "10", key=counts.__getitem__)}[first]
     same = "11" if ones >= zeros else "00"
+    lines.append(f"{relation(zeros, ones)} {first or '='}")
+    if not first:
+        lines.append(f"01:{relation(counts['01'], counts['10'])}:10")
     lines += [
-        f"{zeros}{sign}{ones} {first or '='}",
         f"{wrong}:{counts[wrong]} {same}:{counts[same]}",
         add(counts[wrong], counts[same]).text,
     ]
