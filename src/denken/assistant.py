@@ -428,6 +428,7 @@ def load(
     from denken.engine.engine import Engine
     from denken.engine.speculate import Speculation
     from denken.engine.stream import Stream
+    from denken.model import mtp
     from denken.model.checkpoint import load as load_weights
 
     if threads is not None:
@@ -441,6 +442,7 @@ def load(
     model = load_weights(folder, dtype=torch.float32 if small else None).to(device)
     model.eval()
     generation = _read_json(folder / "generation_config.json")
+    guesses = Speculation() if speculation and not on_gpu else None
     engine = Engine(
         model,
         eos_ids=_eos_ids(generation, _read_json(folder / "config.json"), tokenizer, format.ends),
@@ -449,7 +451,8 @@ def load(
         block_size=16 if on_gpu else BLOCK_SIZE,
         max_batch_tokens=8192 if on_gpu else 1024,
         max_sequences=1024 if on_gpu else 256,
-        speculation=Speculation() if speculation and not on_gpu else None,
+        speculation=guesses,
+        layer=None if guesses is None else mtp.load(folder, model.head_weight.dtype),
         # A GPU reads a prompt about as soon as a part of it.
         portions=not on_gpu,
         ahead=True,

@@ -29,6 +29,7 @@ from denken.engine.speculate import Speculation
 from denken.errors import ConfigError, RequestError
 from denken.model.fields import unknown
 from denken.model.kernels.decode import Ahead, Said
+from denken.model.mtp import MultiTokenPrediction
 from denken.model.transformer import Transformer
 from denken.types import Completion, SamplingParams
 
@@ -70,6 +71,9 @@ class Engine:
         "bf16" (or True) or "int8", an fp32 network's bytes by two and by four, and logits that are near the model's,
         not its own (docs/engine.md says how near).
 
+    layer: the model's own layer for multi-token prediction (`denken.model.mtp`), for better guesses where there is a
+        `speculation`, and "rows" compute.
+
     `policy_version` says how often the weights have changed.
     """
 
@@ -91,6 +95,7 @@ class Engine:
         head: Literal["int8", "int4"] | None = None,
         narrow_rows: Literal["bf16", "int8"] | bool = False,
         decoding: Literal["rows", "eager", "graph"] | None = None,
+        layer: MultiTokenPrediction | None = None,
     ) -> None:
         way = _decoding(model, decoding)
         speculation = speculation if way == "rows" else None
@@ -123,7 +128,8 @@ class Engine:
         self._scheduler = Scheduler(
             self._blocks, max_batch_tokens, max_sequences, speculation, self._portions, self._on_device
         )
-        self._runner = self._runner_for(way, count, block_size, head, _row_type(narrow_rows))
+        layer = None if speculation is None else layer
+        self._runner = self._runner_for(way, count, block_size, head, _row_type(narrow_rows), layer)
         self._ahead = ahead
         self._turns_V = torch.zeros(vocabulary, dtype=torch.uint8)
         self._turns_V[sorted(self._endings.turns)] = 1
@@ -132,11 +138,17 @@ class Engine:
         self._others: list[Output] = []
 
     def _runner_for(
-        self, way: str, count: int, block_size: int, head: str | None, narrow: torch.dtype | None
+        self,
+        way: str,
+        count: int,
+        block_size: int,
+        head: str | None,
+        narrow: torch.dtype | None,
+        layer: MultiTokenPrediction | None,
     ) -> Runner | DeviceRunner:
         like = next(self._model.parameters())
         if way == "rows":
-            return Runner(self._model, like, count, block_size, head, narrow)
+            return Runner(self._model, like, count, block_size, head, narrow, layer)
         tokens = min(self.context, self.cache_tokens)
         return DeviceRunner(self._model, like, count, block_size, self.max_sequences, tokens, graphs=way == "graph")
 
@@ -152,6 +164,7 @@ class Engine:
                 return outputs
             logits_RV = self._runner.run(chunks)
             outputs = self._commit(chunks, logits_RV)
+            self._draft(chunks)
             self._scheduler.took(chunks, time.perf_counter() - began)
             return outputs
         except BaseException:
@@ -423,6 +436,16 @@ class Engine:
             self._say(chunk, logits_RV[start:end], choices[start:end])
             self._release(sequence, outputs)
         return outputs
+
+    def _draft(self, chunks: list[Chunk]) -> None:
+        """What the network's own layer says ahead of the texts that go on, where it has one and that pays."""
+        if self.speculation is None or isinstance(self._runner, DeviceRunner) or self._runner.drafts is None:
+            return
+        going = [chunk for chunk in chunks if chunk.sequence.finish_reason is None]
+        if (depth := self.speculation.depth(self.running)) and going:
+            said = self._runner.draft(going, depth)
+            for chunk in going:
+                chunk.sequence.surmise = said.get(chunk.sequence.request, ())
 
     def _say(self, chunk: Chunk, logits_RV: Tensor, choices: list[Choice | None]) -> None:
         """Appends what was drawn after the text, and after each id of the guess as far as the text is the same."""

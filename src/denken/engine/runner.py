@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from denken.engine.adapters import Adapters
+from denken.engine.drafts import Drafts
 from denken.engine.fused import Fused
 from denken.engine.native import Native
 from denken.engine.paged import Beginnings, Paged, Store
@@ -26,6 +27,7 @@ from denken.engine.speculate import Speculation
 from denken.model.attention import Attend, CacheLayout
 from denken.model.kernels.decode import Ahead, Going
 from denken.model.kernels.rows import PANEL
+from denken.model.mtp import MultiTokenPrediction
 from denken.model.transformer import Transformer
 
 # Rows of a panel or less for which there is always room.
@@ -54,7 +56,7 @@ class Draws:
 
 class Runner:
     """Holds the model and its cache. blocks, block_size: as in `cache.Blocks`. head: as in `Native`. narrow: as in
-    `Store`."""
+    `Store`. layer: for multi-token prediction, where the model has one and guesses are wanted."""
 
     def __init__(
         self,
@@ -64,8 +66,13 @@ class Runner:
         block_size: int,
         head: str | None = None,
         narrow: torch.dtype | None = None,
+        layer: MultiTokenPrediction | None = None,
     ) -> None:
         self.model: Model = model
+        self.drafts: Drafts | None = None
+        if layer is not None:
+            assert isinstance(model, Transformer)
+            self.drafts = Drafts(model, layer, like, blocks, block_size)
         if like.device.type == "cpu" and isinstance(model, Transformer):
             if Native.covers(model):
                 self.model = Native(model, head)
@@ -83,6 +90,8 @@ class Runner:
         self.rows = Rows(row_tokens, block_size, share=share, panel=self.store.panel)
         self.dtype = like.dtype
         self._beginnings: Beginnings | None = None
+        # What the network said of each chunk's tokens in the last step, where there are drafts.
+        self._said: dict[int, Tensor] = {}
 
     @torch.inference_mode()
     def run(self, chunks: list[Chunk]) -> Tensor:
@@ -103,13 +112,23 @@ class Runner:
         adapters = [chunk.sequence.adapter for chunk in order for _ in range(chunk.count)]
         with self.adapters.over(adapters, self.model) as model:
             hidden_1NM = model.hidden(self._tensor(ids)[None], self._tensor(positions)[None], attend)
+        if self.drafts is not None:
+            self.drafts.computed(chunks)
+            self._said = {id(each): hidden_1NM[0, end_of[id(each)] - each.count : end_of[id(each)]] for each in order}
         wanted = [i for chunk in chunks for i in range(end_of[id(chunk)] - chunk.due, end_of[id(chunk)])]
         return self.model.logits(hidden_1NM[0, self._tensor(wanted)])
+
+    @torch.inference_mode()
+    def draft(self, chunks: list[Chunk], depth: int) -> dict[int, tuple[int, ...]]:
+        """As `Drafts.read`, of chunks of the last `run`, once their next ids are drawn."""
+        assert self.drafts is not None
+        return self.drafts.read(chunks, [self._said[id(chunk)] for chunk in chunks], depth)
 
     @property
     def goes_ahead(self) -> bool:
         """Whether this network and this store are such that `ahead` can be asked."""
-        return self.store.native and isinstance(self.model, Native) and self.model.goes_ahead
+        native = self.store.native and isinstance(self.model, Native) and self.model.goes_ahead
+        return native and self.drafts is None
 
     @torch.inference_mode()
     def ahead(
@@ -160,6 +179,8 @@ class Runner:
         """The weights changed: what the rows hold is of no use. (Blocks are forgotten by who keeps their books.)"""
         if isinstance(self.model, Fused):
             self.model.refresh()
+        if self.drafts is not None:
+            self.drafts.forget()
         self._drop_rows()
 
     def _drop_rows(self) -> None:
@@ -171,6 +192,8 @@ class Runner:
         self._drop_rows()
         with torch.inference_mode():
             self.store.zero()
+            if self.drafts is not None:
+                self.drafts.reset()
 
     def _set_apart(self, seating: Seating) -> None:
         """Copies beginnings that several rows share out of the blocks, if they are others than in the last step."""

@@ -10,7 +10,8 @@ ones give way. How often such guesses are right is counted for each kind of them
 stood in this text, how often it was followed by this id and how often by another), all the time, also while nothing is
 guessed, at no cost to the network. Behind a guess that was wrong the network has said, in the same pass, what it would
 have gone on with; much of that is said all the same, a place further on (Jacobi decoding: Santilli et al. 2023,
-arXiv 2305.10427), and is the third source. A guess goes on as long as the chance that all of it is right is worth the
+arXiv 2305.10427), and is the third source; where a network has a layer for multi-token prediction, what that says takes
+its place (`drafts.py`). A guess goes on as long as the chance that all of it is right is worth the
 time that one more id takes in a step, which is measured (`Pace`). So it stops by itself where texts cannot be guessed,
 and where steps are full anyway.
 
@@ -184,9 +185,13 @@ class Speculation:
     # The most ids of a guess. Where more than so many decode at once nothing is guessed, nor taken in: what that takes
     # of the processor is then more than it saves.
     LONGEST, CROWD = 16, 8
+    # The most ids that a network's own layer says ahead. Where those do not pay it rests, but for the first TRIAL of
+    # every TURN steps, for it costs a little whether it is believed or not.
+    DEEPEST, TRIAL, TURN = 4, 32, 512
 
     def __init__(self, *, shared: bool = True) -> None:
         self.shared = shared
+        self._turns = 0
         self.guessed = self.accepted = 0
         self._guesses = Guesses()
         self._pace = Pace()
@@ -213,6 +218,20 @@ class Speculation:
             ids.append(id)
             tail.append(id)
         return tuple(ids)
+
+    def depth(self, running: int) -> int:
+        """How many ids a network's own layer is to say ahead of each text in this step; 0 where that does not pay."""
+        worth = self._worth(running)
+        self._turns += 1
+        if running > self.CROWD or worth >= 1:
+            return 0
+        chance = self._guesses.chance(FIRST)
+        if chance < worth and self._turns % self.TURN >= self.TRIAL:
+            return 0
+        depth = 1
+        while depth < self.DEEPEST and (chance := chance * self._guesses.chance(LATER)) >= worth:
+            depth += 1
+        return depth
 
     def learn(self, sequence: Sequence) -> None:
         """Takes in what the text has gained, of its prompt a part at a time."""

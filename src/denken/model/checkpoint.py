@@ -71,7 +71,7 @@ def _stays(name: str) -> bool:
 
 
 def skipped_tensors(folder: Path) -> tuple[str, ...]:
-    """Names of tensors that a folder holds and `load` leaves out: multi-token-prediction layers, old RoPE tables."""
+    """Names of tensors that a folder holds and `load` leaves out: multi-token-prediction layers (`mtp.py`), old RoPE tables."""
     files = _Files.open(Path(folder))
     return tuple(sorted(name for name in files.entries if files.is_skipped(name)))
 
@@ -118,6 +118,20 @@ class Weights:
         yield from self._files.weights(stored, dtype)
         for name in dequantised:
             yield name, self.read(name, dtype)
+
+    def beyond(
+        self, prefix: str, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype
+    ) -> dict[str, Tensor] | None:
+        """Tensors that stand in the files behind `prefix` and are no part of the model; None where one is not there.
+
+        CheckpointError where one has another shape.
+        """
+        names = {f"{prefix}{name}": name for name in shapes}
+        if any(name not in self._files.entries for name in names):
+            return None
+        for name, own in names.items():
+            self._files.check_tensor(name, shapes[own], torch.float32)
+        return {names[name]: tensor for name, tensor in self._files.weights(names, dtype)}
 
 
 def save(
@@ -267,7 +281,7 @@ class _Files:
                 hint = "if the model ties its embeddings, set tie_word_embeddings to true in config.json."
             raise CheckpointError(f"{self.folder} does not hold its model ({'; '.join(parts)}): {hint}")
         for name, tensor in expected.items():
-            self._check_tensor(name, tuple(tensor.shape), tensor.dtype)
+            self.check_tensor(name, tuple(tensor.shape), tensor.dtype)
             if name.endswith(".weight_shape"):
                 self._check_shape(name, expected)
         if tied_head:
@@ -280,7 +294,8 @@ class _Files:
         if self._read(name).tolist() != wanted:
             raise CheckpointError(f"{self.homes[name]}: {name} is not {wanted}; fetch the model again.")
 
-    def _check_tensor(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    def check_tensor(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        """CheckpointError where a tensor has another shape, or numbers that cannot be read as `dtype`."""
         entry = self.entries[name]
         if entry.shape != shape:
             raise CheckpointError(

@@ -50,7 +50,7 @@ class ModelConfig:
     q_lora_rank ... v_head_dim: multi-head latent attention, DeepSeek's alone (None: queries are not compressed).
     n_routed_experts ... norm_topk_prob: mixture of experts, DeepSeek's and qwen3_moe.
     first_k_dense_replace: how many leading layers are dense. n_group, topk_group: group-limited routing.
-    num_nextn_predict_layers: multi-token-prediction layers that the checkpoint holds; they are never built.
+    num_nextn_predict_layers: multi-token-prediction layers that the checkpoint holds; not built here (`mtp.py`).
     """
 
     family: str

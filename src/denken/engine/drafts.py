@@ -1,0 +1,127 @@
+"""What a network's layer for multi-token prediction says ahead of each text, for `speculate.py` to weigh.
+
+After every step the layer reads what the network said of the step's tokens, each with the id that followed it, into
+keys and values of its own, in the same blocks. From a text's last token on it then says an id, and from that and itself
+the next, as many as pay. Nobody believes them: they are guesses like any other.
+
+A text whose blocks were not all read so, for example because the layer rested, gets none: what its keys would be is not
+there, and what was another text's is never looked at.
+"""
+
+# N = tokens read, M = hidden size, S = texts
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence as Many
+
+import torch
+from torch import Tensor
+
+from denken.engine.paged import Paged, Store
+from denken.engine.rows import Seating
+from denken.engine.scheduler import Chunk
+from denken.engine.sequence import Sequence
+from denken.model.mtp import MultiTokenPrediction
+from denken.model.transformer import Transformer
+
+
+class Drafts:
+    """layer: of this model's. like, blocks, block_size: as in `Store`."""
+
+    def __init__(
+        self, model: Transformer, layer: MultiTokenPrediction, like: Tensor, blocks: int, block_size: int
+    ) -> None:
+        self.model, self.layer = model, layer
+        self.block_size = block_size
+        self.store = Store(dataclasses.replace(model.cache_layout, layers=1), blocks, block_size, 0, like)
+        # How many of a block's first tokens the layer has read since they were last computed.
+        self._read = [0] * blocks
+
+    def computed(self, chunks: Many[Chunk]) -> None:
+        """The network computes these anew: what the layer knows of them is another text's."""
+        for chunk in chunks:
+            for block, first, _ in self._stretches(chunk.sequence, chunk.start, chunk.count):
+                self._read[block] = min(self._read[block], first)
+
+    def read(self, chunks: Many[Chunk], said_NM: Many[Tensor], depth: int) -> dict[int, tuple[int, ...]]:
+        """Reads a step's tokens, and says what may follow each text: by the request's number, up to `depth` ids.
+
+        chunks: of texts that go on, with the ids that were drawn. said_NM: what the network said of each one's tokens;
+        of those that were guessed wrong nothing is read.
+        """
+        parts = [
+            (Chunk(sequence, chunk.start, count, decodes=False), said[:count])
+            for chunk, said in zip(chunks, said_NM, strict=True)
+            if (count := (sequence := chunk.sequence).computed - chunk.start) > 0
+        ]
+        if not parts:
+            return {}
+        ids = [id for part, _ in parts for id in part.sequence.ids[part.start + 1 : part.start + part.count + 1]]
+        hidden_NM = self._pass([part for part, _ in parts], torch.cat([said for _, said in parts]), ids)
+        ends, end = [], 0
+        for part, _ in parts:
+            end += part.count
+            for block, first, count in self._stretches(part.sequence, part.start, part.count):
+                if self._read[block] >= first:
+                    self._read[block] = first + count
+            if part.sequence.pending == 1 and self._knows(part.sequence):
+                ends.append((part.sequence, end - 1))
+        return self._ahead([sequence for sequence, _ in ends], hidden_NM[[place for _, place in ends]], depth)
+
+    def _ahead(self, sequences: list[Sequence], hidden_SM: Tensor, depth: int) -> dict[int, tuple[int, ...]]:
+        """One id after another, for as long as there is a place for its keys."""
+        said: dict[int, tuple[int, ...]] = {sequence.request: () for sequence in sequences}
+        for ahead in range(depth):
+            if not sequences:
+                break
+            ids = self.model.logits(self.layer.normed(hidden_SM)).argmax(dim=-1).tolist()
+            for sequence, id in zip(sequences, ids, strict=True):
+                said[sequence.request] += (id,)
+            going = [
+                i
+                for i, sequence in enumerate(sequences)
+                if ahead + 1 < depth and sequence.computed + ahead < len(sequence.blocks) * self.block_size
+            ]
+            sequences, ids = [sequences[i] for i in going], [ids[i] for i in going]
+            if sequences:
+                chunks = [Chunk(each, each.computed + ahead, 1, decodes=False) for each in sequences]
+                hidden_SM = self._pass(chunks, hidden_SM[going], ids)
+        return said
+
+    def _pass(self, chunks: list[Chunk], said_NM: Tensor, ids: list[int]) -> Tensor:
+        """What the layer says of these chunks' tokens (N, M); their keys and values are stored."""
+        like, model = self.layer.eh_proj.weight, self.model
+        slots: list[int] = []
+        places: list[int] = []
+        for chunk in chunks:
+            for block, first, count in self._stretches(chunk.sequence, chunk.start, chunk.count):
+                slots += range(block * self.block_size + first, block * self.block_size + first + count)
+            places += range(chunk.start, chunk.start + chunk.count)
+        next_1NM = model.model["embed_tokens"](torch.tensor([ids], device=like.device)).to(like.dtype)
+        angles = model.rotary(torch.tensor([places], device=like.device))
+        slots_N = torch.tensor(slots, device=like.device)
+        attend = Paged(self.store, Seating([], []), None, chunks, self.store.panel, slots_N, like.dtype)
+        return self.layer.hidden(said_NM.to(like.dtype)[None], next_1NM, angles, attend)[0]
+
+    def forget(self) -> None:
+        """Nothing of what was read is of use any more."""
+        self._read = [0] * len(self._read)
+
+    def reset(self) -> None:
+        """A step failed midway: nothing that is stored may reach a later one."""
+        self.forget()
+        self.store.zero()
+
+    def _knows(self, sequence: Sequence) -> bool:
+        """Whether the layer has read all of the text that the network has."""
+        stretches = self._stretches(sequence, 0, sequence.computed)
+        return all(self._read[block] >= count for block, _, count in stretches)
+
+    def _stretches(self, sequence: Sequence, start: int, count: int) -> list[tuple[int, int, int]]:
+        """The blocks that these tokens lie in, each with the first place and how many."""
+        size, end = self.block_size, start + count
+        return [
+            (sequence.blocks[i], max(start - i * size, 0), min(end, (i + 1) * size) - max(start, i * size))
+            for i in range(start // size, -(-end // size))
+        ]
