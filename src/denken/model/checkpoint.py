@@ -71,7 +71,7 @@ def _stays(name: str) -> bool:
 
 
 def skipped_tensors(folder: Path) -> tuple[str, ...]:
-    """Names of tensors that a folder holds and `load` leaves out: multi-token-prediction layers (`mtp.py`), old RoPE tables."""
+    """Names of tensors that a folder holds and `load` leaves out: layers of multi-token prediction, old RoPE tables."""
     files = _Files.open(Path(folder))
     return tuple(sorted(name for name in files.entries if files.is_skipped(name)))
 
