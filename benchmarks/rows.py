@@ -2,12 +2,15 @@
 
     python benchmarks/rows.py --only speed      # some 40 seconds
     python benchmarks/rows.py --only answers    # some minutes
+    python benchmarks/rows.py --only latent --threads 2   # some 20 seconds
 
 Speed: `--streams` texts of the 5M network (as in `bars.py`, random weights, in fp32 or with linear layers in int8),
 each going on after `--contexts` ids; the ways take turns, the median of `--rounds` counts. Attention alone: of that
 network's six layers, one thread. Runs alone, on an otherwise idle machine, or not at all.
 Answers: the bundled model answers `--problems` problems of each task greedily, as `denken eval` asks them. Texts are
 compared id by id, and log-probabilities as far as two texts are the same.
+Latent: one token a stream over MLA's one key head of 576 columns, the first 512 of which are its values, for
+DeepSeek-V2-Lite's 16 heads and V3's 128, beside the same as two products of PyTorch's over keys of one length.
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from bars import SHAPES, network
 from curves import prompt, speed
+from torch import Tensor
 
 from denken.assistant import find_folder
 from denken.chat.template import EOS, end_of_thinking
@@ -37,11 +42,13 @@ from denken.types import Completion
 
 WAYS: tuple[Literal["bf16", "int8"] | bool, ...] = (False, "bf16", "int8")
 TYPES = (torch.float32, torch.bfloat16, torch.int8)
+# Heads, streams and how long their texts are.
+LATENT = ((16, 1, 2048), (16, 8, 1024), (16, 32, 512), (128, 1, 2048), (128, 8, 1024))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["attention", "speed", "answers"])
+    parser.add_argument("--only", choices=["attention", "speed", "answers", "latent"])
     parser.add_argument("--streams", type=int, default=32)
     parser.add_argument("--contexts", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--kinds", nargs="+", default=["fp32", "int8"])
@@ -61,6 +68,9 @@ def main() -> None:
                 tokens_a_second(kind, given.streams, context, given.seconds, given.rounds)
     if given.only in (None, "answers"):
         answers(given.problems)
+    if given.only in (None, "latent"):
+        for heads, streams, context in LATENT:
+            latent(heads, streams, context)
 
 
 def attention(streams: int, context: int) -> None:
@@ -88,6 +98,39 @@ def attention(streams: int, context: int) -> None:
             figures[dtype].append(1000 * (time.perf_counter() - started))
     said = ", ".join(f"{dtype} {statistics.median(found):.2f}" for dtype, found in figures.items())
     print(f"attention of {streams} rows of {context}, {layers} layers, ms: {said}", flush=True)
+
+
+def latent(heads: int, streams: int, context: int, size: int = 576, values: int = 512) -> None:
+    """Milliseconds of one token a stream in one layer, absorbed, for a network in fp32 and one in bf16."""
+    stride = -(-context // PANEL) * PANEL
+    for kind, ways in ((torch.float32, (torch.float32, torch.int8)), (torch.bfloat16, (torch.bfloat16, torch.int8))):
+        query, key = torch.randn(streams, heads, size).to(kind), torch.randn(streams, 1, size).to(kind)
+        texts = torch.randn(streams * context, 1, size).to(kind)
+        places, order = torch.arange(streams * context), torch.arange(streams)
+        block = torch.zeros(streams, 1, size, dtype=kind)
+        rest = torch.full((streams,), context), block, block, order, None, order, size**-0.5
+
+        def products(query: Tensor, keys_SLD: Tensor, kind: torch.dtype) -> Tensor:
+            scores = torch.matmul(query, keys_SLD.mT).float() * size**-0.5
+            return torch.matmul(scores.softmax(dim=-1).to(kind), keys_SLD[..., :values])
+
+        calls: dict[str, Callable[[], Tensor]] = {
+            "PyTorch": partial(products, query, texts.view(streams, context, size), kind)
+        }
+        for dtype in ways:
+            numbers = streams * stride * columns(size, dtype) + BEHIND
+            strip = Strip(*(torch.zeros(numbers, dtype=dtype) for _ in range(2)), stride)
+            copy_rows(texts, texts, strip, places, places // context, places % context)
+            calls[f"rows in {dtype}"] = partial(attend_rows, query, key, key, strip, *rest)
+        figures: dict[str, list[float]] = {name: [] for name in calls}
+        for turn in range(12):
+            for name, call in calls.items():
+                started = time.perf_counter()
+                call()
+                if turn:
+                    figures[name].append(1000 * (time.perf_counter() - started))
+        said = ", ".join(f"{name} {statistics.median(found):.2f}" for name, found in figures.items())
+        print(f"latent attention in {kind}, {heads} heads, {streams} rows of {context}, ms: {said}", flush=True)
 
 
 def tokens_a_second(kind: str, streams: int, context: int, seconds: float, rounds: int) -> None:

@@ -375,6 +375,32 @@ def test_several_tokens_of_a_row_are_as_one_after_the_other(
 
 
 @native
+@both_types
+@pytest.mark.parametrize("kept", [None, torch.int8])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_heads_over_one_key_head_are_as_a_few_at_a_time(
+    dtype: torch.dtype, kept: torch.dtype | None, threads: int
+) -> None:
+    """As latent attention asks; keys that are values, too, lie in the blocks once."""
+    heads, size, lengths = 70, 40, torch.tensor([150, 3])
+    query, key = torch.randn(2, heads, size).to(dtype), torch.randn(2, 1, size).to(dtype)
+    rows = strip(2, 1, size, 160, kept or dtype)
+    texts = torch.randn(320, 1, size).to(dtype)
+    copy_rows(texts, texts, rows, torch.arange(320), torch.arange(320) // 160, torch.arange(320) % 160)
+    blocks, places, order = torch.zeros(9, 1, size, dtype=dtype), torch.tensor([4, 7]), torch.arange(2)
+
+    def seen(some: slice) -> Tensor:
+        own = query[:, some].contiguous()
+        return attend_rows(own, key, key, rows, lengths, blocks, blocks, places, None, order, 0.2)
+
+    with on_threads(threads):
+        found = seen(slice(None))
+        for first in range(0, heads, 7):
+            assert torch.equal(seen(slice(first, first + 7)), found[:, first : first + 7])
+    assert torch.equal(blocks[places], key)
+
+
+@native
 def test_tokens_that_nobody_sees_get_nothing() -> None:
     query, key, value = (torch.randn(6, 2, 8, requires_grad=True) for _ in range(3))
     out = Attention.apply(query, key, value, to_table([Stretch(1, 3, 0, 0, 1)]), 0.5)

@@ -45,7 +45,8 @@ class Store:
 
     Rows hold one stretch for every key head of a sequence, so that a head's keys lie side by side. With kernels
     (`native`) they lie as in `rows.Strip`, in the network's type or in that of `narrow`, as do those of `Beginnings`.
-    MLA's values are the first columns of its keys, so that nothing but the latent is kept.
+    MLA's values are the first columns of its keys, so that nothing but the latent is kept; kernels read rows of keys
+    and rows of values in different orders, and have it in both.
     """
 
     def __init__(
@@ -59,9 +60,9 @@ class Store:
     ) -> None:
         self.layout = layout
         self.block_size = block_size
-        wide = like.device.type == "cpu" and not layout.latent_size
-        self.native = wide and layout.layers > 0 and covers(like)
-        self.row_dtype = torch.float32 if wide and not self.native else like.dtype
+        on_cpu, latent = like.device.type == "cpu", layout.latent_size > 0
+        self.native = on_cpu and layout.layers > 0 and covers(like)
+        self.row_dtype = torch.float32 if on_cpu and not (latent or self.native) else like.dtype
         if self.native and narrow is not None:
             self.row_dtype = narrow
         # What a row's length is a multiple of.
@@ -84,8 +85,10 @@ class Store:
         )
         self.row_keys, self.row_values = (
             allocate(columns(size, self.row_dtype), self.row_dtype, row_tokens * heads + BEHIND)
-            for size in (layout.key_size, layout.value_size)
+            for size in (layout.key_size, layout.key_size if self.native else layout.value_size)
         )
+        if self.native and layout.latent_size:
+            self.values = self.keys
 
     @property
     def pairs(self) -> list[tuple[Tensor, Tensor]]:
@@ -256,6 +259,7 @@ class Paged:
             self.lengths_S = lengths_S
             self.order_S = torch.arange(self.decodes) if beginnings is None else beginnings.order_S
             self.stretches = [_stretches(chunk) for chunk in others]
+            self.masks = [self._chunk_mask(chunk, dtype, device) for chunk in others] if self.latent else []
             return
         starts_N = torch.arange(self.decodes * heads, device=device) * stride
         self.row_slots_N = starts_N + (lengths_S - 1).repeat_interleave(heads)
@@ -266,7 +270,9 @@ class Paged:
         self, layer: int, query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor | None, scale: float
     ) -> Tensor:
         query_NHD, key_NKD = query_BTHD[0], key_BTKD[0]
-        if self.store.native and value_BTKE is not None:
+        if self.store.native:
+            if value_BTKE is None:
+                return self._latent(layer, query_NHD, key_NKD, scale)[None]
             return self._native(layer, query_NHD, key_NKD, value_BTKE[0], scale)[None]
         value_NKE = key_NKD[..., : self.store.layout.latent_size] if value_BTKE is None else value_BTKE[0]
         self._write(self.store.keys[layer], self.store.row_keys[layer], key_NKD)
@@ -299,21 +305,12 @@ class Paged:
     def _native(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, scale: float) -> Tensor:
         """All of `__call__` in kernels, which know where a sequence ends: nothing is masked."""
         decodes, outs = self.decodes, []
-        blocks = self.store.keys[layer], self.store.values[layer]
         if self.others:
+            blocks = self.store.keys[layer], self.store.values[layer]
             for tensor, new_NKD in zip(blocks, (key_NKD, value_NKD), strict=True):
                 tensor.flatten(0, 1).index_copy_(0, self.slots_N[decodes:], new_NKD[decodes:])
         if decodes:
-            begun = None
-            if self.beginnings is not None:
-                begun = self.beginnings.begun[layer]
-            new = query_NHD[:decodes], key_NKD[:decodes], value_NKD[:decodes]
-            outs.append(
-                attend_rows(
-                    *(*new, self.store.strip(layer, self.stride), self.lengths_S, *blocks),
-                    *(self.slots_N, begun, self.order_S, scale, self.seats_S),
-                )
-            )
+            outs.append(self._over_rows(layer, query_NHD, key_NKD, value_NKD, scale))
         end = decodes
         for chunk, places, stretches in zip(self.others, self.tables, self.stretches, strict=True):
             start, end = end, end + chunk.count
@@ -325,6 +322,33 @@ class Paged:
         if len(outs) == 1:
             return outs[0]
         return torch.cat(outs) if outs else query_NHD
+
+    def _latent(self, layer: int, query_NHD: Tensor, key_N1D: Tensor, scale: float) -> Tensor:
+        """The same of MLA: one key head for all, whose first columns are the values. Prompts are products as without
+        kernels, for there a head's queries are many."""
+        decodes, outs, size = self.decodes, [], self.store.layout.latent_size
+        if self.others:
+            self.store.keys[layer].flatten(0, 1).index_copy_(0, self.slots_N[decodes:], key_N1D[decodes:])
+        if decodes:
+            outs.append(self._over_rows(layer, query_NHD, key_N1D, key_N1D, scale)[..., :size])
+        end = decodes
+        for chunk, table, mask_TL in zip(self.others, self.tables, self.masks, strict=True):
+            start, end = end, end + chunk.count
+            key_L1D = key_N1D[start:end]
+            if chunk.start:
+                key_L1D, _ = self._gather(layer, table, chunk.start + chunk.count)
+            outs.append(self._chunk(query_NHD[start:end], key_L1D, key_L1D[..., :size], mask_TL, scale))
+        return torch.cat(outs) if outs else query_NHD[..., :size]
+
+    def _over_rows(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, scale: float) -> Tensor:
+        """What those who decode see (S, H, D)."""
+        decodes = self.decodes
+        begun = None if self.beginnings is None else self.beginnings.begun[layer]
+        return attend_rows(
+            *(query_NHD[:decodes], key_NKD[:decodes], value_NKD[:decodes], self.store.strip(layer, self.stride)),
+            *(self.lengths_S, self.store.keys[layer], self.store.values[layer], self.slots_N),
+            *(begun, self.order_S, scale, self.seats_S),
+        )
 
     def _write(self, blocks: Tensor, rows: Tensor, new_NKD: Tensor) -> None:
         blocks.flatten(0, 1).index_copy_(0, self.slots_N, new_NKD.to(blocks.dtype))

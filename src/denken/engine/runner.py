@@ -86,7 +86,7 @@ class Runner:
         # memory.
         row_tokens = 2 * blocks * block_size + min(blocks, SHORT_ROWS) * PANEL
         self.store = Store(layout, blocks, block_size, row_tokens, like, narrow)
-        share = layout.layers > 0 and not layout.latent_size
+        share = layout.layers > 0 and (self.store.native or not layout.latent_size)
         self.rows = Rows(row_tokens, block_size, share=share, panel=self.store.panel)
         self.dtype = like.dtype
         self._beginnings: Beginnings | None = None

@@ -27,6 +27,8 @@ constexpr int MOST = 12, FEW = 4;
 constexpr int MOST = 3, FEW = 1;
 #endif
 constexpr int BROAD = 4;
+// So many pieces of work a thread make up for their differing lengths.
+constexpr index_t SHARES = 3;
 // Tokens whose values stay in the first cache while one part of a head's columns after the other is summed.
 constexpr index_t NEAR = 64;
 
@@ -204,12 +206,28 @@ struct Beginnings {
     const index_t *slots, *lengths;
 };
 
-// `count` tokens (`order`: which) over one beginning, each row's on end, and one key head of theirs. next: what this
-// thread is likely to read after them.
+// A new token's key and value of one head, to its row and to the blocks.
+template <typename T, typename R>
+void keep(const New<T>& all, const Rows<R>& rows, index_t token, index_t head, const Shape& shape) {
+    index_t size = shape.size, block = (all.places[token] * shape.key_heads + head) * size;
+    const T *key = all.key.of(token, head, size), *value = all.value.of(token, head, size);
+    rows.write(all.row(token), all.lengths[token] - 1, head, key, value, shape);
+    memcpy(all.block_keys + block, key, size * sizeof(T));
+    memcpy(all.block_values + block, value, size * sizeof(T));
+}
+
+// A key head, and of the query heads that look at it `count` from the first on.
+struct Share {
+    index_t head, first, count;
+};
+
+// `count` tokens (`order`: which) over one beginning, each row's on end, and a share of their heads. next: what this
+// thread is likely to read after them. kept: whether the tokens' keys and values are there already.
 template <typename T, typename R>
 void attend(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>& begun, const index_t* order,
-            index_t count, index_t head, const Shape& shape, const R* next) {
-    index_t size = shape.size, wide = up(size, BROAD * LANES), group = shape.heads / shape.key_heads;
+            index_t count, const Share& share, bool kept, const Shape& shape, const R* next) {
+    index_t size = shape.size, wide = up(size, BROAD * LANES), head = share.head, group = share.count;
+    index_t first_head = head * (shape.heads / shape.key_heads) + share.first;
     index_t slot = begun.slots ? begun.slots[order[0]] : 0, before = begun.slots ? begun.lengths[slot] : 0;
     index_t longest = 0, pairs = count * group;
     for (index_t m = 0; m < count; m++) longest = std::max(longest, all.lengths[order[m]]);
@@ -219,14 +237,11 @@ void attend(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>&
     float* sums = turned + pairs * wide;
     float* scores = sums + pairs * wide;
     for (index_t m = 0; m < count; m++) {
-        index_t token = order[m], block = (all.places[token] * shape.key_heads + head) * size;
-        const T *key = all.key.of(token, head, size), *value = all.value.of(token, head, size);
-        rows.write(all.row(token), all.lengths[token] - 1, head, key, value, shape);
-        memcpy(all.block_keys + block, key, size * sizeof(T));
-        memcpy(all.block_values + block, value, size * sizeof(T));
+        index_t token = order[m];
+        if (!kept) keep(all, rows, token, head, shape);
         float line[LANES];
         for (index_t g = 0; g < group; g++) {
-            const T* query = all.query.of(token, head * group + g, size);
+            const T* query = all.query.of(token, first_head + g, size);
             if constexpr (IS_CODES<R>) {
                 encode_query(query, size, shape.scale, turned + m * group + g, pairs);
                 continue;
@@ -268,7 +283,7 @@ void attend(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>&
                   sums + first * wide, wide, before > 0, next);
     });
     for (index_t pair = 0; pair < pairs; pair++) {
-        T* to = out + (order[pair / group] * shape.heads + head * group + pair % group) * size;
+        T* to = out + (order[pair / group] * shape.heads + first_head + pair % group) * size;
         over(size, [&](index_t d, auto part) { store(to + d, load(sums + pair * wide + d, part), part); });
     }
 }
@@ -276,6 +291,7 @@ void attend(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>&
 template <typename T, typename R>
 void attend_all(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>& begun, const index_t* order,
                 index_t count, const Shape& shape, index_t threads) {
+    if (!count) return;
     // Tokens of one row stay together, for they see one another; so do a few rows of one beginning.
     index_t group = shape.heads / shape.key_heads, most = std::max<index_t>(1, MOST / group), parts = 0;
     std::unique_ptr<index_t[]> starts(new index_t[count + 1]);
@@ -285,14 +301,25 @@ void attend_all(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings
         if (!same_row && (!same_slot || i - starts[parts - 1] >= most)) starts[parts++] = i;
     }
     starts[parts] = count;
-    index_t items = parts * shape.key_heads;
+    // Where many heads look at one key head, and texts are few, several threads share its heads.
+    index_t wanted = up(SHARES * threads, parts * shape.key_heads) / (parts * shape.key_heads);
+    index_t slices = std::max<index_t>(1, std::min(wanted, group / MOST)), each = up(group, slices) / slices;
+    bool kept = slices > 1;
+    if (kept)
+        for_each(count * shape.key_heads, threads, [&](index_t item) {
+            keep(all, rows, order[item / shape.key_heads], item % shape.key_heads, shape);
+        });
+    index_t items = parts * shape.key_heads * slices;
     // Whoever is free takes the next: rows differ in length.
     std::atomic<index_t> taken{0};
     on_threads(threads, [&](index_t, index_t all_threads) {
         for (index_t item; (item = taken++) < items;) {
-            index_t part = item / shape.key_heads, first = starts[part], then = std::min(item + all_threads, items - 1);
+            index_t strip = item / slices, part = strip / shape.key_heads, first = starts[part];
+            index_t then = std::min(item + all_threads, items - 1) / slices, slice = item % slices * each;
             const R* next = rows.keys_of(all.row(order[starts[then / shape.key_heads]]), then % shape.key_heads, shape);
-            attend(all, out, rows, begun, order + first, starts[part + 1] - first, item % shape.key_heads, shape, next);
+            if (slice < group)
+                attend(all, out, rows, begun, order + first, starts[part + 1] - first,
+                       {strip % shape.key_heads, slice, std::min(each, group - slice)}, kept, shape, next);
         }
     });
 }
