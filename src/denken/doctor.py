@@ -132,7 +132,7 @@ def _why(compiler: str | None) -> str:
     if os.environ.get(build.SWITCH, "").strip().lower() == "none":
         return f"{build.SWITCH}=none is set"
     if not build.suits():
-        return "kernels are for x86 processors with AVX2, under Linux"
+        return "kernels are for x86 processors with AVX2 and for 64-bit ARM, under Linux"
     if compiler is None:
         return "there is no C++ compiler"
     return "they do not compile here, or the folder they would lie in can be written to by others"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import shutil
 import stat
 import subprocess
@@ -29,6 +30,7 @@ from denken.train.attend import Lanes, SharedPrompts, packed
 from denken.types import SamplingParams
 
 native = pytest.mark.skipif(build.library() is None, reason="no compiler, or no kernels for this processor")
+X86 = platform.machine() in ("x86_64", "AMD64")
 both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
 
@@ -124,7 +126,14 @@ def test_norm_is_pytorchs_to_the_bit(dtype: torch.dtype, size: int) -> None:
     x, weight = (3 * torch.randn(37, size + 3)).to(dtype)[:, :size], torch.rand(size).add(0.5).to(dtype)
     turned = x.t().contiguous().t()
     assert torch.equal(elementwise.Norm.apply(turned, weight, 1e-6), elementwise.norm(x, weight, 1e-6))
-    assert torch.equal(elementwise.norm(x, weight, 1e-6), F.rms_norm(x.contiguous(), (size,), weight, 1e-6))
+    assert_pytorchs(elementwise.norm(x, weight, 1e-6), F.rms_norm(x.contiguous(), (size,), weight, 1e-6))
+
+
+def assert_pytorchs(found: Tensor, expected: Tensor) -> None:
+    """To the bit, but where PyTorch's own kernels add in another order."""
+    if X86:
+        assert torch.equal(found, expected)
+    torch.testing.assert_close(found, expected)
 
 
 @native
@@ -145,8 +154,8 @@ def test_gradients_of_norm_swiglu_and_turn_are_pytorchs(dtype: torch.dtype) -> N
     ours = everything()
     with without_kernels():
         theirs = everything()
-    assert torch.equal(ours[0], theirs[0])
-    assert torch.equal(ours[2], theirs[2])
+    assert_pytorchs(ours[0], theirs[0])
+    assert_pytorchs(ours[2], theirs[2])
     for found, expected in zip(ours, theirs, strict=True):
         torch.testing.assert_close(found, expected, **close)
 
@@ -310,7 +319,7 @@ def test_rows_in_int8_are_what_was_rounded_and_that_is_near(
 
 
 @native
-@pytest.mark.parametrize("kind", ["native", "haswell", "x86-64-v2"])
+@pytest.mark.parametrize("kind", ["native", *(["haswell", "x86-64-v2"] if X86 else ["armv8-a"])])
 def test_codes_are_the_same_on_lesser_processors(tmp_path: Path, kind: str) -> None:
     source, made = tmp_path / "codes.cpp", tmp_path / "codes.so"
     source.write_text(

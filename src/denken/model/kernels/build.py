@@ -37,7 +37,9 @@ def library() -> ctypes.CDLL | None:
         return None
     for compiler in filter(None, map(shutil.which, COMPILERS)):
         try:
-            return ctypes.CDLL(str(_compiled(compiler)))
+            path = _compiled(compiler)
+            _share_openmp()
+            return ctypes.CDLL(str(path))
         except PermissionError:
             return None
         except (OSError, RuntimeError, subprocess.SubprocessError):  # no home, no room, a compiler that cannot
@@ -46,11 +48,15 @@ def library() -> ctypes.CDLL | None:
 
 
 def suits() -> bool:
-    """x86 with AVX2 at least: sums are in the order of PyTorch's kernels for it."""
+    """Linux, on x86 with AVX2 at least, where sums are in the order of PyTorch's kernels, or on 64-bit ARM."""
     import torch
 
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    return x86 and sys.platform == "linux" and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    machine = platform.machine().lower()
+    if machine in ("x86_64", "amd64"):
+        able = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    else:
+        able = machine in ("aarch64", "arm64")
+    return able and sys.platform == "linux"
 
 
 def _compiled(compiler: str) -> Path:
@@ -88,6 +94,15 @@ def _compile(compiler: str, sources: list[Path], folder: Path) -> Path:
     return made
 
 
+def _share_openmp() -> None:
+    """PyTorch's OpenMP becomes known to what is loaded after it; some builds have loaded it for themselves alone."""
+    if hasattr(ctypes.CDLL(None), "omp_get_thread_num"):
+        return
+    mapped = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    for path in {line.split()[-1] for line in mapped if "libgomp" in line}:
+        ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+
+
 def _folder() -> Path:
     """The cache folder, which nobody else may write to."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -111,4 +126,4 @@ def own(path: Path) -> None:
 def _processor() -> str:
     """What the processor can do: a cache may be shared by machines that differ."""
     text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    return next((line for line in text.splitlines() if line.startswith("flags")), platform.machine())
+    return next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), platform.machine())

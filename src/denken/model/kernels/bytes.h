@@ -8,6 +8,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "vector.h"
@@ -86,6 +88,60 @@ INLINE Sums dot4(Sums sums, Bytes stored, Four row) {
 }
 INLINE Sums weighed(Sums sums, Four weights, Bytes codes) {
     return {{dot(sums.at[0], weights, codes.at[0]), dot(sums.at[1], weights, codes.at[1])}};
+}
+#elif defined(__aarch64__)
+// Both operands have signs here: a stored byte is turned into its code, and nothing has to be taken off.
+constexpr int BEGIN8 = 0;
+struct Bytes {
+    uint8x16_t at[4];
+};
+struct Sums {
+    int32x4_t at[4];
+};
+typedef int8x16_t Four;
+INLINE Four four(int32_t row) { return vreinterpretq_s8_s32(vdupq_n_s32(row)); }
+INLINE Sums sums_of(int32_t x) { return {{vdupq_n_s32(x), vdupq_n_s32(x), vdupq_n_s32(x), vdupq_n_s32(x)}}; }
+INLINE Bytes bytes_at(const uint8_t* at) {
+    return {{vld1q_u8(at), vld1q_u8(at + 16), vld1q_u8(at + 32), vld1q_u8(at + 48)}};
+}
+INLINE Bytes low(Bytes x) {
+    for (uint8x16_t& part : x.at) part = vandq_u8(part, vdupq_n_u8(15));
+    return x;
+}
+INLINE Bytes high(Bytes x) {
+    for (uint8x16_t& part : x.at) part = vshrq_n_u8(part, 4);
+    return x;
+}
+#if defined(__ARM_FEATURE_DOTPROD)
+constexpr const char* PATH = "NEON dot product";
+INLINE int32x4_t dot(int32x4_t sums, int8x16_t a, int8x16_t b) { return vdotq_s32(sums, a, b); }
+#else
+constexpr const char* PATH = "NEON";
+// Two products are added in 32 bits, for two of 128 * 127 would not fit into 16; then those of a four.
+INLINE int32x4_t dot(int32x4_t sums, int8x16_t a, int8x16_t b) {
+    int32x4_t first = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+    return vaddq_s32(sums, vpaddq_s32(first, vpaddlq_s16(vmull_high_s8(a, b))));
+}
+#endif
+INLINE Sums dots(Sums sums, Bytes bytes, uint8_t turned, Four row) {
+    for (int i = 0; i < 4; i++)
+        sums.at[i] = dot(sums.at[i], vreinterpretq_s8_u8(veorq_u8(bytes.at[i], vdupq_n_u8(turned))), row);
+    return sums;
+}
+INLINE Sums dot8(Sums sums, Bytes stored, Four row) { return dots(sums, stored, 0x80, row); }
+INLINE Sums dot4(Sums sums, Bytes stored, Four row) { return dots(sums, stored, 0, row); }
+INLINE Sums weighed(Sums sums, Four weights, Bytes codes) { return dots(sums, codes, 0, weights); }
+INLINE Sums add(Sums a, Sums b) {
+    for (int i = 0; i < 4; i++) a.at[i] = vaddq_s32(a.at[i], b.at[i]);
+    return a;
+}
+INLINE v16 wide(Sums sums) {
+    v16 x;
+    for (int i = 0; i < 4; i++) {
+        float32x4_t part = vcvtq_f32_s32(sums.at[i]);
+        memcpy(reinterpret_cast<char*>(&x) + 16 * i, &part, sizeof part);
+    }
+    return x;
 }
 #else
 constexpr const char* PATH = "plain C++";
