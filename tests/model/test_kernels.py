@@ -513,3 +513,22 @@ def test_it_is_compiled_once_and_not_taken_from_where_others_may_write(
     folder.chmod(0o777)
     assert not compiled_anew()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("machine", "capability", "system", "suits"),
+    [
+        ("x86_64", "AVX512", "linux", True),
+        ("x86_64", "DEFAULT", "linux", False),
+        ("aarch64", "DEFAULT", "linux", True),
+        ("arm64", "DEFAULT", "darwin", False),
+        ("riscv64", "DEFAULT", "linux", False),
+    ],
+)
+def test_processors_that_kernels_suit(
+    monkeypatch: pytest.MonkeyPatch, machine: str, capability: str, system: str, suits: bool
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert build.suits() is suits
