@@ -112,6 +112,15 @@ def test_it_changes_nothing_that_is_said(family: str) -> None:
     assert listening.guessed > 100
 
 
+def test_texts_end_with_the_usual_guesses_too() -> None:
+    model = tiny_model("qwen3")
+    subject = engine(model, Speculation(), layer=layer_of(model))
+    questions = [[5, 9, 7], [3, 4], [8]]
+    said = subject(questions, GREEDY)
+    assert [each.ids for each in said] == [each.ids for each in engine(model)(questions, GREEDY)]
+    assert not subject.has_work
+
+
 def test_a_layer_that_is_right_saves_steps() -> None:
     """The layer of a network without attention's part: what follows hangs on the last id alone, and so does its own."""
     model = tiny_model("qwen3")

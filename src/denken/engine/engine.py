@@ -442,7 +442,7 @@ class Engine:
         if self.speculation is None or isinstance(self._runner, DeviceRunner) or self._runner.drafts is None:
             return
         going = [chunk for chunk in chunks if chunk.sequence.finish_reason is None]
-        if (depth := self.speculation.depth(self.running)) and going:
+        if going and (depth := self.speculation.depth(self.running)):
             said = self._runner.draft(going, depth)
             for chunk in going:
                 chunk.sequence.surmise = said.get(chunk.sequence.request, ())
