@@ -12,7 +12,7 @@ from small_models import tiny_model
 from torch import Tensor
 
 from denken.engine.engine import Engine
-from denken.engine.sequence import Sequence
+from denken.engine.sequence import Endings, Sequence
 from denken.engine.speculate import FIRST, LATER, Speculation
 from denken.errors import CheckpointError
 from denken.model import checkpoint, mtp
@@ -147,17 +147,32 @@ def test_a_layer_that_is_right_saves_steps() -> None:
     assert listening.accepted == listening.guessed
 
 
-def test_it_rests_where_it_does_not_pay_and_comes_back() -> None:
+@pytest.mark.parametrize("seconds", [0.011, 0.03])
+def test_it_rests_where_more_is_said_without_it_and_is_tried_again(seconds: float) -> None:
+    """A step of 10 ms says an id without the layer, and two with it."""
+    speculation = Speculation()
+    sequence = Sequence(0, [5, 6, 7], GREEDY, 10, Endings(frozenset()), 0)
+    asked = []
+    for _ in range(2 * Speculation.TURN):
+        asked.append(speculation.depth(1) > 0)
+        speculation.checked(sequence, [8, 9][: 1 + asked[-1]], int(asked[-1]), int(asked[-1]), [])
+        speculation.took(1 + asked[-1], seconds if asked[-1] else 0.010)
+    trial = Speculation.TRIAL
+    for turn in (asked[: Speculation.TURN], asked[Speculation.TURN :]):
+        assert any(turn[:trial])
+        assert not any(turn[trial : 2 * trial])
+        assert set(turn[2 * trial :]) == {seconds < 0.02}
+    assert speculation.depth(Speculation.CROWD + 1) == 0
+
+
+def test_it_goes_as_deep_as_it_was_right() -> None:
     speculation = Speculation()
     for _ in range(40):
         speculation.took(1, 0.010)
         speculation.took(4, 0.013)
-    assert speculation.depth(1) >= 1
-    assert speculation.depth(Speculation.CROWD + 1) == 0
     for _ in range(300):
         speculation._guesses.count(FIRST, False)
-    depths = [speculation.depth(1) for _ in range(2 * Speculation.TURN)]
-    assert 0 < sum(depth > 0 for depth in depths) <= 2 * Speculation.TRIAL
+    assert speculation.depth(1) == 1
     for kind in (FIRST, LATER):
         for _ in range(600):
             speculation._guesses.count(kind, True)

@@ -161,6 +161,25 @@ def test_gradients_of_norm_swiglu_and_turn_are_pytorchs(dtype: torch.dtype) -> N
 
 
 @native
+def test_gradients_that_come_in_pieces_of_wider_ones() -> None:
+    """As behind a concatenation: what is made contiguous for a kernel must live until it has been read."""
+    x, other = (torch.randn(300, 200, requires_grad=True) for _ in range(2))
+    norm = layers.RMSNorm(200, 1e-5)
+    pull = torch.randn(300, 400)
+
+    def gradients() -> list[Tensor]:
+        joined = torch.cat((norm(x), layers.swiglu(x, other)), dim=-1)
+        return list(torch.autograd.grad(joined, (x, other, norm.weight), pull))
+
+    ours = [gradients() for _ in range(8)]
+    with without_kernels():
+        theirs = gradients()
+    for found in ours:
+        for one, expected in zip(found, theirs, strict=True):
+            torch.testing.assert_close(one, expected, atol=2e-4, rtol=1e-4)
+
+
+@native
 @both_types
 def test_norm_and_turn_at_once_are_the_two(dtype: torch.dtype) -> None:
     x, weight = torch.randn(9, 5, 24).to(dtype), torch.rand(5, 24).to(dtype)

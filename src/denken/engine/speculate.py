@@ -185,13 +185,16 @@ class Speculation:
     # The most ids of a guess. Where more than so many decode at once nothing is guessed, nor taken in: what that takes
     # of the processor is then more than it saves.
     LONGEST, CROWD = 16, 8
-    # The most ids that a network's own layer says ahead. Where those do not pay it rests, but for the first TRIAL of
-    # every TURN steps, for it costs a little whether it is believed or not.
+    # The most ids that a network's own layer says ahead. It costs time of its own: of every TURN steps the first TRIAL
+    # are with it and the next TRIAL without, and the others as more was said in a second.
     DEEPEST, TRIAL, TURN = 4, 32, 512
 
     def __init__(self, *, shared: bool = True) -> None:
         self.shared = shared
         self._turns = 0
+        # Whether the layer was asked in this step; ids said since the last one; ids and seconds without it and with it.
+        self._asked, self._said = False, 0
+        self._rates = [[0.0, 0.0], [0.0, 0.0]]
         self.guessed = self.accepted = 0
         self._guesses = Guesses()
         self._pace = Pace()
@@ -221,14 +224,16 @@ class Speculation:
 
     def depth(self, running: int) -> int:
         """How many ids a network's own layer is to say ahead of each text in this step; 0 where that does not pay."""
-        worth = self._worth(running)
+        worth, turn = self._worth(running), self._turns % self.TURN
         self._turns += 1
-        if running > self.CROWD or worth >= 1:
+        if turn == 0:
+            self._rates = [[0.0, 0.0], [0.0, 0.0]]
+        (ids, seconds), (ids_with, seconds_with) = self._rates
+        pays = turn < self.TRIAL or (turn >= 2 * self.TRIAL and ids_with * seconds > ids * seconds_with)
+        self._asked = pays and running <= self.CROWD and worth < 1
+        if not self._asked:
             return 0
-        chance = self._guesses.chance(FIRST)
-        if chance < worth and self._turns % self.TURN >= self.TRIAL:
-            return 0
-        depth = 1
+        depth, chance = 1, self._guesses.chance(FIRST)
         while depth < self.DEEPEST and (chance := chance * self._guesses.chance(LATER)) >= worth:
             depth += 1
         return depth
@@ -255,6 +260,7 @@ class Speculation:
         self.guessed += guessed
         self.accepted += accepted
         self._gain += 0.01 * (1 + accepted - self._gain)
+        self._said += 1 + accepted
         for place, (surmised, id) in enumerate(zip(sequence.surmise, said, strict=False)):
             self._guesses.count(LATER if place else FIRST, surmised == id)
             if surmised != id:
@@ -307,6 +313,10 @@ class Speculation:
     def took(self, ids: int, seconds: float) -> None:
         """A step that only decoded took so long."""
         self._pace.took(ids, seconds)
+        rate = self._rates[self._asked]
+        rate[0] += self._said
+        rate[1] += seconds
+        self._said = 0
 
     def _worth(self, running: int) -> float:
         """The least chance of being right that pays for one more id in a step.

@@ -111,6 +111,7 @@ class Norm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         """With x' = x / rms and g = grad * weight: (g - x' mean(g x')) / rms, and the sum over rows of grad * x'."""
         x_ND, weight_D, root_N = ctx.saved_tensors
+        grad = grad.contiguous()  # held by a name for as long as it is read
         grad_x_ND, grad_weight_D = torch.empty_like(x_ND), torch.empty(len(weight_D))
         types = (POINTER, INTEGER, POINTER, POINTER, POINTER, POINTER, POINTER, INTEGER, INTEGER, INTEGER)
         kernel(f"denken_norm_backward_{NAMES[x_ND.dtype]}", types)(
@@ -118,7 +119,7 @@ class Norm(torch.autograd.Function):
             x_ND.stride(0),
             address(weight_D),
             address(root_N),
-            address(grad.contiguous()),
+            address(grad),
             address(grad_x_ND),
             address(grad_weight_D),
             *x_ND.shape,
@@ -141,12 +142,13 @@ class Gated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         gate_ND, up_ND = ctx.saved_tensors
+        grad = grad.contiguous()
         grad_gate_ND, grad_up_ND = torch.empty_like(gate_ND), torch.empty_like(up_ND)
         types = (POINTER, POINTER, POINTER, POINTER, POINTER, INTEGER, INTEGER, INTEGER)
         kernel(f"denken_swiglu_backward_{NAMES[grad.dtype]}", types)(
             address(gate_ND),
             address(up_ND),
-            address(grad.contiguous()),
+            address(grad),
             address(grad_gate_ND),
             address(grad_up_ND),
             *gate_ND.shape,
