@@ -86,18 +86,16 @@ def with_layer(engine: Engine, layer: MultiTokenPrediction) -> Engine:
 
 
 def trained(model: Transformer, texts: list[list[int]], starts: list[int], steps: int) -> MultiTokenPrediction:
-    """Begun as a copy of the last layer, of whose two inputs it first passes on the network's."""
-    size = model.config.hidden_size
+    """Begun with small random numbers, and the network's own last norm."""
+    torch.manual_seed(0)
     layer = MultiTokenPrediction(model.config)
-    layer.load_state_dict(model.blocks[-1].state_dict(), strict=False)
+    for parameter in layer.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.02)
     layer.shared_head["norm"].load_state_dict(model.model["norm"].state_dict())
-    with torch.no_grad():
-        joined = torch.cat((torch.zeros(size, size), torch.eye(size)), dim=1)
-        layer.eh_proj.weight.copy_(joined + 0.02 * torch.randn(size, 2 * size))
     optimiser = torch.optim.AdamW(layer.parameters(), lr=2e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1, step / 10) * (1 - step / steps))
     began, kept = time.monotonic(), len(texts) // 20
-    torch.manual_seed(0)
     for step in range(steps):
         chosen = torch.randint(kept, len(texts), (24,)).tolist()
         loss, _ = judged(model, layer, [texts[i] for i in chosen], [starts[i] for i in chosen])
