@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -179,22 +180,37 @@ def test_it_goes_as_deep_as_it_was_right() -> None:
     assert speculation.depth(1) == Speculation.DEEPEST
 
 
-def test_texts_that_were_not_read_are_left_alone() -> None:
+def test_what_was_not_read_is_nothing_and_not_another_texts() -> None:
     model = tiny_model("qwen3")
-    listening = Listening(depth=0)
-    subject = engine(model, listening, layer=layer_of(model))
-    question = [7, 9, 11, 4, 6, 8, 20, 21, 30]
-    subject([question], GREEDY)
-    listening.deep = 3
-    # Its beginning comes from the cache, which the layer did not read.
-    subject([[*question, 5, 6]], GREEDY)
-    assert not any(said for _, said in listening.heard)
-    subject([[9, *question]], GREEDY)
+    layer, listening = layer_of(model), Listening()
+    # So few blocks that the second text takes those of the first.
+    subject = engine(model, listening, layer=layer, cache_tokens=48, prefix_reuse=False)
+    subject([[7, 9, 11, 4, 6, 8, 20, 21, 30]], GREEDY)
+    drafts = subject._runner.drafts  # type: ignore[union-attr]
+    assert drafts is not None
+    assert all(tensor.count_nonzero() for tensor in (*drafts.store.keys, *drafts.store.values))
+    listening.deep = 0
+    subject([[9, 7] * 11], dataclasses.replace(GREEDY, max_tokens=26))
+    assert not any(tensor.count_nonzero() for tensor in (*drafts.store.keys, *drafts.store.values))
+    listening.heard.clear()
+    listening.deep = 2
+    subject([[9, 7] * 9], GREEDY)
     assert any(said for _, said in listening.heard)
     subject.weights_changed()
-    listening.heard.clear()
-    subject([[9, *question]], GREEDY)
-    assert any(said for _, said in listening.heard)
+    assert not any(tensor.count_nonzero() for tensor in (*drafts.store.keys, *drafts.store.values))
+
+
+def test_a_text_is_guessed_again_after_a_rest() -> None:
+    model = tiny_model("qwen3")
+    listening = Listening()
+    subject = engine(model, listening, layer=layer_of(model))
+    subject.add([5, 9, 7], dataclasses.replace(GREEDY, max_tokens=40))
+    for deep in (2, 0, 2):
+        listening.deep = deep
+        listening.heard.clear()
+        for _ in range(5):
+            subject.step()
+        assert not deep or all(said for _, said in listening.heard[1:])
 
 
 def _with_layer(folder: Path, model: Transformer, layer: MultiTokenPrediction) -> None:

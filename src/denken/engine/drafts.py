@@ -4,8 +4,8 @@ After every step the layer reads what the network said of the step's tokens, eac
 keys and values of its own, in the same blocks. From a text's last token on it then says an id, and from that and itself
 the next, as many as pay. Nobody believes them: they are guesses like any other.
 
-A text whose blocks were not all read so, for example because the layer rested, gets none: what its keys would be is not
-there, and what was another text's is never looked at.
+Where the layer rested there is nothing: zeros stand in for the keys and values of tokens that it has not read, so that
+what was another text's is never looked at, and a text that was read in part is guessed a little worse.
 """
 
 # N = tokens read, M = hidden size, S = texts
@@ -35,14 +35,12 @@ class Drafts:
         self.model, self.layer = model, layer
         self.block_size = block_size
         self.store = Store(dataclasses.replace(model.cache_layout, layers=1), blocks, block_size, 0, like)
-        # How many of a block's first tokens the layer has read since they were last computed.
-        self._read = [0] * blocks
 
     def computed(self, chunks: Many[Chunk]) -> None:
-        """The network computes these anew: what the layer knows of them is another text's."""
-        for chunk in chunks:
-            for block, first, _ in self._stretches(chunk.sequence, chunk.start, chunk.count):
-                self._read[block] = min(self._read[block], first)
+        """The network computes these anew: what the layer knows of their places is another text's."""
+        slots_N = torch.tensor([slot for chunk in chunks for slot in self._slots(chunk)], dtype=torch.long)
+        for blocks in (*self.store.keys, *self.store.values):
+            blocks.flatten(0, 1).index_fill_(0, slots_N.to(blocks.device), 0)
 
     def read(self, chunks: Many[Chunk], said_NM: Many[Tensor], depth: int) -> dict[int, tuple[int, ...]]:
         """Reads a step's tokens, and says what may follow each text: by the request's number, up to `depth` ids.
@@ -62,10 +60,7 @@ class Drafts:
         ends, end = [], 0
         for part, _ in parts:
             end += part.count
-            for block, first, count in self._stretches(part.sequence, part.start, part.count):
-                if self._read[block] >= first:
-                    self._read[block] = first + count
-            if part.sequence.pending == 1 and self._knows(part.sequence):
+            if part.sequence.pending == 1:
                 ends.append((part.sequence, end - 1))
         return self._ahead([sequence for sequence, _ in ends], hidden_NM[[place for _, place in ends]], depth)
 
@@ -92,36 +87,19 @@ class Drafts:
     def _pass(self, chunks: list[Chunk], said_NM: Tensor, ids: list[int]) -> Tensor:
         """What the layer says of these chunks' tokens (N, M); their keys and values are stored."""
         like, model = self.layer.eh_proj.weight, self.model
-        slots: list[int] = []
-        places: list[int] = []
-        for chunk in chunks:
-            for block, first, count in self._stretches(chunk.sequence, chunk.start, chunk.count):
-                slots += range(block * self.block_size + first, block * self.block_size + first + count)
-            places += range(chunk.start, chunk.start + chunk.count)
+        slots = [slot for chunk in chunks for slot in self._slots(chunk)]
+        places = [place for chunk in chunks for place in range(chunk.start, chunk.start + chunk.count)]
         next_1NM = model.model["embed_tokens"](torch.tensor([ids], device=like.device)).to(like.dtype)
         angles = model.rotary(torch.tensor([places], device=like.device))
         slots_N = torch.tensor(slots, device=like.device)
         attend = Paged(self.store, Seating([], []), None, chunks, self.store.panel, slots_N, like.dtype)
         return self.layer.hidden(said_NM.to(like.dtype)[None], next_1NM, angles, attend)[0]
 
-    def forget(self) -> None:
-        """Nothing of what was read is of use any more."""
-        self._read = [0] * len(self._read)
-
-    def reset(self) -> None:
-        """A step failed midway: nothing that is stored may reach a later one."""
-        self.forget()
+    def zero(self) -> None:
+        """Nothing of what was read is of use any more: the weights changed, or a step failed midway."""
         self.store.zero()
 
-    def _knows(self, sequence: Sequence) -> bool:
-        """Whether the layer has read all of the text that the network has."""
-        stretches = self._stretches(sequence, 0, sequence.computed)
-        return all(self._read[block] >= count for block, _, count in stretches)
-
-    def _stretches(self, sequence: Sequence, start: int, count: int) -> list[tuple[int, int, int]]:
-        """The blocks that these tokens lie in, each with the first place and how many."""
-        size, end = self.block_size, start + count
-        return [
-            (sequence.blocks[i], max(start - i * size, 0), min(end, (i + 1) * size) - max(start, i * size))
-            for i in range(start // size, -(-end // size))
-        ]
+    def _slots(self, chunk: Chunk) -> list[int]:
+        """Where in the blocks the keys of its tokens go."""
+        size, blocks = self.block_size, chunk.sequence.blocks
+        return [blocks[i // size] * size + i % size for i in range(chunk.start, chunk.start + chunk.count)]

@@ -180,7 +180,7 @@ class Runner:
         if isinstance(self.model, Fused):
             self.model.refresh()
         if self.drafts is not None:
-            self.drafts.forget()
+            self.drafts.zero()
         self._drop_rows()
 
     def _drop_rows(self) -> None:
@@ -193,7 +193,7 @@ class Runner:
         with torch.inference_mode():
             self.store.zero()
             if self.drafts is not None:
-                self.drafts.reset()
+                self.drafts.zero()
 
     def _set_apart(self, seating: Seating) -> None:
         """Copies beginnings that several rows share out of the blocks, if they are others than in the last step."""
