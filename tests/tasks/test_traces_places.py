@@ -55,8 +55,11 @@ def test_the_left_half_of_many_letters_is_in_order() -> None:
         copied, counts, half = shown.thought.split("\n")
         assert re.findall("[a-z]", copied) == asked.metadata["letters"]
         counted = Counter(asked.metadata["letters"])
-        assert counts == "".join(f"{letter}{counted[letter]}" for letter in ascii_lowercase)
+        listed = [re.fullmatch(r"([a-z])(\d+)(\1*)(!?)", each) for each in counts.split(",")]
+        assert [each and (each[1], int(each[2])) for each in listed] == [(c, counted[c]) for c in ascii_lowercase]
+        assert all(each and (len(each[3]), bool(each[4])) == divmod(int(each[2]), 2) for each in listed)
         left, _, middle = half.partition("|")
+        assert left == "".join(each[3] for each in listed if each)
         assert list(left) == sorted(left)
         assert shown.answer == left + middle + left[::-1]
     for _, shown in worked("palindrome_generation", "easy", SEEDS):
