@@ -187,7 +187,7 @@ class Speculation:
     LONGEST, CROWD = 16, 8
     # The most ids that a network's own layer says ahead. It costs time of its own: of every TURN steps the first TRIAL
     # are with it and the next TRIAL without, and the others as more was said in a second.
-    DEEPEST, TRIAL, TURN = 4, 32, 512
+    DEEPEST, TRIAL, TURN = 4, 32, 4096
 
     def __init__(self, *, shared: bool = True) -> None:
         self.shared = shared
