@@ -64,9 +64,17 @@ def _compared(a: int, b: int) -> str:
     left, right = str(a), str(b)
     if len(left) != len(right):
         return ""
-    until = next((i for i, (x, y) in enumerate(zip(left, right, strict=True)) if x != y), len(left) - 1)
-    pairs = [relation(int(x), int(y)) for x, y in zip(left, right, strict=True)]
-    return f"{{{','.join(pairs[: until + 1])}}}"
+    return f"{{{','.join(until_apart(left, right))}}}"
+
+
+def until_apart(left: str, right: str) -> list[str]:
+    """Two numbers with as many digits, digit by digit from the left, up to the first two that differ: `7=7`, `5>3`."""
+    pairs = []
+    for x, y in zip(left, right, strict=True):
+        pairs.append(relation(int(x), int(y)))
+        if x != y:
+            break
+    return pairs
 
 
 def relation(one: int, other: int) -> str:

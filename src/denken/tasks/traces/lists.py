@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from denken.tasks.base import Demonstration
-from denken.tasks.traces.digits import Step, add, multiply
+from denken.tasks.traces.digits import Step, add, multiply, relation
 from denken.types import Problem
 
 Numbers = list[int]
@@ -130,8 +130,7 @@ def _sorted(numbers: Numbers, reverse: bool = False) -> list[str]:
 
 
 def _compared(numbers: Numbers) -> list[str]:
-    first, last = numbers[0], numbers[-1]
-    return [f"{first}{'<' if first < last else '>' if first > last else '='}{last}"]
+    return [relation(numbers[0], numbers[-1])]
 
 
 _WORK: Mapping[str, Callable[[Numbers], list[str]]] = {

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from denken.tasks.base import Demonstration
+from denken.tasks.traces.digits import relation
 from denken.types import Problem
 
 
@@ -49,18 +50,14 @@ def self_reference(problem: Problem) -> Demonstration:
             ("", "", others in _COMPOSITE),
         ):
             count += holds
-            compared = _compared(left, right) if isinstance(left, int) and isinstance(right, int) else ""
+            compared = relation(left, right) if isinstance(left, int) and isinstance(right, int) else ""
             marks.append(f"{compared}{f'y{count}' if holds else 'n'}")
-        marks.append(_compared(count, assumed))
+        marks.append(relation(count, assumed))
         if count == assumed:
             solutions += 1
             marks.append(f"#{solutions}")
         lines.append(" ".join(marks))
     return Demonstration("\n".join(lines), str(solutions))
-
-
-def _compared(left: int, right: int) -> str:
-    return f"{left}{'<' if left < right else '>' if left > right else '='}{right}"
 
 
 _SENTENCE = re.compile(r"(All|No|Some) (\w+) are (not )?(\w+)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from denken.tasks.base import Demonstration
-from denken.tasks.traces.digits import relation
+from denken.tasks.traces.digits import relation, until_apart
 from denken.types import Problem
 
 KEY_LETTERS = 3
@@ -70,11 +70,7 @@ def _compared(number: str, bound: str) -> str:
     signs = [relation(len(whole), len(whole_bound))]
     if len(whole) == len(whole_bound):
         longer = max(len(places), len(places_bound))
-        pairs = zip(whole + places.ljust(longer, "0"), whole_bound + places_bound.ljust(longer, "0"), strict=True)
-        for one, other in pairs:
-            signs.append(relation(int(one), int(other)))
-            if one != other:
-                break
+        signs += until_apart(whole + places.ljust(longer, "0"), whole_bound + places_bound.ljust(longer, "0"))
     return f"{{{','.join(signs)}}}"
 
 
