@@ -33,12 +33,13 @@ class Drafts:
         self, model: Transformer, layer: MultiTokenPrediction, like: Tensor, blocks: int, block_size: int
     ) -> None:
         self.model, self.layer = model, layer
-        self.block_size = block_size
         self.store = Store(dataclasses.replace(model.cache_layout, layers=1), blocks, block_size, 0, like)
 
     def computed(self, chunks: Many[Chunk]) -> None:
         """The network computes these anew: what the layer knows of their places is another text's."""
-        slots_N = torch.tensor([slot for chunk in chunks for slot in self._slots(chunk)], dtype=torch.long)
+        slots_N = torch.tensor(
+            [slot for chunk in chunks for slot in self.store.slots(chunk, chunk.count)], dtype=torch.long
+        )
         for blocks in (*self.store.keys, *self.store.values):
             blocks.flatten(0, 1).index_fill_(0, slots_N.to(blocks.device), 0)
 
@@ -49,16 +50,13 @@ class Drafts:
         of those that were guessed wrong nothing is read.
         """
         parts = [
-            (Chunk(sequence, chunk.start, count, decodes=False), said[:count])
-            for chunk, said in zip(chunks, said_NM, strict=True)
-            if (count := (sequence := chunk.sequence).computed - chunk.start) > 0
+            Chunk(each.sequence, each.start, each.sequence.computed - each.start, decodes=False) for each in chunks
         ]
-        if not parts:
-            return {}
-        ids = [id for part, _ in parts for id in part.sequence.ids[part.start + 1 : part.start + part.count + 1]]
-        hidden_NM = self._pass([part for part, _ in parts], torch.cat([said for _, said in parts]), ids)
+        known_NM = torch.cat([said[: part.count] for part, said in zip(parts, said_NM, strict=True)])
+        ids = [id for part in parts for id in part.sequence.ids[part.start + 1 : part.start + part.count + 1]]
+        hidden_NM = self._pass(parts, known_NM, ids)
         ends, end = [], 0
-        for part, _ in parts:
+        for part in parts:
             end += part.count
             if part.sequence.pending == 1:
                 ends.append((part.sequence, end - 1))
@@ -76,7 +74,7 @@ class Drafts:
             going = [
                 i
                 for i, sequence in enumerate(sequences)
-                if ahead + 1 < depth and sequence.computed + ahead < len(sequence.blocks) * self.block_size
+                if ahead + 1 < depth and sequence.computed + ahead < len(sequence.blocks) * self.store.block_size
             ]
             sequences, ids = [sequences[i] for i in going], [ids[i] for i in going]
             if sequences:
@@ -87,7 +85,7 @@ class Drafts:
     def _pass(self, chunks: list[Chunk], said_NM: Tensor, ids: list[int]) -> Tensor:
         """What the layer says of these chunks' tokens (N, M); their keys and values are stored."""
         like, model = self.layer.eh_proj.weight, self.model
-        slots = [slot for chunk in chunks for slot in self._slots(chunk)]
+        slots = [slot for chunk in chunks for slot in self.store.slots(chunk, chunk.count)]
         places = [place for chunk in chunks for place in range(chunk.start, chunk.start + chunk.count)]
         next_1NM = model.model["embed_tokens"](torch.tensor([ids], device=like.device)).to(like.dtype)
         angles = model.rotary(torch.tensor([places], device=like.device))
@@ -98,8 +96,3 @@ class Drafts:
     def zero(self) -> None:
         """Nothing of what was read is of use any more: the weights changed, or a step failed midway."""
         self.store.zero()
-
-    def _slots(self, chunk: Chunk) -> list[int]:
-        """Where in the blocks the keys of its tokens go."""
-        size, blocks = self.block_size, chunk.sequence.blocks
-        return [blocks[i // size] * size + i % size for i in range(chunk.start, chunk.start + chunk.count)]

@@ -126,6 +126,11 @@ class Store:
     def strip(self, layer: int, stride: int) -> Strip:
         return Strip(self.row_keys[layer], self.row_values[layer], stride)
 
+    def slots(self, chunk: Chunk, count: int) -> list[int]:
+        """Where in the blocks the keys of so many ids go, from the chunk's first on."""
+        size, blocks = self.block_size, chunk.sequence.blocks
+        return [blocks[i // size] * size + i % size for i in range(chunk.start, chunk.start + count)]
+
     def places(self, blocks: Sequence[int], count: int) -> Tensor:
         """Where the first so many tokens of these blocks are."""
         return (
@@ -255,25 +260,24 @@ class Paged:
         self.decodes = len(lengths)
         self.longest = max(lengths, default=0)
         self.tables = [torch.tensor(chunk.sequence.blocks, device=device) for chunk in others]
+        written = self.latent or not store.native
+        self.masks = [self._chunk_mask(chunk, dtype, device) if written else None for chunk in others]
         if store.native:
             self.lengths_S = lengths_S
             self.order_S = torch.arange(self.decodes) if beginnings is None else beginnings.order_S
             self.stretches = [_stretches(chunk) for chunk in others]
-            self.masks = [self._chunk_mask(chunk, dtype, device) for chunk in others] if self.latent else []
             return
         starts_N = torch.arange(self.decodes * heads, device=device) * stride
         self.row_slots_N = starts_N + (lengths_S - 1).repeat_interleave(heads)
         self.mask_S1L = self._mask(lengths, lengths_S) if lengths else None
-        self.masks = [self._chunk_mask(chunk, dtype, device) for chunk in others]
 
     def __call__(
         self, layer: int, query_BTHD: Tensor, key_BTKD: Tensor, value_BTKE: Tensor | None, scale: float
     ) -> Tensor:
         query_NHD, key_NKD = query_BTHD[0], key_BTKD[0]
         if self.store.native:
-            if value_BTKE is None:
-                return self._latent(layer, query_NHD, key_NKD, scale)[None]
-            return self._native(layer, query_NHD, key_NKD, value_BTKE[0], scale)[None]
+            value_NKD = key_NKD if value_BTKE is None else value_BTKE[0]
+            return self._native(layer, query_NHD, key_NKD, value_NKD, scale)[None]
         value_NKE = key_NKD[..., : self.store.layout.latent_size] if value_BTKE is None else value_BTKE[0]
         self._write(self.store.keys[layer], self.store.row_keys[layer], key_NKD)
         if value_BTKE is not None:
@@ -303,42 +307,30 @@ class Paged:
         return Seats(*rows, *blocks, self.stride, self.lengths_S, self.slots_N, begun, self.order_S, self.seats_S)
 
     def _native(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, scale: float) -> Tensor:
-        """All of `__call__` in kernels, which know where a sequence ends: nothing is masked."""
-        decodes, outs = self.decodes, []
+        """All of `__call__` in kernels, which know where a sequence ends: nothing is masked. MLA's values are its keys,
+        and its prompts are products as without kernels, for there one key head has many queries."""
+        decodes, outs, latent = self.decodes, [], self.store.layout.latent_size
         if self.others:
-            blocks = self.store.keys[layer], self.store.values[layer]
-            for tensor, new_NKD in zip(blocks, (key_NKD, value_NKD), strict=True):
+            blocks = [(self.store.keys[layer], key_NKD), (self.store.values[layer], value_NKD)]
+            for tensor, new_NKD in blocks[:1] if latent else blocks:
                 tensor.flatten(0, 1).index_copy_(0, self.slots_N[decodes:], new_NKD[decodes:])
         if decodes:
-            outs.append(self._over_rows(layer, query_NHD, key_NKD, value_NKD, scale))
+            seen_NHD = self._over_rows(layer, query_NHD, key_NKD, value_NKD, scale)
+            outs.append(seen_NHD[..., :latent] if latent else seen_NHD)
         end = decodes
-        for chunk, places, stretches in zip(self.others, self.tables, self.stretches, strict=True):
+        for chunk, places, stretches, mask_TL in zip(self.others, self.tables, self.stretches, self.masks, strict=True):
             start, end = end, end + chunk.count
             if chunk.start == 0:
                 key_LKD, value_LKD = key_NKD[start:end], value_NKD[start:end]
             else:
                 key_LKD, value_LKD = self._gather(layer, places, chunk.start + chunk.count)
-            outs.append(attend(query_NHD[start:end], key_LKD, value_LKD, stretches, scale))
+            if latent:
+                outs.append(self._chunk(query_NHD[start:end], key_LKD, value_LKD[..., :latent], mask_TL, scale))
+            else:
+                outs.append(attend(query_NHD[start:end], key_LKD, value_LKD, stretches, scale))
         if len(outs) == 1:
             return outs[0]
-        return torch.cat(outs) if outs else query_NHD
-
-    def _latent(self, layer: int, query_NHD: Tensor, key_N1D: Tensor, scale: float) -> Tensor:
-        """The same of MLA: one key head for all, whose first columns are the values. Prompts are products as without
-        kernels, for there a head's queries are many."""
-        decodes, outs, size = self.decodes, [], self.store.layout.latent_size
-        if self.others:
-            self.store.keys[layer].flatten(0, 1).index_copy_(0, self.slots_N[decodes:], key_N1D[decodes:])
-        if decodes:
-            outs.append(self._over_rows(layer, query_NHD, key_N1D, key_N1D, scale)[..., :size])
-        end = decodes
-        for chunk, table, mask_TL in zip(self.others, self.tables, self.masks, strict=True):
-            start, end = end, end + chunk.count
-            key_L1D = key_N1D[start:end]
-            if chunk.start:
-                key_L1D, _ = self._gather(layer, table, chunk.start + chunk.count)
-            outs.append(self._chunk(query_NHD[start:end], key_L1D, key_L1D[..., :size], mask_TL, scale))
-        return torch.cat(outs) if outs else query_NHD[..., :size]
+        return torch.cat(outs) if outs else query_NHD[..., : latent or None]
 
     def _over_rows(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, scale: float) -> Tensor:
         """What those who decode see (S, H, D)."""

@@ -80,7 +80,6 @@ class Runner:
                 self.model = Fused(model)
         self.adapters = Adapters(model, like.device)
         self.device = like.device
-        self.block_size = block_size
         layout = model.cache_layout
         # Rows grow by doubling, and short ones have a panel. What is not used of them is never touched, and takes no
         # memory.
@@ -104,7 +103,7 @@ class Runner:
         order = seating.order + others
         ids = [i for chunk in order for i in chunk.ids]
         positions = [p for chunk in order for p in range(chunk.start, chunk.start + chunk.count)]
-        slots = [slot for chunk in order for slot in self._slots(chunk, chunk.count)]
+        slots = [slot for chunk in order for slot in self.store.slots(chunk, chunk.count)]
         ends = itertools.accumulate(chunk.count for chunk in order)
         end_of = {id(chunk): end for chunk, end in zip(order, ends, strict=True)}
         stride = self.rows.stride
@@ -145,7 +144,7 @@ class Runner:
         number = {id(chunk): i for i, chunk in enumerate(chunks)}
         order = [number[id(chunk)] for chunk in seating.order]
         own = [draws[i] for i in order]
-        places_ST = [self._slots(chunk, steps) for chunk in seating.order]
+        places_ST = [self.store.slots(chunk, steps) for chunk in seating.order]
         first_S = self._tensor([places[0] for places in places_ST])
         seats = Paged(self.store, seating, self._beginnings, [], self.rows.stride, first_S, self.dtype).seats()
         assert seats is not None
@@ -203,11 +202,6 @@ class Runner:
             self._beginnings = Beginnings(self.store, seating.slots, seating.blocks_of_slot)
         elif seating.changed:
             self._beginnings.arrange(seating.slots)
-
-    def _slots(self, chunk: Chunk, count: int) -> list[int]:
-        """Where in the blocks the keys of so many ids go, from the chunk's first on."""
-        size, blocks = self.block_size, chunk.sequence.blocks
-        return [blocks[i // size] * size + i % size for i in range(chunk.start, chunk.start + count)]
 
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.device)
