@@ -23,7 +23,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from denken.assistant import load
-from denken.engine.engine import Engine
 from denken.engine.speculate import Speculation
 from denken.model.attention import Causal
 from denken.model.mtp import MultiTokenPrediction
@@ -55,7 +54,7 @@ def main() -> None:
     engines = {
         "plain": engine_of(assistant, None),
         "guesses": engine_of(assistant, Speculation()),
-        "guesses, the layer's too": with_layer(engine_of(assistant, Speculation()), layer),
+        "guesses, the layer's too": engine_of(assistant, Speculation(), layer=layer),
     }
     said: dict[str, list[tuple[int, ...]]] = {name: [] for name in engines}
     passes, seconds = dict.fromkeys(engines, 0), dict.fromkeys(engines, 0.0)
@@ -70,19 +69,6 @@ def main() -> None:
     for name in engines:
         faster = seconds["plain"] / seconds[name]
         print(f"{name}: {ids_all / passes[name]:.2f} ids a pass, {faster:.2f} times as fast as plain")
-
-
-def with_layer(engine: Engine, layer: MultiTokenPrediction) -> Engine:
-    """The same engine with the layer."""
-    return Engine(
-        engine._model,
-        eos_ids=engine._endings.eos_ids,
-        end_of_thinking=engine._endings.closing,
-        tokenizer=engine._tokenizer,
-        block_size=4,
-        speculation=engine.speculation,
-        layer=layer,
-    )
 
 
 def trained(model: Transformer, texts: list[list[int]], starts: list[int], steps: int) -> MultiTokenPrediction:

@@ -103,7 +103,7 @@ def attention(streams: int, context: int) -> None:
 def latent(heads: int, streams: int, context: int, size: int = 576, values: int = 512) -> None:
     """Milliseconds of one token a stream in one layer, absorbed, for a network in fp32 and one in bf16."""
     stride = -(-context // PANEL) * PANEL
-    for kind, ways in ((torch.float32, (torch.float32, torch.int8)), (torch.bfloat16, (torch.bfloat16, torch.int8))):
+    for kind in (torch.float32, torch.bfloat16):
         query, key = torch.randn(streams, heads, size).to(kind), torch.randn(streams, 1, size).to(kind)
         texts = torch.randn(streams * context, 1, size).to(kind)
         places, order = torch.arange(streams * context), torch.arange(streams)
@@ -117,7 +117,7 @@ def latent(heads: int, streams: int, context: int, size: int = 576, values: int 
         calls: dict[str, Callable[[], Tensor]] = {
             "PyTorch": partial(products, query, texts.view(streams, context, size), kind)
         }
-        for dtype in ways:
+        for dtype in (kind, torch.int8):
             numbers = streams * stride * columns(size, dtype) + BEHIND
             strip = Strip(*(torch.zeros(numbers, dtype=dtype) for _ in range(2)), stride)
             copy_rows(texts, texts, strip, places, places // context, places % context)

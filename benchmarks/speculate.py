@@ -38,6 +38,7 @@ from denken.assistant import Assistant, load
 from denken.engine.engine import Engine
 from denken.engine.scheduler import Scheduler
 from denken.engine.speculate import Speculation
+from denken.model.mtp import MultiTokenPrediction
 from denken.rollout import prompt_ids
 from denken.tasks.registry import get
 from denken.types import SamplingParams
@@ -56,7 +57,12 @@ def questions(assistant: Assistant, count: int, first_seed: int = FIRST_SEED) ->
 
 
 def engine_of(
-    assistant: Assistant, speculation: Speculation | None, *, portions: bool = False, ahead: bool = False
+    assistant: Assistant,
+    speculation: Speculation | None,
+    *,
+    portions: bool = False,
+    ahead: bool = False,
+    layer: MultiTokenPrediction | None = None,
 ) -> Engine:
     own = assistant.engine
     return Engine(
@@ -68,6 +74,7 @@ def engine_of(
         speculation=speculation,
         portions=portions,
         ahead=ahead,
+        layer=layer,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -181,7 +180,7 @@ def test_matrices_side_by_side_with_a_bias_are_each_alone() -> None:
 @native
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("haswell", "AVX2"), ("x86-64-v2", "plain C++")] if platform.machine() == "x86_64" else [("armv8-a", "NEON")],
+    [("haswell", "AVX2"), ("x86-64-v2", "plain C++")] if build.is_x86() else [("armv8-a", "NEON")],
 )
 def test_lesser_processors_get_the_same_bits(tmp_path: Path, kind: str, name: str) -> None:
     """The kernels compiled for a processor with less, called as they are here."""

@@ -30,7 +30,7 @@ from denken.train.attend import Lanes, SharedPrompts, packed
 from denken.types import SamplingParams
 
 native = pytest.mark.skipif(build.library() is None, reason="no compiler, or no kernels for this processor")
-X86 = platform.machine() in ("x86_64", "AMD64")
+X86 = build.is_x86()
 both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 
 

@@ -51,12 +51,15 @@ def suits() -> bool:
     """Linux, on x86 with AVX2 at least, where sums are in the order of PyTorch's kernels, or on 64-bit ARM."""
     import torch
 
-    machine = platform.machine().lower()
-    if machine in ("x86_64", "amd64"):
+    if is_x86():
         able = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
     else:
-        able = machine in ("aarch64", "arm64")
+        able = platform.machine().lower() in ("aarch64", "arm64")
     return able and sys.platform == "linux"
+
+
+def is_x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def _compiled(compiler: str) -> Path:
