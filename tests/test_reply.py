@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from denken.about import About
-from denken.assistant import BLOCK_SIZE, Assistant, load
+from denken.assistant import SMALL_BLOCKS, Assistant, load
 from denken.chat.message import Message, Tool, ToolCall
 from denken.chat.searching import ENOUGH, MOST_SEARCHES
 from denken.chat.template import render
@@ -303,7 +303,7 @@ def test_a_real_engine_goes_on_from_what_it_has_computed_and_repeats_itself(rand
     for (prompt, outputs), (_, later) in pairwise(requests[:half]):
         known = len(prompt) + sum(len(output.ids) for output in outputs)
         # What was sampled last has not been through the network, and a block that is not full is not kept.
-        assert later[0].cached_tokens >= known - BLOCK_SIZE
+        assert later[0].cached_tokens >= known - SMALL_BLOCKS
 
 
 def test_what_is_sampled_to_learn_from_is_what_is_served(random_model, tokenizer, monkeypatch):

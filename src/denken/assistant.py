@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).parent / "bundled"
 # Less room than this behind the prompt cannot hold an answer.
 LEAST_ROOM = 8
-# What conversations share is found in whole blocks: small ones, so that little of a short turn is computed again.
-BLOCK_SIZE = 4
+# What conversations share is found in whole blocks: small ones, so that little of a short turn is computed again. Those
+# of large networks are read by attention as they lie, and are large enough for that.
+SMALL_BLOCKS, BLOCKS = 4, 16
 SMALL_BYTES = 2**30
 # What `model/adapters.py` reads; named here, too, for that file brings PyTorch along.
 ADAPTER_CONFIG, ADAPTER = "adapter_config.json", "adapter"
@@ -426,6 +427,7 @@ def load(
     import torch
 
     from denken.engine.engine import Engine
+    from denken.engine.fused import is_small
     from denken.engine.speculate import Speculation
     from denken.engine.stream import Stream
     from denken.model import mtp
@@ -448,7 +450,7 @@ def load(
         eos_ids=_eos_ids(generation, _read_json(folder / "config.json"), tokenizer, format.ends),
         end_of_thinking=end_of_thinking(tokenizer),
         tokenizer=tokenizer,
-        block_size=16 if on_gpu else BLOCK_SIZE,
+        block_size=SMALL_BLOCKS if is_small(model) and not on_gpu else BLOCKS,
         max_batch_tokens=8192 if on_gpu else 1024,
         max_sequences=1024 if on_gpu else 256,
         speculation=guesses,

@@ -10,7 +10,7 @@ import torch
 from small_models import tiny_model
 from test_native import PROMPTS, network
 
-from denken.engine import native, runner, speculate
+from denken.engine import runner, speculate
 from denken.engine.engine import Engine
 from denken.engine.scheduler import Lead
 from denken.engine.sequence import Output
@@ -65,7 +65,7 @@ def test_several_steps_are_single_steps_to_the_bit(
     family: str, dtype: torch.dtype, bits: int, head: str, calls: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if dtype == torch.bfloat16 and not bits:
-        monkeypatch.setattr(native, "LARGEST", 1000)  # its head, too, is then read as it is
+        monkeypatch.setattr("denken.engine.fused.LARGEST", 1000)  # its head, too, is then read as it is
     model = network(family, dtype, bits)
     single, subject = (Engine(model, eos_ids=[5, 9], ahead=ahead, head=head) for ahead in (False, True))  # type: ignore[arg-type]
     for prompts in (PROMPTS, [PROMPTS[1]] * 5):  # the second with a beginning that stands apart

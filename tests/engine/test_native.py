@@ -8,10 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from denken.engine import native, runner
+from denken.engine import fused, native, runner
 from denken.engine.engine import Engine
 from denken.engine.native import Native
 from denken.engine.products import Halves, Mixed, Whole
+from denken.engine.speculate import Speculation
 from denken.errors import ConfigError
 from denken.model.attention import Causal
 from denken.model.config import ModelConfig
@@ -76,7 +77,7 @@ def test_a_quantised_network_in_kernels_is_the_network_to_the_bit(family: str, b
 
 @torch.inference_mode()
 def test_a_large_bf16_network_is_read_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "LARGEST", 1000)
+    monkeypatch.setattr("denken.engine.fused.LARGEST", 1000)
     model = network("qwen2", torch.bfloat16, 0)
     for name, parameter in model.named_parameters():
         if "bias" in name:
@@ -125,7 +126,7 @@ def test_all_layers_in_one_call_are_each_alone(
 ) -> None:
     """Prompts of several lengths, two of them the same, whose beginning stands apart."""
     if dtype == torch.bfloat16 and not bits:
-        monkeypatch.setattr(native, "LARGEST", 1000)
+        monkeypatch.setattr("denken.engine.fused.LARGEST", 1000)
     model = network(family, dtype, bits)
     params = [SamplingParams(temperature=t, seed=11, max_tokens=20) for t in (0.0, 1.0, 1.0, 0.7, 0.0)]
     prompts = [PROMPTS, [PROMPTS[1]] * 5]
@@ -164,7 +165,7 @@ def test_a_head_in_whole_numbers_is_close_to_the_head(head: str | None, off: flo
 
 @torch.inference_mode()
 def test_large_heads_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "LARGEST", 1000)
+    monkeypatch.setattr("denken.engine.fused.LARGEST", 1000)
     for dtype in (torch.float32, torch.bfloat16):
         model = network("llama", dtype, 8)
         hidden = model.hidden(IDS, POSITIONS)[0]
@@ -206,3 +207,29 @@ def test_rows_in_int8_are_for_networks_in_bf16_too_and_others_are_refused() -> N
     assert [out.ids for out in together] == [narrow([prompt], greedy)[0].ids for prompt in PROMPTS]
     with pytest.raises(ConfigError, match="int8"):
         Engine(model, eos_ids=[], narrow_rows="int4")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.float32, 8), (torch.bfloat16, 4)])
+def test_large_networks_have_no_rows_and_say_the_same(
+    dtype: torch.dtype, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit: with prompts in parts, beginnings that stand apart, guesses, several steps a call, what is known from
+    before, and a cache so small that some must wait and be computed again."""
+    model = network("qwen2", dtype, bits)
+    params = [SamplingParams(temperature=t, seed=11, max_tokens=40) for t in (0.0, 1.0, 1.0, 0.7, 0.0)]
+
+    def said(**options: object) -> list[object]:
+        engine = Engine(model, eos_ids=[], head="int8", max_batch_tokens=24, **options)  # type: ignore[arg-type]
+        assert engine._runner.store.has_rows == (fused.LARGEST > 1000)
+        batches = [engine(prompts, params) for prompts in (PROMPTS, [PROMPTS[1]] * 5, PROMPTS)]
+        assert max(out.cached_tokens for out in batches[-1]) == 32
+        return [(out.ids, out.logprobs) for batch in batches for out in batch]
+
+    options: list[dict[str, object]] = [{}, {"ahead": True}, {"speculation": Speculation()}, {"cache_tokens": 192}]
+    with_rows = [said(**each) for each in options]
+    monkeypatch.setattr(fused, "LARGEST", 1000)
+    assert [said(**each) for each in options] == with_rows
+    whole = Engine(model, eos_ids=[], block_size=32)
+    assert not whole._runner.store.has_rows
+    assert Engine(model, eos_ids=[], block_size=8)._runner.store.has_rows
+    assert Engine(model, eos_ids=[], narrow_rows="int8")._runner.store.has_rows

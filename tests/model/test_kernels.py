@@ -24,7 +24,18 @@ from denken.model.head import head_logprobs
 from denken.model.kernels import bf16, build, call, elementwise, softmax
 from denken.model.kernels.attention import Attention, Stretch, attend, to_table
 from denken.model.kernels.products import Packed, Product, multiply
-from denken.model.kernels.rows import BEHIND, Begun, Strip, attend_rows, columns, copy_rows
+from denken.model.kernels.rows import (
+    BEHIND,
+    PART,
+    Begun,
+    Strip,
+    Tables,
+    attend_rows,
+    columns,
+    copy_rows,
+    read_blocks,
+    write_blocks,
+)
 from denken.model.rope import rotate
 from denken.train.attend import Lanes, SharedPrompts, packed
 from denken.types import SamplingParams
@@ -551,3 +562,49 @@ def test_processors_that_kernels_suit(
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert build.suits() is suits
+
+
+@native
+@both_types
+@pytest.mark.parametrize(("heads", "keys", "size"), [(6, 2, 12), (1, 1, 64), (14, 2, 40), (6, 1, 136)])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_blocks_that_are_read_themselves_are_rows_to_the_bit(
+    dtype: torch.dtype, heads: int, keys: int, size: int, parts: int
+) -> None:
+    """Texts of any length, behind a shared beginning and with several new tokens; in blocks of one part and of three,
+    in any order."""
+    block, stride, counts, before = parts * PART, 160, [1, 3, 2, 1], [147, 30, 0, 64]
+    seats = torch.arange(4).repeat_interleave(torch.tensor(counts))
+    spots = [list(range(b + count)) for b, count in zip(before, counts, strict=True)]
+    tables = torch.randperm(48)[: 4 * 12].view(4, 12)
+    held, slot = strip(4, keys, size, stride, dtype), strip(1, keys, size, 32, dtype)
+    blocks = [torch.full((48 * parts, keys, *shape), torch.nan, dtype=dtype) for shape in ((size, PART), (PART, size))]
+
+    def place(row: int, token: int) -> int:
+        return int(tables[row, token // block]) * block + token % block
+
+    for row, count in enumerate(before):
+        texts = [torch.randn(count, keys, size).to(dtype) for _ in range(2)]
+        places = torch.tensor([place(row, i) for i in spots[row][:count]], dtype=torch.long)
+        copy_rows(*texts, held, torch.arange(count), torch.full((count,), row), torch.arange(count))
+        write_blocks(*texts, *blocks, places)
+        for found, text in zip(read_blocks(*blocks, places), texts, strict=True):
+            assert torch.equal(found, text)
+    first = [torch.randn(20, keys, size).to(dtype) for _ in range(2)]
+    copy_rows(*first, slot, torch.arange(20), torch.zeros(20, dtype=torch.long), torch.arange(20))
+    new = [torch.randn(7, h, size).to(dtype) for h in (heads, keys, keys)]
+    ends = [i for row, own in enumerate(spots) for i in own[before[row] :]]
+    places = torch.tensor(
+        [int(tables[row, i // block]) * block + i % block for row, i in zip(seats, ends, strict=True)]
+    )
+    lengths, order = torch.tensor(ends) + 1, torch.arange(7)
+    straight = [torch.zeros(48 * block, keys, size, dtype=dtype) for _ in range(2)]
+    for begun in (None, Begun(slot, torch.zeros(7, dtype=torch.long), torch.tensor([20]))):
+        for threads in (1, 2):
+            with on_threads(threads):
+                expected = attend_rows(*new, held, lengths, *straight, places, begun, order, 0.3, seats)
+                strips = Strip(*blocks, stride)
+                args = (lengths, *blocks, places, begun, order, 0.3, seats, Tables(tables, block))
+                assert torch.equal(attend_rows(*new, strips, *args), expected)
+    for found, written in zip(read_blocks(*blocks, places), new[1:], strict=True):
+        assert torch.equal(found, written)

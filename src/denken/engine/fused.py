@@ -31,6 +31,10 @@ from denken.model.transformer import Block, Transformer
 LARGEST = 256 << 20
 
 
+def is_small(model: Transformer) -> bool:
+    return sum(p.numel() * p.element_size() for p in model.parameters()) <= LARGEST
+
+
 @dataclass(slots=True)
 class Layer:
     """One layer's weights. qkv (H + 2K heads of D, M), gate_up (2I, M); a norm's weight is None where it has gone into
@@ -81,9 +85,8 @@ class Fused:
     def covers(model: Transformer) -> bool:
         if model.config.is_latent or model.config.n_routed_experts or is_quantised(model):
             return False
-        parameters = list(model.parameters())
-        alike = {(p.dtype, p.device.type) for p in parameters}
-        return len(alike) == 1 and sum(p.numel() * p.element_size() for p in parameters) <= LARGEST
+        alike = {(p.dtype, p.device.type) for p in model.parameters()}
+        return len(alike) == 1 and is_small(model)
 
     @torch.inference_mode()
     def refresh(self) -> None:

@@ -26,7 +26,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from denken.engine.fused import LARGEST, Fused
+from denken.engine.fused import Fused, is_small
 from denken.engine.paged import Paged
 from denken.engine.products import AnyProduct, product
 from denken.model.attention import Attend, GroupedAttention
@@ -35,6 +35,7 @@ from denken.model.kernels.call import covers
 from denken.model.kernels.decode import Ahead, Decoder, Ends, Going, Guessing, Layer, Seats
 from denken.model.kernels.elementwise import LONGEST_NORM, gated, norm, norm_turned
 from denken.model.kernels.integers import whole_numbers
+from denken.model.kernels.pages import collapse
 from denken.model.kernels.products import Packed, multiply
 from denken.model.layers import MLP
 from denken.model.quantized import is_quantised
@@ -78,7 +79,7 @@ class Native(Fused):
         if config.is_latent or config.n_routed_experts or config.hidden_size > LONGEST_NORM or not covers(like):
             return False
         alike = all(p.dtype == like.dtype and p.device == like.device for p in model.parameters())
-        return alike and (like.dtype == torch.bfloat16 or _small(model) or is_quantised(model))
+        return alike and (like.dtype == torch.bfloat16 or is_small(model) or is_quantised(model))
 
     @torch.inference_mode()
     def refresh(self) -> None:
@@ -180,7 +181,7 @@ class Native(Fused):
         if attention.q_norm is not None and attention.k_norm is not None:
             queries = attention.q_norm.weight.expand(self.config.num_attention_heads, -1)
             turn = torch.cat((queries, attention.k_norm.weight.expand(self.config.num_key_value_heads, -1)))
-        small = _small(self.model)
+        small = is_small(self.model)
 
         def one(*layers: nn.Module) -> AnyProduct:
             return product(layers, block.input_layernorm.weight.dtype, copies=small)
@@ -202,10 +203,6 @@ def _give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _small(model: Transformer) -> bool:
-    return sum(p.numel() * p.element_size() for p in model.parameters()) <= LARGEST
-
-
 def _head(model: Transformer, kind: str | None) -> tuple[Product, decode.Product | None]:
     """Hidden states (N, M) to logits in fp32: at 30, rounding them to bf16 would be by a sixteenth. And where the
     head's numbers lie, if kernels can be told."""
@@ -216,11 +213,12 @@ def _head(model: Transformer, kind: str | None) -> tuple[Product, decode.Product
         table = None if whole.packed is None else torch.tensor([whole.packed.row()])
         numbers = None if table is None else decode.Product(decode.INTEGERS, table, None, hidden, size)
         return lambda hidden_NM: whole(hidden_NM.float()), numbers
-    if _small(model):
+    if is_small(model):
         packed = Packed(weight_VM.float().t())
         return lambda hidden_NM: packed(hidden_NM.float()), decode.Product.of(packed)
     if weight_VM.dtype == torch.float32:
         return lambda hidden_NM: multiply(hidden_NM, weight_VM.t()), None
+    collapse(weight_VM)
     table = torch.tensor([bf16.row(weight_VM)])
     numbers = decode.Product(decode.BF16, table, None, hidden, size)
     return lambda hidden_NM: bf16.side_by_side(hidden_NM, table, size, torch.float32), numbers

@@ -30,7 +30,19 @@ from denken.model.attention import CacheLayout
 from denken.model.kernels.attention import Stretch, attend, to_table
 from denken.model.kernels.call import covers
 from denken.model.kernels.decode import Seats
-from denken.model.kernels.rows import BEHIND, PANEL, Begun, Strip, attend_rows, columns, copy_rows
+from denken.model.kernels.rows import (
+    BEHIND,
+    PANEL,
+    PART,
+    Begun,
+    Strip,
+    Tables,
+    attend_rows,
+    columns,
+    copy_rows,
+    read_blocks,
+    write_blocks,
+)
 
 # Memory of this process alone, where systems have a word for it.
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
@@ -46,7 +58,8 @@ class Store:
     Rows hold one stretch for every key head of a sequence, so that a head's keys lie side by side. With kernels
     (`native`) they lie as in `rows.Strip`, in the network's type or in that of `narrow`, as do those of `Beginnings`.
     MLA's values are the first columns of its keys, so that nothing but the latent is kept; kernels read rows of keys
-    and rows of values in different orders, and have it in both.
+    and rows of values in different orders, and have it in both. Without `row_tokens` there are no rows, and blocks lie
+    as kernels read them (`rows.Tables`).
     """
 
     def __init__(
@@ -54,7 +67,7 @@ class Store:
         layout: CacheLayout,
         blocks: int,
         block_size: int,
-        row_tokens: int,
+        row_tokens: int | None,
         like: Tensor,
         narrow: torch.dtype | None = None,
     ) -> None:
@@ -65,6 +78,7 @@ class Store:
         self.row_dtype = torch.float32 if on_cpu and not (latent or self.native) else like.dtype
         if self.native and narrow is not None:
             self.row_dtype = narrow
+        self.has_rows = row_tokens is not None
         # What a row's length is a multiple of.
         self.panel = PANEL if self.native else 1
         self._shape = blocks, block_size, row_tokens
@@ -80,6 +94,11 @@ class Store:
             layers = layout.layers if size else 0
             return [_zeros((*shape, size), dtype, like.device) for _ in range(layers)]
 
+        if row_tokens is None:
+            size, parts = layout.key_size, (blocks, block_size // PART, heads)
+            self.row_keys = self.keys = allocate(PART, like.dtype, *parts, size)
+            self.row_values = self.values = allocate(size, like.dtype, *parts, PART)
+            return
         self.keys, self.values = (
             allocate(size, like.dtype, blocks, block_size, heads) for size in (layout.key_size, layout.value_size)
         )
@@ -131,11 +150,37 @@ class Store:
         size, blocks = self.block_size, chunk.sequence.blocks
         return [blocks[i // size] * size + i % size for i in range(chunk.start, chunk.start + count)]
 
-    def places(self, blocks: Sequence[int], count: int) -> Tensor:
+    def blocks_of(self, seating: Seating) -> Tables | None:
+        """The blocks behind the beginnings that stand apart, where no rows hold what is in them."""
+        if self.has_rows or not seating.order:
+            return None
+        skips = [skip // self.block_size for skip in seating.skips]
+        own = [chunk.sequence.blocks[skip:] for chunk, skip in zip(seating.order, skips, strict=True)]
+        longest = max(map(len, own))
+        return Tables(torch.tensor([[*blocks, *[0] * (longest - len(blocks))] for blocks in own]), self.block_size)
+
+    def places(self, blocks: Sequence[int] | Tensor, count: int) -> Tensor:
         """Where the first so many tokens of these blocks are."""
-        return (
-            torch.tensor(blocks, dtype=torch.long)[:, None] * self.block_size + torch.arange(self.block_size)
-        ).flatten()[:count]
+        own = torch.as_tensor(blocks, dtype=torch.long)
+        return (own[:, None] * self.block_size + torch.arange(self.block_size)).flatten()[:count]
+
+    def write(self, layer: int, key_NKD: Tensor, value_NKD: Tensor, slots_N: Tensor) -> None:
+        """Tokens' keys and values into the blocks, with kernels."""
+        if not self.has_rows:
+            return write_blocks(key_NKD, value_NKD, self.keys[layer], self.values[layer], slots_N)
+        blocks = [(self.keys[layer], key_NKD), (self.values[layer], value_NKD)]
+        for tensor, new_NKD in blocks[:1] if self.layout.latent_size else blocks:
+            tensor.flatten(0, 1).index_copy_(0, slots_N, new_NKD)
+        return None
+
+    def read(self, layer: int, blocks: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The first so many tokens' keys and values of these blocks (N, K, ...)."""
+        if not self.has_rows:
+            return read_blocks(self.keys[layer], self.values[layer], self.places(blocks, count))
+        key_NKD = self.keys[layer].index_select(0, blocks).flatten(0, 1)[:count]
+        if self.layout.latent_size:
+            return key_NKD, key_NKD[..., : self.layout.latent_size]
+        return key_NKD, self.values[layer].index_select(0, blocks).flatten(0, 1)[:count]
 
     def _fill(self, missing: list[tuple[int, int, Chunk]], skips: list[int], stride: int) -> None:
         """`fill` in kernels, a text at a time."""
@@ -266,6 +311,7 @@ class Paged:
             self.lengths_S = lengths_S
             self.order_S = torch.arange(self.decodes) if beginnings is None else beginnings.order_S
             self.stretches = [_stretches(chunk) for chunk in others]
+            self.blocks = store.blocks_of(seating)
             return
         starts_N = torch.arange(self.decodes * heads, device=device) * stride
         self.row_slots_N = starts_N + (lengths_S - 1).repeat_interleave(heads)
@@ -293,7 +339,7 @@ class Paged:
             if chunk.start == 0:
                 key_LKD, value_LKE = key_NKD[start:end], value_NKE[start:end]
             else:
-                key_LKD, value_LKE = self._gather(layer, table, chunk.start + chunk.count)
+                key_LKD, value_LKE = self.store.read(layer, table, chunk.start + chunk.count)
             out_NHE[start:end] = self._chunk(query_NHD[start:end], key_LKD, value_LKE, mask_TL, scale)
         return out_NHE[None]
 
@@ -304,16 +350,15 @@ class Paged:
             return None
         begun = None if apart is None else apart.begun
         rows, blocks = (store.row_keys, store.row_values), (store.keys, store.values)
-        return Seats(*rows, *blocks, self.stride, self.lengths_S, self.slots_N, begun, self.order_S, self.seats_S)
+        ends = self.lengths_S, self.slots_N
+        return Seats(*rows, *blocks, self.stride, *ends, begun, self.order_S, self.seats_S, self.blocks)
 
     def _native(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, scale: float) -> Tensor:
         """All of `__call__` in kernels, which know where a sequence ends: nothing is masked. MLA's values are its keys,
         and its prompts are products as without kernels, for there one key head has many queries."""
         decodes, outs, latent = self.decodes, [], self.store.layout.latent_size
         if self.others:
-            blocks = [(self.store.keys[layer], key_NKD), (self.store.values[layer], value_NKD)]
-            for tensor, new_NKD in blocks[:1] if latent else blocks:
-                tensor.flatten(0, 1).index_copy_(0, self.slots_N[decodes:], new_NKD[decodes:])
+            self.store.write(layer, key_NKD[decodes:], value_NKD[decodes:], self.slots_N[decodes:])
         if decodes:
             seen_NHD = self._over_rows(layer, query_NHD, key_NKD, value_NKD, scale)
             outs.append(seen_NHD[..., :latent] if latent else seen_NHD)
@@ -323,7 +368,7 @@ class Paged:
             if chunk.start == 0:
                 key_LKD, value_LKD = key_NKD[start:end], value_NKD[start:end]
             else:
-                key_LKD, value_LKD = self._gather(layer, places, chunk.start + chunk.count)
+                key_LKD, value_LKD = self.store.read(layer, places, chunk.start + chunk.count)
             if latent:
                 outs.append(self._chunk(query_NHD[start:end], key_LKD, value_LKD[..., :latent], mask_TL, scale))
             else:
@@ -340,6 +385,7 @@ class Paged:
             *(query_NHD[:decodes], key_NKD[:decodes], value_NKD[:decodes], self.store.strip(layer, self.stride)),
             *(self.lengths_S, self.store.keys[layer], self.store.values[layer], self.slots_N),
             *(begun, self.order_S, scale, self.seats_S),
+            tables=self.blocks,
         )
 
     def _write(self, blocks: Tensor, rows: Tensor, new_NKD: Tensor) -> None:
@@ -387,12 +433,6 @@ class Paged:
             places_P = torch.arange(begun.length, device=lengths_S.device)
             beyond_SL = torch.cat((places_P >= begun.lengths_S[:, None], beyond_SL), dim=1)
         return additive(beyond_SL, self.store.row_dtype)[:, None] if ragged else None
-
-    def _gather(self, layer: int, table: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        key_LKD = self.store.keys[layer].index_select(0, table).flatten(0, 1)[:length]
-        if self.latent:
-            return key_LKD, key_LKD[..., : self.store.layout.latent_size]
-        return key_LKD, self.store.values[layer].index_select(0, table).flatten(0, 1)[:length]
 
     def _chunk(
         self, query_THD: Tensor, key_LKD: Tensor, value_LKE: Tensor, mask_TL: Tensor | None, scale: float
@@ -451,16 +491,16 @@ def _strips(store: Store, blocks_of_slot: list[tuple[int, ...]]) -> list[Strip]:
     places_N = torch.cat([store.places(blocks, count) for blocks, count in zip(blocks_of_slot, counts, strict=True)])
     seats_N = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     spots_N = torch.cat([torch.arange(count) for count in counts])
+    tokens_N = torch.arange(len(places_N))
+    numbers = len(counts) * stride * heads * columns(store.layout.key_size, store.row_dtype) + BEHIND
     strips = []
     for block_keys, block_values in zip(store.keys, store.values, strict=True):
-        keys, values = (
-            torch.zeros(
-                len(counts) * stride * heads * columns(x.shape[-1], store.row_dtype) + BEHIND, dtype=store.row_dtype
-            )
-            for x in (block_keys, block_values)
-        )
+        keys, values = (torch.zeros(numbers, dtype=store.row_dtype) for _ in range(2))
         strips.append(Strip(keys, values, stride))
-        copy_rows(block_keys, block_values, strips[-1], places_N, seats_N, spots_N)
+        if store.has_rows:
+            copy_rows(block_keys, block_values, strips[-1], places_N, seats_N, spots_N)
+        else:
+            copy_rows(*read_blocks(block_keys, block_values, places_N), strips[-1], tokens_N, seats_N, spots_N)
     return strips
 
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denken.model.kernels import bf16, decode, integers
+from denken.model.kernels.pages import collapse
 from denken.model.kernels.products import Packed
 from denken.model.quantized import QuantizedLinear
 
@@ -50,10 +51,12 @@ class Joined:
 
 
 class Halves:
-    """bf16 weights where they lie. Many rows are PyTorch's."""
+    """bf16 weights where they lie, if need be in large pages. Many rows are PyTorch's."""
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         self._layers = list(layers)
+        for layer in layers:
+            collapse(layer.weight)
         self._table = torch.tensor([bf16.row(layer.weight, layer.bias) for layer in layers])
         self.inputs, self.outputs = layers[0].in_features, sum(layer.out_features for layer in layers)
 

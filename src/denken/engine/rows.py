@@ -8,6 +8,9 @@ Where several samples of one prompt decode together, the blocks that they share 
 stand once for the group, in a slot, and the group's queries are multiplied with them together. Attention at this stage
 is bound by the bytes it reads, and this reads the prompt once instead of once a sample.
 
+The copy takes as much memory as the blocks that it copies. Beside a large network's weights little is won by it, and
+kernels read the blocks themselves: then rows are no more than the order in which sequences decode.
+
 No tensors here: who sits where, and what must be copied (`paged.py` copies and computes).
 """
 
@@ -55,10 +58,10 @@ class Seating:
 
 
 class Rows:
-    """Who sits in which row. tokens: how many all rows together may hold; block_size: that of the cache.
-    share: whether beginnings may stand apart. panel: what a row's length is a multiple of."""
+    """Who sits in which row. tokens: how many all rows together may hold, or None where they hold nothing; block_size:
+    that of the cache. share: whether beginnings may stand apart. panel: what a row's length is a multiple of."""
 
-    def __init__(self, tokens: int, block_size: int, *, share: bool = True, panel: int = 1) -> None:
+    def __init__(self, tokens: int | None, block_size: int, *, share: bool = True, panel: int = 1) -> None:
         self.tokens = tokens
         self.block_size = block_size
         self._panel = panel
@@ -81,11 +84,11 @@ class Rows:
         ends = zip(seating.order, seating.skips, strict=True)
         lengths = [chunk.start + chunk.count + ahead - skip for chunk, skip in ends]
         stride = self._stride(max(lengths, default=1))
-        if stride > self.stride or self.stride * len(seats) > self.tokens:
+        if stride > self.stride or not self._room_for(len(seats), self.stride):
             self.stride = stride
             self._empty(seats)
         for (seat, chunk), skip in zip(pairs, seating.skips, strict=True):
-            if max(seat.filled, skip) < chunk.start:
+            if self.tokens is not None and max(seat.filled, skip) < chunk.start:
                 first = max(seat.filled // self.block_size * self.block_size, skip)
                 seating.missing.append((seat.row, first, chunk))
             # Where a part of a guess turns out wrong, the next chunk begins before this and is written over it.
@@ -138,16 +141,22 @@ class Rows:
         """All that fit without too much padding: the longest are left out first."""
         lengths = [chunk.start + chunk.count + ahead - self._skip(seat) for seat, chunk in pairs]
         total, longest = sum(lengths), max(lengths, default=0)
-        if len(pairs) * longest <= PADDING * total and len(pairs) * self._stride(longest) <= self.tokens:
+        if self.tokens is None or self._fits(len(pairs), longest, total):
             return pairs
         order = sorted(range(len(pairs)), key=lengths.__getitem__)
         while order:
             longest = lengths[order[-1]]
-            if len(order) * longest <= PADDING * total and len(order) * self._stride(longest) <= self.tokens:
+            if self._fits(len(order), longest, total):
                 break
             total -= longest
             order.pop()
         return [pairs[i] for i in order]
+
+    def _fits(self, count: int, longest: int, total: int) -> bool:
+        return count * longest <= PADDING * total and self._room_for(count, self._stride(longest))
+
+    def _room_for(self, count: int, stride: int) -> bool:
+        return self.tokens is None or count * stride <= self.tokens
 
     def _order(self, pairs: list[tuple[Seat, Chunk]]) -> list[tuple[Seat, Chunk]]:
         """Who has a row keeps it, as long as no row stays empty."""

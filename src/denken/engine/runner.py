@@ -18,15 +18,16 @@ from torch import Tensor
 
 from denken.engine.adapters import Adapters
 from denken.engine.drafts import Drafts
-from denken.engine.fused import Fused
+from denken.engine.fused import Fused, is_small
 from denken.engine.native import Native
 from denken.engine.paged import Beginnings, Paged, Store
 from denken.engine.rows import Rows, Seating
 from denken.engine.scheduler import Chunk, Lead
 from denken.engine.speculate import Speculation
 from denken.model.attention import Attend, CacheLayout
+from denken.model.kernels.call import covers
 from denken.model.kernels.decode import Ahead, Going
-from denken.model.kernels.rows import PANEL
+from denken.model.kernels.rows import PANEL, PART
 from denken.model.mtp import MultiTokenPrediction
 from denken.model.transformer import Transformer
 
@@ -82,8 +83,10 @@ class Runner:
         self.device = like.device
         layout = model.cache_layout
         # Rows grow by doubling, and short ones have a panel. What is not used of them is never touched, and takes no
-        # memory.
-        row_tokens = 2 * blocks * block_size + min(blocks, SHORT_ROWS) * PANEL
+        # memory. Beside a large network's weights they would cost more of it than they save time.
+        row_tokens: int | None = 2 * blocks * block_size + min(blocks, SHORT_ROWS) * PANEL
+        if narrow is None and block_size % PART == 0 and _reads_blocks(model, like):
+            row_tokens = None
         self.store = Store(layout, blocks, block_size, row_tokens, like, narrow)
         share = layout.layers > 0 and (self.store.native or not layout.latent_size)
         self.rows = Rows(row_tokens, block_size, share=share, panel=self.store.panel)
@@ -205,3 +208,10 @@ class Runner:
 
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.device)
+
+
+def _reads_blocks(model: Model, like: Tensor) -> bool:
+    """Whether those who decode read the blocks themselves."""
+    if not isinstance(model, Transformer) or is_small(model):
+        return False
+    return covers(like) and model.cache_layout.layers > 0 and not model.cache_layout.latent_size

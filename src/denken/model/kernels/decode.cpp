@@ -21,7 +21,7 @@
     extern "C" void denken_attend_rows_##NAME(                                                                         \
         const T*, index_t, const T*, index_t, const T*, index_t, T*, void*, void*, index_t, index_t, const index_t*,   \
         T*, T*, const index_t*, const void*, const void*, index_t, const index_t*, const index_t*, const index_t*,     \
-        const index_t*, index_t, index_t, index_t, index_t, float, index_t);                                           \
+        const index_t*, const index_t*, index_t, index_t, index_t, index_t, index_t, index_t, float, index_t);                                           \
     extern "C" void denken_integers_##NAME(const T*, index_t, index_t, const void*, index_t, T*, index_t, index_t);    \
     INLINE void norm(const T* x, const T* weight, T* out, index_t rows, index_t size, float eps, index_t threads) {    \
         denken_norm_##NAME(x, size, weight, out, nullptr, rows, size, eps, threads);                                   \
@@ -76,7 +76,8 @@ struct Seats {
     index_t rows, stride, narrow;
     const index_t *lengths, *places;
     index_t slot_length;
-    const index_t *slots, *slot_lengths, *seats, *order;
+    const index_t *slots, *slot_lengths, *seats, *order, *tables;
+    index_t table_pitch, block_size;
 };
 
 struct Crew {
@@ -144,8 +145,8 @@ void decode(const Network& network, const Layer* layers, const Seats& seats, T* 
                        qkv + turned_heads * size, all * size, seen, layer.row_keys, layer.row_values, seats.stride,
                        seats.narrow, seats.lengths, static_cast<T*>(layer.block_keys),
                        static_cast<T*>(layer.block_values), seats.places, layer.slot_keys, layer.slot_values,
-                       seats.slot_length, seats.slots, seats.slot_lengths, seats.seats, seats.order, rows, heads, keys,
-                       size, network.scale, crew(rows * heads * size * seats.stride / 4));
+                       seats.slot_length, seats.slots, seats.slot_lengths, seats.seats, seats.order, seats.tables,
+                       seats.table_pitch, seats.block_size, rows, heads, keys, size, network.scale, crew(rows * heads * size * seats.stride / 4));
         multiply(seen, layer.out, added, rows, crew);
         add(x, added, rows * hidden);
         norm(x, static_cast<const T*>(layer.before_mlp), normed, rows, hidden, network.eps, crew(rows * hidden));
@@ -289,7 +290,8 @@ class Tokens {
             if (token >= from && token < from + some_count) some.push_back(token - from);
         const index_t* own = all.slots ? slots.data() + from : nullptr;
         return {some_count,      all.stride, all.narrow,       lengths.data() + from, places.data() + from,
-                all.slot_length, own,        all.slot_lengths, of.data() + from,      some.data()};
+                all.slot_length, own,        all.slot_lengths, of.data() + from,      some.data(),
+                all.tables,      all.table_pitch, all.block_size};
     }
     // Rows, at most so many times, in parts of about the same work: where each part's tokens begin, and where the last
     // ends. base: what a token costs beside the keys that it sees, in keys.

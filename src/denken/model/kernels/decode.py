@@ -19,7 +19,7 @@ from torch import Tensor
 
 from denken.model.kernels.call import INTEGER, NAMES, NUMBER, POINTER, address, kernel
 from denken.model.kernels.products import Packed
-from denken.model.kernels.rows import Begun, narrow
+from denken.model.kernels.rows import Begun, Tables, narrow
 
 # What `decode.cpp` calls a Product's kinds.
 PACKED, INTEGERS, BF16, PAIRS = range(4)
@@ -85,6 +85,7 @@ class Seats:
     begun: Sequence[Begun] | None
     order_S: Tensor
     seats_S: Tensor | None = None
+    tables: Tables | None = None
 
     def tensors(self) -> tuple[Sequence[Tensor], ...]:
         return self.row_keys, self.row_values, self.block_keys, self.block_values
@@ -187,6 +188,9 @@ class _Seats(ctypes.Structure):
         ("slot_lengths", POINTER),
         ("seats", POINTER),
         ("order", POINTER),
+        ("tables", POINTER),
+        ("table_pitch", INTEGER),
+        ("block_size", INTEGER),
     ]
 
 
@@ -363,4 +367,5 @@ def _record(seats: Seats) -> _Seats:
         address(begun.lengths_U) if begun else None,
         address(seats.seats_S),
         address(seats.order_S),
+        *((None, 0, 0) if seats.tables is None else seats.tables.record()),
     )

@@ -19,9 +19,7 @@ groups.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +30,7 @@ from denken.errors import ConfigError
 from denken.model.kernels import shared
 from denken.model.kernels.build import library
 from denken.model.kernels.call import INTEGER, NAMES, POINTER, address, covers, kernel, threads
+from denken.model.kernels.pages import room
 
 # Sums of more products than this could leave 32 bits.
 LONGEST = 1 << 16
@@ -39,10 +38,9 @@ LONGEST = 1 << 16
 EXACT = 1024
 # Channels that are rounded at a time.
 AT_ONCE = 4096
-# Channels of a panel; how scales may be stored, as in `integers.cpp`; bytes of a large page.
+# Channels of a panel; how scales may be stored, as in `integers.cpp`.
 LANES = 16
 KINDS = (torch.float32, torch.bfloat16, torch.float16)
-HUGE = 2 << 20
 _MULTIPLY = (POINTER, INTEGER, INTEGER, POINTER, INTEGER, POINTER, INTEGER, INTEGER)
 
 
@@ -166,13 +164,13 @@ def _packed(codes_OI: Tensor, scale_OG: Tensor, group: int) -> Panels | None:
     codes_OI, panels = codes_OI.contiguous(), -(-outputs // LANES)
     pack = kernel("denken_integers_pack", (POINTER, POINTER, *[INTEGER] * 4))
 
-    def fill(room: Tensor) -> None:
-        pack(address(codes_OI), address(room), inputs, outputs, group, threads(codes_OI.numel()))
+    def fill(into: Tensor) -> None:
+        pack(address(codes_OI), address(into), inputs, outputs, group, threads(codes_OI.numel()))
 
     # The order of the panels is these kernels'.
     packed = shared.bytes_of(codes_OI, (Path(kernels._name).stem, group), size, fill)
     if packed is None:
-        packed = _room(size)
+        packed = room(size)
         fill(packed)
     wide_OG = scale_OG.float()
     narrow = (kind for kind in KINDS[1:] if torch.equal(wide_OG.to(kind).float(), wide_OG))
@@ -181,22 +179,6 @@ def _packed(codes_OI: Tensor, scale_OG: Tensor, group: int) -> Panels | None:
     scales[:outputs] = wide_OG
     scales = scales.unflatten(0, (panels, LANES)).transpose(1, 2).contiguous()
     return Panels(packed, scales, inputs, outputs, group)
-
-
-def _room(size: int) -> Tensor:
-    """Bytes from a cache line's beginning on; many of them in large pages, where the system has any: a matrix that is
-    read once a token is read a tenth faster."""
-    if size < 2 * HUGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        raw = torch.empty(size + 64, dtype=torch.uint8)
-        start = -raw.data_ptr() % 64
-    else:
-        area = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        raw = torch.frombuffer(area, dtype=torch.uint8)
-        start = -raw.data_ptr() % HUGE
-        with contextlib.suppress(OSError):  # a system without them
-            # Not the last, unfilled one: it would take room for nothing.
-            area.madvise(mmap.MADV_HUGEPAGE, start, size // HUGE * HUGE)
-    return raw[start : start + size]
 
 
 def whole_numbers(weight_OI: Tensor, bits: int, group: int = 32) -> Int8 | Int4:

@@ -1,5 +1,5 @@
 // Softmax attention of those who decode, over keys and values that lie in rows, one a sequence, and in beginnings that
-// several sequences share.
+// several sequences share; or in the cache's blocks themselves, where those are laid out to be read (Blocks).
 //
 // A head's keys lie in panels of 32 tokens, column after column, so that all that a score needs is read straight on. A
 // query's numbers are those of attention.cpp, to the bit: each sum has its order, and what a row holds in bf16 is
@@ -189,15 +189,120 @@ struct Rows {
     }
 };
 
+// Blocks as attention reads them, in parts of 16 tokens: keys (parts, key_heads, size, 16), values (parts, key_heads, 16,
+// size). tables: of each row the blocks, of block_size tokens each, that its tokens lie in, `pitch` numbers a row; absent
+// where rows hold them, and blocks are (places, key_heads, size).
+template <typename T>
+struct Blocks {
+    T *keys, *values;
+    const index_t* tables;
+    index_t pitch, block_size;
+    // The part of a row's tokens from a multiple of 16 on.
+    index_t part(index_t row, index_t token) const {
+        index_t block = tables[row * pitch + token / block_size];
+        return (block * block_size + token % block_size) / LANES;
+    }
+    T* keys_of(index_t part, index_t head, const Shape& shape) const { return keys + at(part, head, shape); }
+    T* values_of(index_t part, index_t head, const Shape& shape) const { return values + at(part, head, shape); }
+    void write(index_t place, index_t head, const T* key, const T* value, const Shape& shape) const {
+        index_t size = shape.size, inside = place % LANES;
+        T* column = keys_of(place / LANES, head, shape) + inside;
+        for (index_t d = 0; d < size; d++) column[d * LANES] = key[d];
+        memcpy(values_of(place / LANES, head, shape) + inside * size, value, size * sizeof(T));
+    }
+    void read(index_t place, index_t head, T* key, T* value, const Shape& shape) const {
+        index_t size = shape.size, inside = place % LANES;
+        const T* column = keys_of(place / LANES, head, shape) + inside;
+        for (index_t d = 0; d < size; d++) key[d] = column[d * LANES];
+        memcpy(value, values_of(place / LANES, head, shape) + inside * size, size * sizeof(T));
+    }
+
+  private:
+    static index_t at(index_t part, index_t head, const Shape& shape) {
+        return (part * shape.key_heads + head) * shape.size * LANES;
+    }
+};
+
 // Of each new token: how many its row holds with it, its place in the blocks, and its row (absent: one a row).
 template <typename T>
 struct New {
     Heads<const T> query, key, value;
     const index_t* lengths;
-    T *block_keys, *block_values;
+    Blocks<T> blocks;
     const index_t *places, *seats;
     index_t row(index_t token) const { return seats ? seats[token] : token; }
 };
+
+// As `score`, over S parts of 16 tokens, wherever each is.
+template <typename T, int N, int S>
+void score_parts(index_t size, const float* queries, index_t apart, const T* const* keys, float* scores, index_t pitch,
+                 const T* const* next) {
+    v16 sums[N][S];
+#pragma GCC unroll 12
+    for (int i = 0; i < N; i++)
+#pragma GCC unroll 4
+        for (int s = 0; s < S; s++) sums[i][s] = v16{};
+    for (index_t d = 0; d < size; d++) {
+        v16 line[S];
+#pragma GCC unroll 4
+        for (int s = 0; s < S; s++) {
+            ask<LANES * sizeof(T)>(reinterpret_cast<const char*>(next[s] + d * LANES));
+            line[s] = load(keys[s] + d * LANES);
+        }
+#pragma GCC unroll 12
+        for (int i = 0; i < N; i++)
+#pragma GCC unroll 4
+            for (int s = 0; s < S; s++) sums[i][s] += queries[d * apart + i] * line[s];
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < N; i++)
+#pragma GCC unroll 4
+        for (int s = 0; s < S; s++) store(scores + i * pitch + s * LANES, sums[i][s]);
+}
+
+template <typename T>
+using ScoreParts = void (*)(index_t, const float*, index_t, const T* const*, float*, index_t, const T* const*);
+template <typename T, int S, int... N>
+constexpr std::array<ScoreParts<T>, sizeof...(N)> score_parts_of(std::integer_sequence<int, N...>) {
+    return {score_parts<T, N + 1, S>...};
+}
+template <typename T>
+constexpr auto SCORE_PART = score_parts_of<T, 1>(std::make_integer_sequence<int, MOST>{});
+template <typename T>
+constexpr auto SCORE_PAIRS = score_parts_of<T, 2>(std::make_integer_sequence<int, MOST>{});
+template <typename T>
+constexpr auto SCORE_FOURS = score_parts_of<T, BROAD>(std::make_integer_sequence<int, FEW>{});
+
+// As `score_all` and `weigh_all`, over a row's tokens where they lie in the blocks.
+template <typename T>
+void score_blocks(index_t queries, const float* turned, index_t apart, const Blocks<T>& blocks, index_t row,
+                  index_t head, index_t tokens, float* scores, index_t pitch, const Shape& shape) {
+    index_t parts = up(tokens, LANES) / LANES;
+    for (index_t part = 0, side; part < parts; part += side) {
+        side = queries <= FEW && part + BROAD <= parts ? BROAD : part + 2 <= parts ? 2 : 1;
+        const T *keys[BROAD], *next[BROAD];
+        for (index_t s = 0; s < side; s++) {
+            keys[s] = blocks.keys_of(blocks.part(row, (part + s) * LANES), head, shape);
+            index_t after = part + side + s;
+            next[s] = after < parts ? blocks.keys_of(blocks.part(row, after * LANES), head, shape) : keys[s];
+        }
+        ScoreParts<T> run = side == BROAD ? SCORE_FOURS<T>[queries - 1]
+                            : side == 2   ? SCORE_PAIRS<T>[queries - 1]
+                                          : SCORE_PART<T>[queries - 1];
+        run(shape.size, turned, apart, keys, scores + part * LANES, pitch, next);
+    }
+}
+
+template <typename T>
+void weigh_blocks(index_t queries, const float* weights, index_t pitch, const Blocks<T>& blocks, index_t row,
+                  index_t head, index_t tokens, float* sums, index_t wide, bool add, const Shape& shape) {
+    for (index_t t = 0; t < tokens; t += LANES) {
+        const T* values = blocks.values_of(blocks.part(row, t), head, shape);
+        const T* next = t + LANES < tokens ? blocks.values_of(blocks.part(row, t + LANES), head, shape) : values;
+        weigh_all(queries, weights + t, pitch, values, std::min<index_t>(LANES, tokens - t), shape.size, sums, wide,
+                  add || t > 0, next);
+    }
+}
 
 // slots: whose beginning is whose; absent where none stand apart.
 template <typename R>
@@ -206,14 +311,15 @@ struct Beginnings {
     const index_t *slots, *lengths;
 };
 
-// A new token's key and value of one head, to its row and to the blocks.
+// A new token's key and value of one head, to the blocks, and to its row where there are rows.
 template <typename T, typename R>
 void keep(const New<T>& all, const Rows<R>& rows, index_t token, index_t head, const Shape& shape) {
-    index_t size = shape.size, block = (all.places[token] * shape.key_heads + head) * size;
+    index_t size = shape.size, place = all.places[token], block = (place * shape.key_heads + head) * size;
     const T *key = all.key.of(token, head, size), *value = all.value.of(token, head, size);
+    if (all.blocks.tables) return all.blocks.write(place, head, key, value, shape);
     rows.write(all.row(token), all.lengths[token] - 1, head, key, value, shape);
-    memcpy(all.block_keys + block, key, size * sizeof(T));
-    memcpy(all.block_values + block, value, size * sizeof(T));
+    memcpy(all.blocks.keys + block, key, size * sizeof(T));
+    memcpy(all.blocks.values + block, value, size * sizeof(T));
 }
 
 // A key head, and of the query heads that look at it `count` from the first on.
@@ -269,8 +375,12 @@ void attend(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>&
         }
     };
     by_row([&](index_t first, index_t some, index_t row, index_t seen) {
-        score_all(some, size, turned + first, pairs, rows.keys_of(row, head, shape), seen,
-                  scores + first * pitch + before, pitch, static_cast<const R*>(rows.values_of(row, head, shape)));
+        float *from = turned + first, *to = scores + first * pitch + before;
+        if (all.blocks.tables)
+            score_blocks(some, from, pairs, all.blocks, row, head, seen, to, pitch, shape);
+        else
+            score_all(some, size, from, pairs, rows.keys_of(row, head, shape), seen, to, pitch,
+                      static_cast<const R*>(rows.values_of(row, head, shape)));
         for (index_t pair = first; pair < first + some; pair++)
             soften<T>(scores + pair * pitch, before + all.lengths[order[pair / group]], before + seen);
     });
@@ -279,8 +389,12 @@ void attend(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings<R>&
                   begun.rows.values_of(slot, head, shape), before, size, sums + first * wide, wide, false,
                   static_cast<const R*>(rows.values_of(all.row(order[0]), head, shape)));
     by_row([&](index_t first, index_t some, index_t row, index_t seen) {
-        weigh_all(some, scores + first * pitch + before, pitch, rows.values_of(row, head, shape), seen, size,
-                  sums + first * wide, wide, before > 0, next);
+        const float* weights = scores + first * pitch + before;
+        if (all.blocks.tables)
+            weigh_blocks(some, weights, pitch, all.blocks, row, head, seen, sums + first * wide, wide, before > 0, shape);
+        else
+            weigh_all(some, weights, pitch, rows.values_of(row, head, shape), seen, size, sums + first * wide, wide,
+                      before > 0, next);
     });
     for (index_t pair = 0; pair < pairs; pair++) {
         T* to = out + (order[pair / group] * shape.heads + first_head + pair % group) * size;
@@ -363,17 +477,18 @@ void by_type(index_t narrow, Run run) {
 // row_keys (rows, key_heads, stride / 32, size, 32), row_values (rows, key_heads, stride, size), in bf16 for a bf16
 // network or where `narrow` is 1, in int8 where it is 2 (each panel with its scales), else in fp32; slot_keys, slot_values:
 // the same of slots, with a stride of slot_stride; slots (tokens) and slot_lengths may be absent. 64 more numbers than these must be readable behind the last.
-// order: the tokens, those of one slot on end, and within them those of one row.
+// order: the tokens, those of one slot on end, and within them those of one row. tables, table_pitch, block_size: as in
+// Blocks, for a network of its own type of rows; row_keys and row_values are then not looked at.
 #define ATTEND_ROWS(T, NAME)                                                                                           \
     EXPORT void denken_attend_rows_##NAME(                                                                             \
         const T* query, index_t query_pitch, const T* key, index_t key_pitch, const T* value, index_t value_pitch,     \
         T* out, void* row_keys, void* row_values, index_t stride, index_t narrow, const index_t* lengths,              \
         T* block_keys, T* block_values, const index_t* places, const void* slot_keys, const void* slot_values,         \
         index_t slot_stride, const index_t* slots, const index_t* slot_lengths, const index_t* seats,                  \
-        const index_t* order, index_t count, index_t heads, index_t key_heads, index_t size, float scale,              \
-        index_t threads) {                                                                                             \
-        New<T> all{{query, query_pitch}, {key, key_pitch}, {value, value_pitch}, lengths,                              \
-                   block_keys,           block_values,     places,               seats};                               \
+        const index_t* order, const index_t* tables, index_t table_pitch, index_t block_size, index_t count,           \
+        index_t heads, index_t key_heads, index_t size, float scale, index_t threads) {                                \
+        Blocks<T> blocks{block_keys, block_values, tables, table_pitch, block_size};                                   \
+        New<T> all{{query, query_pitch}, {key, key_pitch}, {value, value_pitch}, lengths, blocks, places, seats};      \
         Shape shape{heads, key_heads, size, scale};                                                                    \
         auto run = [&](auto type) {                                                                                    \
             using R = decltype(type);                                                                                  \
@@ -401,3 +516,28 @@ ATTEND_ROWS(bf16, bf16)
     }
 COPY_ROWS(float, fp32)
 COPY_ROWS(bf16, bf16)
+
+// Writes `count` tokens to places of blocks that attention reads as they lie (Blocks), or reads them from there.
+#define OF_BLOCKS(T, NAME)                                                                                             \
+    EXPORT void denken_write_blocks_##NAME(const T* key, index_t key_pitch, const T* value, index_t value_pitch,       \
+                                           T* block_keys, T* block_values, const index_t* places, index_t count,       \
+                                           index_t key_heads, index_t size, index_t threads) {                         \
+        Blocks<T> blocks{block_keys, block_values, nullptr, 0, 0};                                                     \
+        Heads<const T> keys{key, key_pitch}, values{value, value_pitch};                                               \
+        Shape shape{key_heads, key_heads, size, 1};                                                                    \
+        for_each(count * key_heads, threads, [&](index_t item) {                                                       \
+            index_t token = item / key_heads, head = item % key_heads;                                                 \
+            blocks.write(places[token], head, keys.of(token, head, size), values.of(token, head, size), shape);        \
+        });                                                                                                            \
+    }                                                                                                                  \
+    EXPORT void denken_read_blocks_##NAME(T* key, T* value, T* block_keys, T* block_values, const index_t* places,     \
+                                          index_t count, index_t key_heads, index_t size, index_t threads) {           \
+        Blocks<T> blocks{block_keys, block_values, nullptr, 0, 0};                                                     \
+        Shape shape{key_heads, key_heads, size, 1};                                                                    \
+        for_each(count * key_heads, threads, [&](index_t item) {                                                       \
+            index_t token = item / key_heads, head = item % key_heads, to = (token * key_heads + head) * size;         \
+            blocks.read(places[token], head, key + to, value + to, shape);                                             \
+        });                                                                                                            \
+    }
+OF_BLOCKS(float, fp32)
+OF_BLOCKS(bf16, bf16)
