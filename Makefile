@@ -27,7 +27,7 @@ test: .venv/.installed-dev .venv/.browser  ## install with the test tools, then 
 	@export OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=; $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 bench: .venv/.installed-dev .venv/.browser  ## measure the engine, a GRPO step, the server and the page on this machine
-	@$(BIN)/python benchmarks/engine.py
+	@$(BIN)/python benchmarks/generate.py
 	@$(BIN)/python benchmarks/train.py
 	@$(BIN)/python benchmarks/serve.py
 	@$(BIN)/python benchmarks/requests.py

@@ -3,7 +3,7 @@
     python benchmarks/curves.py                                   # the 5M network, some minutes
     python benchmarks/curves.py --shape 1.5B --kinds int8,int4 --contexts 512,2048,8192
 
-Random weights, two threads, our side alone (`bars.py` has the peers). Streams: each has read 64 ids; tokens of all
+Random weights, two threads, our side alone (`engine.py` has the peers). Streams: each has read 64 ids; tokens of all
 streams a second. Context: one stream after so many ids; a fresh engine each, the reading not counted. Medians of
 `--rounds`. Writes NAME.json and NAME.png under `--out`; runs alone, on an otherwise idle machine, or not at all.
 """
@@ -20,11 +20,11 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from bars import SHAPES, network, resident
 from rich.console import Console
 
 from denken.engine.engine import Engine
 from denken.types import SamplingParams
+from engine import SHAPES, network, resident
 
 GREEDY = SamplingParams(temperature=0, max_tokens=4000)
 

@@ -4,7 +4,7 @@
     python benchmarks/rows.py --only answers    # some minutes
     python benchmarks/rows.py --only latent --threads 2   # some 20 seconds
 
-Speed: `--streams` texts of the 5M network (as in `bars.py`, random weights, in fp32 or with linear layers in int8),
+Speed: `--streams` texts of the 5M network (as in `engine.py`, random weights, in fp32 or with linear layers in int8),
 each going on after `--contexts` ids; the ways take turns, the median of `--rounds` counts. Attention alone: of that
 network's six layers, one thread. Runs alone, on an otherwise idle machine, or not at all.
 Answers: the bundled model answers `--problems` problems of each task greedily, as `denken eval` asks them. Texts are
@@ -25,7 +25,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from bars import SHAPES, network
 from curves import prompt, speed
 from torch import Tensor
 
@@ -39,6 +38,7 @@ from denken.quantize.check import right_answers
 from denken.quantize.folder import TASKS
 from denken.tokenizer import Tokenizer
 from denken.types import Completion
+from engine import SHAPES, network
 
 WAYS: tuple[Literal["bf16", "int8"] | bool, ...] = (False, "bf16", "int8")
 TYPES = (torch.float32, torch.bfloat16, torch.int8)

@@ -3,9 +3,9 @@
     python benchmarks/share.py
     python benchmarks/share.py --networks 5M --streams 1 32
 
-The networks are those of `bars.py`, of random weights. What is measured is the whole of `Engine.step` beside the calls
-into our native code within it, over some seconds or until a text is over, after a warm-up. Products of a small bf16
-network are PyTorch's, and count as outside.
+The networks are those of `engine.py`, of random weights. What is measured is the whole of `Engine.step` beside the
+calls into our native code within it, over some seconds or until a text is over, after a warm-up. Products of a small
+bf16 network are PyTorch's, and count as outside.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import bars
 import torch
 from rich.console import Console
 from rich.table import Table
 
+import engine
 from denken.model.kernels import attention, bf16, call, decode, elementwise, integers, products, rows, softmax
 
 MODULES = (attention, bf16, decode, elementwise, integers, products, rows, softmax)
@@ -53,7 +53,7 @@ def measure(shape: str, kind: str, streams: int, threads: int, seconds: float) -
     for module in MODULES:
         module.kernel = lambda *given: clock.around(found(*given))  # type: ignore[attr-defined]
     try:
-        ours = bars.Ours(bars.SHAPES[shape], kind, threads, Path(), streams)
+        ours = engine.Ours(engine.SHAPES[shape], kind, threads, Path(), streams)
         ours.start([[7 + i] * 32 for i in range(streams)])
         ours.decode(4)
         made, clock.seconds, began = 0, 0.0, time.perf_counter()
