@@ -173,7 +173,7 @@ void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, cons
               T* out, index_t pitch, index_t threads) {
     index_t total = 0;
     for (index_t m = 0; m < count; m++) total += matrices[m].outputs;
-    on_threads(threads, [&](index_t mine, index_t all) {
+    share_out(threads, shares_of(total * inputs * 2, threads), [&](index_t mine, index_t all) {
         index_t from = total * mine / all / SIDE * SIDE, until = total * (mine + 1) / all / SIDE * SIDE, before = 0;
         if (mine + 1 == all) until = total;
         for (index_t m = 0; m < count; m++) {

@@ -402,8 +402,9 @@ class Pass {
         // large one the weights are read once for all, and of few rows they cost more than waiting does.
         bool apart = crew.most > 1 && weights <= NEAR && tokens.count() >= ALONE * crew.most;
         std::vector<index_t> borders = tokens.parts(apart ? crew.most : 1, base);
-        on_threads(index_t(borders.size()) - 1, [&](index_t mine, index_t all) {
-            for (size_t i = mine; i + 1 < borders.size(); i += all)
+        index_t parts = index_t(borders.size()) - 1;
+        share_out(apart ? crew.most : 1, parts, [&](index_t mine, index_t all) {
+            for (index_t i = mine; i < parts; i += all)
                 run(tokens, borders[i], borders[i + 1] - borders[i], apart ? Crew{1} : crew);
         });
         return drawn;
@@ -479,8 +480,10 @@ void ahead(const Network& network, const Layer* layers, const Seats& seats, cons
 #define DECODE(T, NAME)                                                                                               \
     EXPORT void denken_decode_##NAME(const void* network, const void* layers, const void* seats, T* x,                \
                                      const float* cosine, const float* sine, T* out, index_t threads) {               \
-        decode(*static_cast<const Network*>(network), static_cast<const Layer*>(layers),                              \
-               *static_cast<const Seats*>(seats), x, cosine, sine, out, Crew{threads});                               \
+        with_team(threads, [&] {                                                                                      \
+            decode(*static_cast<const Network*>(network), static_cast<const Layer*>(layers),                          \
+                   *static_cast<const Seats*>(seats), x, cosine, sine, out, Crew{threads});                           \
+        });                                                                                                           \
     }
 DECODE(float, fp32)
 DECODE(bf16, bf16)
@@ -489,9 +492,11 @@ DECODE(bf16, bf16)
 #define AHEAD(T, NAME)                                                                                                \
     EXPORT void denken_ahead_##NAME(const void* network, const void* layers, const void* seats, const void* ends,     \
                                     void* rows, void* guessing, index_t threads) {                                    \
-        ahead(*static_cast<const Network*>(network), static_cast<const Layer*>(layers),                               \
-              *static_cast<const Seats*>(seats), *static_cast<const Ends<T>*>(ends), *static_cast<Rows*>(rows),       \
-              static_cast<Guessing*>(guessing), Crew{threads});                                                       \
+        with_team(threads, [&] {                                                                                      \
+            ahead(*static_cast<const Network*>(network), static_cast<const Layer*>(layers),                           \
+                  *static_cast<const Seats*>(seats), *static_cast<const Ends<T>*>(ends), *static_cast<Rows*>(rows),   \
+                  static_cast<Guessing*>(guessing), Crew{threads});                                                   \
+        });                                                                                                           \
     }
 AHEAD(float, fp32)
 AHEAD(bf16, bf16)

@@ -297,14 +297,16 @@ void multiply(const T* x, index_t x_pitch, index_t rows, const Matrix* matrices,
         tiles[t] = {codes + first * steps, begins + first * groups, scales + first, first, last - first};
     }
     index_t together = std::max<index_t>(1, NEAR / (any.inputs * most));
-    on_threads(threads, [&](index_t mine, index_t all) {
+    // Of a row or two the codes are made sooner than others could help.
+    share_out(rows > 2 ? threads : 1, std::min(rows, 2 * threads), [&](index_t mine, index_t all) {
         for (index_t row = rows * mine / all; row < rows * (mine + 1) / all; row++) {
             index_t t = row * tall / rows;
             while (t + 1 < tall && tiles[t + 1].first <= row) t++;
             while (tiles[t].first > row) t--;
             quantise(x + row * x_pitch, any.inputs, any.group, tiles[t], row - tiles[t].first);
         }
-#pragma omp barrier
+    });
+    share_out(threads, shares_of(total * any.panel_bytes(), threads), [&](index_t mine, index_t all) {
         index_t from = total * mine / all, until = total * (mine + 1) / all;
         for (index_t t = 0; t < tall; t += together) {
             index_t before = 0, column = 0;

@@ -180,7 +180,7 @@ void product(Matrix a, const Number* packed, Matrix b, float* c, index_t pitch, 
     bool tall = rows >= threads * 2 * ROWS && rows >= columns / 8;
     thread_local Scratch columns_of_b;
     float* shared = packed ? nullptr : columns_of_b.of(std::min(panels, AT_A_TIME) * COLUMNS * std::min(depth, DEPTH));
-    on_threads(threads, [&](index_t mine, index_t all) {
+    auto some_of_it = [&](index_t mine, index_t all) {
         index_t first = tall ? rows * mine / all : 0, last = tall ? rows * (mine + 1) / all : rows;
         for (index_t start = 0; start < panels; start += AT_A_TIME)
             for (index_t k = 0; k < depth; k += DEPTH) {
@@ -203,7 +203,11 @@ void product(Matrix a, const Number* packed, Matrix b, float* c, index_t pitch, 
                 block<float>(part, shared, to, pitch, behind, first, last, left, right, some, more);
 #pragma omp barrier
             }
-    });
+    };
+    if (packed)
+        share_out(threads, tall ? threads : shares_of(depth * columns * sizeof(Number), threads), some_of_it);
+    else
+        on_threads(threads, some_of_it);
 }
 
 }  // namespace

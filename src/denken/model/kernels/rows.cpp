@@ -426,10 +426,10 @@ void attend_all(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings
     index_t items = parts * shape.key_heads * slices;
     // Whoever is free takes the next: rows differ in length.
     std::atomic<index_t> taken{0};
-    on_threads(threads, [&](index_t, index_t all_threads) {
+    share_out(threads, threads, [&](index_t, index_t) {
         for (index_t item; (item = taken++) < items;) {
             index_t strip = item / slices, part = strip / shape.key_heads, first = starts[part];
-            index_t then = std::min(item + all_threads, items - 1) / slices, slice = item % slices * each;
+            index_t then = std::min(item + threads, items - 1) / slices, slice = item % slices * each;
             const R* next = rows.keys_of(all.row(order[starts[then / shape.key_heads]]), then % shape.key_heads, shape);
             if (slice < group)
                 attend(all, out, rows, begun, order + first, starts[part + 1] - first,
