@@ -124,7 +124,7 @@ def test_layers_of_several_kinds_run_as_they_are() -> None:
 def test_all_layers_in_one_call_are_each_alone(
     family: str, dtype: torch.dtype, bits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Prompts of several lengths, two of them the same, whose beginning stands apart."""
+    """Prompts of several lengths, read whole and in parts, two of them the same, whose beginning stands apart."""
     if dtype == torch.bfloat16 and not bits:
         monkeypatch.setattr("denken.engine.fused.LARGEST", 1000)
     model = network(family, dtype, bits)
@@ -138,12 +138,16 @@ def test_all_layers_in_one_call_are_each_alone(
         return at_once(self, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(native.Decoder, "__call__", counted)
-    subject = Engine(model, eos_ids=[])
-    ours = [subject(few, params) for few in prompts]
-    assert len(calls) >= 2 * 19
+
+    def said() -> list[list[Completion]]:
+        engines = [Engine(model, eos_ids=[], max_batch_tokens=most) for most in (256, 24)]
+        return [subject(few, params) for subject in engines for few in prompts]
+
+    ours = said()
+    # Steps that read prompts among them.
+    assert len(calls) >= 4 * 20
     monkeypatch.setattr(native.Native, "_decoder", lambda self: None)
-    subject = Engine(model, eos_ids=[])
-    assert [subject(few, params) for few in prompts] == ours
+    assert said() == ours
     assert len({out.ids for out in ours[1]}) > 1
     if dtype == torch.float32:
         monkeypatch.setattr(native.Native, "covers", lambda model: False)

@@ -1,8 +1,9 @@
 """The same network in native kernels (`denken.model.kernels`): what a step of many small rows spends its time between.
 
 Queries, keys and values come from one product, gate and up from another; everything between two products is one pass
-over memory. A step in which everybody decodes goes through all layers in one call (`kernels/decode.py`), or several do,
-with what they draw; a step that reads prompts, or has adapters, a kernel at a time. In fp32 and in whole numbers every
+over memory. A step goes through all layers in one call (`kernels/decode.py`), prompts read beside those who decode
+included; or several steps do in which everybody decodes, with what they draw. A step that reads long prompts, or has
+adapters, goes a kernel at a time. In fp32 and in whole numbers every
 number is the one that `denken.model` computes for that token, to the bit; in bf16 one of three matrices may add in
 another order than three.
 
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 
 from denken.engine.fused import Fused, is_small
 from denken.engine.paged import Paged
-from denken.engine.products import AnyProduct, product
+from denken.engine.products import AnyProduct, Halves, product
 from denken.model.attention import Attend, GroupedAttention
 from denken.model.kernels import bf16, decode
 from denken.model.kernels.call import covers
@@ -40,6 +41,9 @@ from denken.model.kernels.products import Packed, multiply
 from denken.model.layers import MLP
 from denken.model.quantized import is_quantised
 from denken.model.transformer import Block, Transformer
+
+# Of more tokens than this the calls of Python's cost nothing, and one after the other they need less memory.
+MOST_READ = 256
 
 Product = Callable[[Tensor], Tensor]
 # Adds to what a product of a layer ("qkv", "out", "gate_up", "down") made of its inputs, in place.
@@ -95,6 +99,9 @@ class Native(Fused):
         if self.head_kind is not None:
             _give_back()
         self.decoder = self._decoder()
+        # Many rows of bf16 are PyTorch's.
+        halves = any(isinstance(layer.qkv, Halves) for layer in self.native)
+        self.most_read = bf16.FEW if halves else MOST_READ
         self._angles = (torch.empty(0), torch.empty(0))
 
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:
@@ -110,7 +117,7 @@ class Native(Fused):
         x_NM: Tensor = model.model["embed_tokens"](ids_BT[0])
         if self.beside is None and self.decoder is not None and isinstance(attend, Paged):
             seats = attend.seats()
-            if seats is not None:
+            if seats is not None and (not seats.pieces or len(x_NM) <= self.most_read):
                 return self.decoder(x_NM, cos_NF, sin_NF, seats)[None]
         for number, layer in enumerate(self.native):
             qkv_NX = self._product(number, "qkv", norm(x_NM, layer.before_attention, eps))

@@ -29,7 +29,7 @@ from denken.engine.scheduler import Chunk
 from denken.model.attention import CacheLayout
 from denken.model.kernels.attention import Stretch, attend, to_table
 from denken.model.kernels.call import covers
-from denken.model.kernels.decode import Seats
+from denken.model.kernels.decode import Piece, Seats
 from denken.model.kernels.rows import (
     BEHIND,
     PANEL,
@@ -344,14 +344,25 @@ class Paged:
         return out_NHE[None]
 
     def seats(self) -> Seats | None:
-        """Where everybody's keys and values are; None if anybody reads a prompt, or there are no kernels."""
+        """Where everybody's keys and values are; None where there are no kernels, or for latent attention."""
         store, apart = self.store, self.beginnings
-        if not store.native or self.others:
+        if not store.native or self.latent:
             return None
         begun = None if apart is None else apart.begun
-        rows, blocks = (store.row_keys, store.row_values), (store.keys, store.values)
-        ends = self.lengths_S, self.slots_N
-        return Seats(*rows, *blocks, self.stride, *ends, begun, self.order_S, self.seats_S, self.blocks)
+        pieces = [Piece(each.count, each.start, table) for each, table in zip(self.others, self.tables, strict=True)]
+        return Seats(
+            *(store.row_keys, store.row_values, store.keys, store.values),
+            self.stride,
+            self.lengths_S,
+            self.slots_N,
+            begun,
+            self.order_S,
+            seats_S=self.seats_S,
+            tables=self.blocks,
+            pieces=pieces,
+            block_size=store.block_size,
+            parts=not store.has_rows,
+        )
 
     def _native(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor, scale: float) -> Tensor:
         """All of `__call__` in kernels, which know where a sequence ends: nothing is masked. MLA's values are its keys,

@@ -6,10 +6,9 @@
 
 #include <algorithm>
 
-#include <omp.h>
-
 #include "attend.h"
 #include "scratch.h"
+#include "team.h"
 #include "tile.h"
 
 namespace {
@@ -206,10 +205,12 @@ template <typename T>
 void attend_stretches(const T* query, index_t query_pitch, const T* key, index_t key_pitch, const T* value,
                       index_t value_pitch, T* out, const Stretch* stretches, index_t count, const Shape& shape,
                       index_t threads) {
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (index_t item = 0; item < count * shape.key_heads; item++)
-        attend<T>({query, query_pitch}, {key, key_pitch}, {value, value_pitch}, out, stretches[item / shape.key_heads],
-                  item % shape.key_heads, shape);
+    index_t items = count * shape.key_heads;
+    share_out(threads, items, [&](index_t mine, index_t all) {
+        for (index_t item = items * mine / all; item < items * (mine + 1) / all; item++)
+            attend<T>({query, query_pitch}, {key, key_pitch}, {value, value_pitch}, out,
+                      stretches[item / shape.key_heads], item % shape.key_heads, shape);
+    });
 }
 
 template <typename T>

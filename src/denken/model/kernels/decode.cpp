@@ -22,6 +22,11 @@
         const T*, index_t, const T*, index_t, const T*, index_t, T*, void*, void*, index_t, index_t, const index_t*,   \
         T*, T*, const index_t*, const void*, const void*, index_t, const index_t*, const index_t*, const index_t*,     \
         const index_t*, const index_t*, index_t, index_t, index_t, index_t, index_t, index_t, float, index_t);                                           \
+    extern "C" void denken_attend_##NAME(const T*, index_t, const T*, index_t, const T*, index_t, T*, const index_t*,    \
+                                         index_t, index_t, index_t, index_t, float, index_t);                          \
+    extern "C" void denken_write_blocks_##NAME(const T*, index_t, const T*, index_t, T*, T*, const index_t*, index_t,  \
+                                               index_t, index_t, index_t);                                             \
+    extern "C" void denken_read_blocks_##NAME(T*, T*, T*, T*, const index_t*, index_t, index_t, index_t, index_t);     \
     extern "C" void denken_integers_##NAME(const T*, index_t, index_t, const void*, index_t, T*, index_t, index_t);    \
     INLINE void norm(const T* x, const T* weight, T* out, index_t rows, index_t size, float eps, index_t threads) {    \
         denken_norm_##NAME(x, size, weight, out, nullptr, rows, size, eps, threads);                                   \
@@ -29,6 +34,9 @@
     constexpr auto swiglu(const T*) { return denken_swiglu_##NAME; }                                                   \
     constexpr auto norm_turn(const T*) { return denken_norm_turn_##NAME; }                                             \
     constexpr auto attend_rows(const T*) { return denken_attend_rows_##NAME; }                                         \
+    constexpr auto attend(const T*) { return denken_attend_##NAME; }                                                   \
+    constexpr auto write_parts(const T*) { return denken_write_blocks_##NAME; }                                        \
+    constexpr auto read_parts(const T*) { return denken_read_blocks_##NAME; }                                          \
     constexpr auto integers(const T*) { return denken_integers_##NAME; }
 OF(float, fp32)
 OF(bf16, bf16)
@@ -71,13 +79,22 @@ struct Network {
     const void* last;
 };
 
-// As denken_attend_rows takes them.
+// A piece of a prompt: its first token in the step, how many, how many before them, and the blocks that all of these are in.
+struct Piece {
+    index_t first, count, before;
+    const index_t* blocks;
+};
+
+// As denken_attend_rows takes them, for the first `rows` of `tokens` tokens; the others are those of `reading` pieces. Of
+// all of them their places. parts: whether blocks lie as attention reads them.
 struct Seats {
     index_t rows, stride, narrow;
     const index_t *lengths, *places;
     index_t slot_length;
     const index_t *slots, *slot_lengths, *seats, *order, *tables;
-    index_t table_pitch, block_size;
+    index_t table_pitch, block_size, tokens, reading;
+    const Piece* pieces;
+    index_t parts;
 };
 
 struct Crew {
@@ -119,10 +136,65 @@ void multiply(const T* x, const Product& product, T* out, index_t rows, Crew cre
                 crew(rows * product.inputs * product.outputs / 64));
 }
 
+// Keys and values of one layer, of those who read: into the blocks, and those before them out of the blocks.
+template <typename T>
+struct Kept {
+    T *keys, *values;
+    const Seats& seats;
+    index_t heads, size;
+
+    void write(index_t first, const T* key, index_t key_pitch, const T* value, index_t value_pitch, Crew crew) const {
+        index_t count = seats.tokens - first;
+        const index_t* places = seats.places + first;
+        if (seats.parts)
+            return write_parts(key)(key, key_pitch, value, value_pitch, keys, values, places, count, heads, size,
+                                    crew(count * heads * size));
+        for (index_t i = 0; i < count; i++) {
+            memcpy(keys + places[i] * heads * size, key + i * key_pitch, heads * size * sizeof(T));
+            memcpy(values + places[i] * heads * size, value + i * value_pitch, heads * size * sizeof(T));
+        }
+    }
+    void read(const Piece& piece, T* key, T* value, Crew crew) const {
+        std::vector<index_t> places(piece.before + piece.count);
+        for (index_t i = 0; i < index_t(places.size()); i++)
+            places[i] = piece.blocks[i / seats.block_size] * seats.block_size + i % seats.block_size;
+        if (seats.parts)
+            return read_parts(key)(key, value, keys, values, places.data(), index_t(places.size()), heads, size,
+                                   crew(index_t(places.size()) * heads * size));
+        for (size_t i = 0; i < places.size(); i++) {
+            memcpy(key + i * heads * size, keys + places[i] * heads * size, heads * size * sizeof(T));
+            memcpy(value + i * heads * size, values + places[i] * heads * size, heads * size * sizeof(T));
+        }
+    }
+};
+
+// What the tokens of pieces see. All keys are written before any is read, for one piece may begin with another's.
+template <typename T>
+void read_on(const Network& network, const Layer& layer, const Seats& seats, const T* turned, index_t turned_pitch,
+             const T* values, index_t value_pitch, T* seen, Crew crew) {
+    index_t size = network.head_size, heads = network.heads, keys = network.key_heads;
+    Kept<T> kept{static_cast<T*>(layer.block_keys), static_cast<T*>(layer.block_values), seats, keys, size};
+    thread_local Scratch memory;
+    for (index_t i = 0; i < seats.reading; i++) {
+        const Piece& piece = seats.pieces[i];
+        index_t all = piece.before + piece.count, stretch[] = {0, piece.count, 0, piece.before, piece.before};
+        const T *query = turned + piece.first * turned_pitch, *key = query + heads * size;
+        const T* value = values + piece.first * value_pitch;
+        index_t key_pitch = turned_pitch, own_pitch = value_pitch;
+        if (piece.before) {
+            T* room = reinterpret_cast<T*>(memory.of(2 * all * keys * size));
+            kept.read(piece, room, room + all * keys * size, crew);
+            key = room, value = room + all * keys * size, key_pitch = own_pitch = keys * size;
+        }
+        attend(query)(query, turned_pitch, key, key_pitch, value, own_pitch, seen + piece.first * heads * size, stretch, 1,
+                      heads, keys, size, network.scale, crew(piece.count * heads * size * all));
+    }
+}
+
 template <typename T>
 void decode(const Network& network, const Layer* layers, const Seats& seats, T* x, const float* cosine,
             const float* sine, T* out, Crew crew) {
-    index_t rows = seats.rows, hidden = network.hidden, inner = network.inner, size = network.head_size;
+    index_t rows = seats.tokens, hidden = network.hidden, inner = network.inner, size = network.head_size;
     index_t heads = network.heads, keys = network.key_heads, turned_heads = heads + keys, all = heads + 2 * keys;
     thread_local Scratch memory;
     index_t numbers = rows * (2 * hidden + (all + turned_heads + heads) * size + 3 * inner) + 7 * 2 * LANES;
@@ -141,12 +213,20 @@ void decode(const Network& network, const Layer* layers, const Seats& seats, T* 
         multiply(normed, layer.qkv, qkv, rows, crew);
         norm_turn(x)(qkv, all * size, static_cast<const T*>(layer.turn), network.eps, cosine, sine, turned, rows,
                      turned_heads, size / 2, crew(4 * rows * turned_heads * size));
+        const T* values = qkv + turned_heads * size;
+        if (seats.reading) {
+            Kept<T> kept{static_cast<T*>(layer.block_keys), static_cast<T*>(layer.block_values), seats, keys, size};
+            kept.write(seats.rows, turned + (seats.rows * turned_heads + heads) * size, turned_heads * size,
+                       values + seats.rows * all * size, all * size, crew);
+        }
         attend_rows(x)(turned, turned_heads * size, turned + heads * size, turned_heads * size,
-                       qkv + turned_heads * size, all * size, seen, layer.row_keys, layer.row_values, seats.stride,
+                       values, all * size, seen, layer.row_keys, layer.row_values, seats.stride,
                        seats.narrow, seats.lengths, static_cast<T*>(layer.block_keys),
                        static_cast<T*>(layer.block_values), seats.places, layer.slot_keys, layer.slot_values,
                        seats.slot_length, seats.slots, seats.slot_lengths, seats.seats, seats.order, seats.tables,
-                       seats.table_pitch, seats.block_size, rows, heads, keys, size, network.scale, crew(rows * heads * size * seats.stride / 4));
+                       seats.table_pitch, seats.block_size, seats.rows, heads, keys, size, network.scale,
+                       crew(seats.rows * heads * size * seats.stride / 4));
+        read_on(network, layer, seats, turned, turned_heads * size, values, all * size, seen, crew);
         multiply(seen, layer.out, added, rows, crew);
         add(x, added, rows * hidden);
         norm(x, static_cast<const T*>(layer.before_mlp), normed, rows, hidden, network.eps, crew(rows * hidden));
@@ -291,7 +371,7 @@ class Tokens {
         const index_t* own = all.slots ? slots.data() + from : nullptr;
         return {some_count,      all.stride, all.narrow,       lengths.data() + from, places.data() + from,
                 all.slot_length, own,        all.slot_lengths, of.data() + from,      some.data(),
-                all.tables,      all.table_pitch, all.block_size};
+                all.tables,      all.table_pitch, all.block_size,   some_count, 0, nullptr, all.parts};
     }
     // Rows, at most so many times, in parts of about the same work: where each part's tokens begin, and where the last
     // ends. base: what a token costs beside the keys that it sees, in keys.

@@ -11,6 +11,7 @@ The numbers are those of the kernels called one by one, to the bit (`denken.engi
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,9 +70,21 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a prompt, beside those who decode: how many tokens, how many before them, and the blocks that all of
+    these are in."""
+
+    count: int
+    before: int
+    blocks: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Seats:
     """Where each sequence's keys and values are, as `rows.attend_rows` takes them; tensors of a layer each.
 
+    pieces: those who read, whose tokens stand behind those of all who decode; places_N has all of them. parts: whether
+    blocks lie as attention reads them.
     Whoever replaces a tensor replaces its list: that is how it is seen.
     """
 
@@ -81,11 +94,14 @@ class Seats:
     block_values: Sequence[Tensor]
     stride: int
     lengths_S: Tensor
-    places_S: Tensor
+    places_N: Tensor
     begun: Sequence[Begun] | None
     order_S: Tensor
     seats_S: Tensor | None = None
     tables: Tables | None = None
+    pieces: Sequence[Piece] = ()
+    block_size: int = 1
+    parts: bool = False
 
     def tensors(self) -> tuple[Sequence[Tensor], ...]:
         return self.row_keys, self.row_values, self.block_keys, self.block_values
@@ -190,7 +206,9 @@ class _Seats(ctypes.Structure):
         ("order", POINTER),
         ("tables", POINTER),
         ("table_pitch", INTEGER),
-        ("block_size", INTEGER),
+        *((name, INTEGER) for name in ("block_size", "tokens", "reading")),
+        ("pieces", POINTER),
+        ("parts", INTEGER),
     ]
 
 
@@ -257,7 +275,7 @@ class Decoder:
     def __call__(self, x_SM: Tensor, cos_SF: Tensor, sin_SF: Tensor, seats: Seats) -> Tensor:
         """Hidden states after the last norm (S, M); x_SM is overwritten. Keys and values are written first."""
         self._find(seats)
-        own = _record(seats)
+        own, _kept = _record(seats)
         out_SM = torch.empty(x_SM.shape, dtype=x_SM.dtype)
         self._call(
             ctypes.addressof(self._network),
@@ -293,7 +311,7 @@ class Decoder:
         rows = _Rows(len(ids), steps, seconds, *map(address, inputs), *outputs, 0, address(tokens), address(took))
         tables = map(address, (ends.embedding_VM, ends.cos_PF, ends.sin_PF))
         own_ends = _Ends(*tables, _Product(*ends.head.record()), len(ends.embedding_VM))
-        own_seats, guesses = _record(seats), None if guessing is None else _Guesses(guessing)
+        (own_seats, _kept), guesses = _record(seats), None if guessing is None else _Guesses(guessing)
         self._ahead(
             ctypes.addressof(self._network),
             address(self._layers),
@@ -354,18 +372,30 @@ class _Guesses:
         return Guessed(self._guessed_S.tolist(), self._right_S.tolist(), surmises, self.record.gain)
 
 
-def _record(seats: Seats) -> _Seats:
+def _record(seats: Seats) -> tuple[_Seats, Tensor | None]:
+    """And what must be kept for as long as it is used."""
+    decoding, pieces = len(seats.lengths_S), None
+    if seats.pieces:
+        starts = itertools.accumulate((piece.count for piece in seats.pieces), initial=decoding)
+        own = zip(starts, seats.pieces, strict=False)
+        pieces = torch.tensor([[start, each.count, each.before, each.blocks.data_ptr()] for start, each in own])
     begun = seats.begun[0] if seats.begun else None
-    return _Seats(
-        len(seats.lengths_S),
+    record = _Seats(
+        decoding,
         seats.stride,
         narrow(seats.row_keys[0]),
         address(seats.lengths_S),
-        address(seats.places_S),
+        address(seats.places_N),
         begun.strip.stride if begun else 0,
         address(begun.slots_S) if begun else None,
         address(begun.lengths_U) if begun else None,
         address(seats.seats_S),
         address(seats.order_S),
-        *((None, 0, 0) if seats.tables is None else seats.tables.record()),
+        *((None, 0) if seats.tables is None else seats.tables.record()[:2]),
+        seats.block_size,
+        len(seats.places_N),
+        len(seats.pieces),
+        address(pieces),
+        seats.parts,
     )
+    return record, pieces
