@@ -171,6 +171,7 @@ void channels(const Weights& weights, index_t left, index_t right, const bf16* x
 template <typename T>
 void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, const Weights* matrices, index_t count,
               T* out, index_t pitch, index_t threads) {
+    if (!rows) return;
     index_t total = 0;
     for (index_t m = 0; m < count; m++) total += matrices[m].outputs;
     share_out(threads, shares_of(total * inputs * 2, threads), [&](index_t mine, index_t all) {
