@@ -218,6 +218,9 @@ class Answers:
             guesses = Speculation() if kind == "guessing" else None
             self.engine = speculate.engine_of(assistant, guesses, ahead=True)
 
+    def close(self) -> None:
+        self._kept.close()
+
     def answer(self, round_: int) -> int:
         """How many tokens the answers to a round's questions had."""
         import speculate
@@ -487,6 +490,8 @@ def work(name: str, shape: str, streams: int, threads: int, folder: Path) -> Non
         made = getattr(subject, task["do"])(task["what"])
         answer = {"seconds": time.perf_counter() - started, "made": made, "resident": resident()}
         print(json.dumps(answer), file=said, flush=True)
+    if isinstance(subject, Answers):
+        subject.close()
 
 
 class Contestant:
@@ -532,8 +537,13 @@ def contestant(name: str, shape: str, streams: int, threads: int, folder: Path) 
     try:
         yield found
     finally:
-        found.process.terminate()
-        found.process.wait()
+        # Nothing more to do: then it ends by itself, with what it has started.
+        assert found.process.stdin is not None
+        found.process.stdin.close()
+        try:
+            found.process.wait(30)
+        except subprocess.TimeoutExpired:
+            found.process.kill()
 
 
 def measure(name: str, row: Row, rounds: int, threads: int, folder: Path, say: Console) -> dict[str, Any]:
