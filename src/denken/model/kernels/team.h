@@ -9,7 +9,7 @@
 
 #include "vector.h"
 
-INLINE void pause() {
+INLINE void spin() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -34,7 +34,7 @@ class Team {
         state.store(job << 32 | uint64_t(shares) << 16, std::memory_order_release);
         while (take()) {
         }
-        while (left.load(std::memory_order_acquire) > 0) pause();
+        while (left.load(std::memory_order_acquire) > 0) spin();
     }
     // Until there is nothing more to be shared out.
     void help() {
@@ -42,7 +42,7 @@ class Team {
             if (take())
                 idle = 0;
             else if (++idle < PATIENCE)
-                pause();
+                spin();
             else
                 sched_yield();
         }
