@@ -594,9 +594,7 @@ def test_blocks_that_are_read_themselves_are_rows_to_the_bit(
     copy_rows(*first, slot, torch.arange(20), torch.zeros(20, dtype=torch.long), torch.arange(20))
     new = [torch.randn(7, h, size).to(dtype) for h in (heads, keys, keys)]
     ends = [i for row, own in enumerate(spots) for i in own[before[row] :]]
-    places = torch.tensor(
-        [int(tables[row, i // block]) * block + i % block for row, i in zip(seats, ends, strict=True)]
-    )
+    places = torch.tensor([place(int(row), i) for row, i in zip(seats, ends, strict=True)])
     lengths, order = torch.tensor(ends) + 1, torch.arange(7)
     straight = [torch.zeros(48 * block, keys, size, dtype=dtype) for _ in range(2)]
     for begun in (None, Begun(slot, torch.zeros(7, dtype=torch.long), torch.tensor([20]))):

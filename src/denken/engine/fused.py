@@ -32,6 +32,7 @@ LARGEST = 256 << 20
 
 
 def is_small(model: Transformer) -> bool:
+    """Whether copies of its weights, and of what a cache holds, cost little beside what they save."""
     return sum(p.numel() * p.element_size() for p in model.parameters()) <= LARGEST
 
 

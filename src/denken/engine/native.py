@@ -3,9 +3,8 @@
 Queries, keys and values come from one product, gate and up from another; everything between two products is one pass
 over memory. A step goes through all layers in one call (`kernels/decode.py`), prompts read beside those who decode
 included; or several steps do in which everybody decodes, with what they draw. A step that reads long prompts, or has
-adapters, goes a kernel at a time. In fp32 and in whole numbers every
-number is the one that `denken.model` computes for that token, to the bit; in bf16 one of three matrices may add in
-another order than three.
+adapters, goes a kernel at a time. In fp32 and in whole numbers every number is the one that `denken.model` computes for
+that token, to the bit; in bf16 one of three matrices may add in another order than three.
 
 The weights of small networks are copies, taken anew by `refresh` (in two bytes each where fp32 weights are all exactly
 bf16, as a folder in bf16 leaves them); those of quantised and of large bf16 networks are shared with the model. The

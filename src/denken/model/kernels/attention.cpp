@@ -205,11 +205,9 @@ template <typename T>
 void attend_stretches(const T* query, index_t query_pitch, const T* key, index_t key_pitch, const T* value,
                       index_t value_pitch, T* out, const Stretch* stretches, index_t count, const Shape& shape,
                       index_t threads) {
-    index_t items = count * shape.key_heads;
-    share_out(threads, items, [&](index_t mine, index_t all) {
-        for (index_t item = items * mine / all; item < items * (mine + 1) / all; item++)
-            attend<T>({query, query_pitch}, {key, key_pitch}, {value, value_pitch}, out,
-                      stretches[item / shape.key_heads], item % shape.key_heads, shape);
+    one_by_one(count * shape.key_heads, threads, [&](index_t item) {
+        attend<T>({query, query_pitch}, {key, key_pitch}, {value, value_pitch}, out, stretches[item / shape.key_heads],
+                  item % shape.key_heads, shape);
     });
 }
 

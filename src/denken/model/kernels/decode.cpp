@@ -21,8 +21,8 @@
     extern "C" void denken_attend_rows_##NAME(                                                                         \
         const T*, index_t, const T*, index_t, const T*, index_t, T*, void*, void*, index_t, index_t, const index_t*,   \
         T*, T*, const index_t*, const void*, const void*, index_t, const index_t*, const index_t*, const index_t*,     \
-        const index_t*, const index_t*, index_t, index_t, index_t, index_t, index_t, index_t, float, index_t);                                           \
-    extern "C" void denken_attend_##NAME(const T*, index_t, const T*, index_t, const T*, index_t, T*, const index_t*,    \
+        const index_t*, const index_t*, index_t, index_t, index_t, index_t, index_t, index_t, float, index_t);         \
+    extern "C" void denken_attend_##NAME(const T*, index_t, const T*, index_t, const T*, index_t, T*, const index_t*,  \
                                          index_t, index_t, index_t, index_t, float, index_t);                          \
     extern "C" void denken_write_blocks_##NAME(const T*, index_t, const T*, index_t, T*, T*, const index_t*, index_t,  \
                                                index_t, index_t, index_t);                                             \

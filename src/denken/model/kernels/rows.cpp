@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -424,17 +423,14 @@ void attend_all(const New<T>& all, T* out, const Rows<R>& rows, const Beginnings
             keep(all, rows, order[item / shape.key_heads], item % shape.key_heads, shape);
         });
     index_t items = parts * shape.key_heads * slices;
-    // Whoever is free takes the next: rows differ in length.
-    std::atomic<index_t> taken{0};
-    share_out(threads, threads, [&](index_t, index_t) {
-        for (index_t item; (item = taken++) < items;) {
-            index_t strip = item / slices, part = strip / shape.key_heads, first = starts[part];
-            index_t then = std::min(item + threads, items - 1) / slices, slice = item % slices * each;
-            const R* next = rows.keys_of(all.row(order[starts[then / shape.key_heads]]), then % shape.key_heads, shape);
-            if (slice < group)
-                attend(all, out, rows, begun, order + first, starts[part + 1] - first,
-                       {strip % shape.key_heads, slice, std::min(each, group - slice)}, kept, shape, next);
-        }
+    // Rows differ in length.
+    one_by_one(items, threads, [&](index_t item) {
+        index_t strip = item / slices, part = strip / shape.key_heads, first = starts[part];
+        index_t then = std::min(item + threads, items - 1) / slices, slice = item % slices * each;
+        const R* next = rows.keys_of(all.row(order[starts[then / shape.key_heads]]), then % shape.key_heads, shape);
+        if (slice < group)
+            attend(all, out, rows, begun, order + first, starts[part + 1] - first,
+                   {strip % shape.key_heads, slice, std::min(each, group - slice)}, kept, shape, next);
     });
 }
 

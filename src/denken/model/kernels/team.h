@@ -102,9 +102,7 @@ void share_out(index_t threads, index_t shares, Body body) {
     shares = std::min<index_t>(shares, 0xffff);
     if (threads <= 1 || shares <= 1) return body(0, 1);
     if (Team::own) return Team::own->share_out(shares, body);
-    std::atomic<index_t> next{0};
-#pragma omp parallel num_threads(threads)
-    for (index_t share; (share = next++) < shares;) body(share, shares);
+    with_team(threads, [&] { Team::own->share_out(shares, body); });
 }
 
 // How many shares so many bytes of weights make for as many threads: enough that a late one matters little, and each long
@@ -113,10 +111,20 @@ INLINE index_t shares_of(index_t bytes, index_t threads) {
     return threads * std::clamp<index_t>(bytes / threads >> 17, 1, 8);
 }
 
-// body(i) for every i below `count`, in even parts.
+// body(i) for every i below `count`, one by one: whoever is free takes the next.
 template <typename Body>
-void for_each(index_t count, index_t threads, Body body) {
-    share_out(threads, std::min(count, 2 * threads), [&](index_t mine, index_t all) {
+void one_by_one(index_t count, index_t threads, Body body, index_t shares) {
+    share_out(threads, shares, [&](index_t mine, index_t all) {
         for (index_t i = count * mine / all; i < count * (mine + 1) / all; i++) body(i);
     });
+}
+template <typename Body>
+void one_by_one(index_t count, index_t threads, Body body) {
+    one_by_one(count, threads, body, count);
+}
+
+// The same where all take about as long, in a few even parts.
+template <typename Body>
+void for_each(index_t count, index_t threads, Body body) {
+    one_by_one(count, threads, body, std::min(count, 2 * threads));
 }
