@@ -159,10 +159,11 @@ class Store:
         longest = max(map(len, own))
         return Tables(torch.tensor([[*blocks, *[0] * (longest - len(blocks))] for blocks in own]), self.block_size)
 
-    def places(self, blocks: Sequence[int] | Tensor, count: int) -> Tensor:
+    def places(self, blocks: Sequence[int], count: int) -> Tensor:
         """Where the first so many tokens of these blocks are."""
-        own = torch.as_tensor(blocks, dtype=torch.long)
-        return (own[:, None] * self.block_size + torch.arange(self.block_size)).flatten()[:count]
+        return (
+            torch.tensor(blocks, dtype=torch.long)[:, None] * self.block_size + torch.arange(self.block_size)
+        ).flatten()[:count]
 
     def write(self, layer: int, key_NKD: Tensor, value_NKD: Tensor, slots_N: Tensor) -> None:
         """Tokens' keys and values into the blocks, with kernels."""
@@ -173,14 +174,14 @@ class Store:
             tensor.flatten(0, 1).index_copy_(0, slots_N, new_NKD)
         return None
 
-    def read(self, layer: int, blocks: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """The first so many tokens' keys and values of these blocks (N, K, ...)."""
+    def read(self, layer: int, places_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens' keys and values (N, K, ...) out of the blocks."""
         if not self.has_rows:
-            return read_blocks(self.keys[layer], self.values[layer], self.places(blocks, count))
-        key_NKD = self.keys[layer].index_select(0, blocks).flatten(0, 1)[:count]
+            return read_blocks(self.keys[layer], self.values[layer], places_N)
+        key_NKD = self.keys[layer].flatten(0, 1).index_select(0, places_N)
         if self.layout.latent_size:
             return key_NKD, key_NKD[..., : self.layout.latent_size]
-        return key_NKD, self.values[layer].index_select(0, blocks).flatten(0, 1)[:count]
+        return key_NKD, self.values[layer].flatten(0, 1).index_select(0, places_N)
 
     def _fill(self, missing: list[tuple[int, int, Chunk]], skips: list[int], stride: int) -> None:
         """`fill` in kernels, a text at a time."""
@@ -304,7 +305,7 @@ class Paged:
         lengths_S = torch.tensor(lengths, dtype=torch.long, device=device)
         self.decodes = len(lengths)
         self.longest = max(lengths, default=0)
-        self.tables = [torch.tensor(chunk.sequence.blocks, device=device) for chunk in others]
+        self.places = [store.places(each.sequence.blocks, each.start + each.count).to(device) for each in others]
         written = self.latent or not store.native
         self.masks = [self._chunk_mask(chunk, dtype, device) if written else None for chunk in others]
         if store.native:
@@ -334,12 +335,12 @@ class Paged:
         if self.decodes:
             out_NHE[: self.decodes] = self._decode(layer, query_NHD[: self.decodes], scale)
         end = self.decodes
-        for chunk, table, mask_TL in zip(self.others, self.tables, self.masks, strict=True):
+        for chunk, places_L, mask_TL in zip(self.others, self.places, self.masks, strict=True):
             start, end = end, end + chunk.count
             if chunk.start == 0:
                 key_LKD, value_LKE = key_NKD[start:end], value_NKE[start:end]
             else:
-                key_LKD, value_LKE = self.store.read(layer, table, chunk.start + chunk.count)
+                key_LKD, value_LKE = self.store.read(layer, places_L)
             out_NHE[start:end] = self._chunk(query_NHD[start:end], key_LKD, value_LKE, mask_TL, scale)
         return out_NHE[None]
 
@@ -349,7 +350,7 @@ class Paged:
         if not store.native or self.latent:
             return None
         begun = None if apart is None else apart.begun
-        pieces = [Piece(each.count, each.start, table) for each, table in zip(self.others, self.tables, strict=True)]
+        pieces = [Piece(each.count, each.start, own) for each, own in zip(self.others, self.places, strict=True)]
         return Seats(
             *(store.row_keys, store.row_values, store.keys, store.values),
             self.stride,
@@ -360,7 +361,6 @@ class Paged:
             seats_S=self.seats_S,
             tables=self.blocks,
             pieces=pieces,
-            block_size=store.block_size,
             parts=not store.has_rows,
         )
 
@@ -374,12 +374,13 @@ class Paged:
             seen_NHD = self._over_rows(layer, query_NHD, key_NKD, value_NKD, scale)
             outs.append(seen_NHD[..., :latent] if latent else seen_NHD)
         end = decodes
-        for chunk, places, stretches, mask_TL in zip(self.others, self.tables, self.stretches, self.masks, strict=True):
+        chunks = zip(self.others, self.places, self.stretches, self.masks, strict=True)
+        for chunk, places_L, stretches, mask_TL in chunks:
             start, end = end, end + chunk.count
             if chunk.start == 0:
                 key_LKD, value_LKD = key_NKD[start:end], value_NKD[start:end]
             else:
-                key_LKD, value_LKD = self.store.read(layer, places, chunk.start + chunk.count)
+                key_LKD, value_LKD = self.store.read(layer, places_L)
             if latent:
                 outs.append(self._chunk(query_NHD[start:end], key_LKD, value_LKD[..., :latent], mask_TL, scale))
             else:

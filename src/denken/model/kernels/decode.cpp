@@ -79,10 +79,10 @@ struct Network {
     const void* last;
 };
 
-// A piece of a prompt: its first token in the step, how many, how many before them, and the blocks that all of these are in.
+// A piece of a prompt: its first token in the step, how many, how many before them, and the places of all of these.
 struct Piece {
     index_t first, count, before;
-    const index_t* blocks;
+    const index_t* places;
 };
 
 // As denken_attend_rows takes them, for the first `rows` of `tokens` tokens; the others are those of `reading` pieces. Of
@@ -155,15 +155,13 @@ struct Kept {
         }
     }
     void read(const Piece& piece, T* key, T* value, Crew crew) const {
-        std::vector<index_t> places(piece.before + piece.count);
-        for (index_t i = 0; i < index_t(places.size()); i++)
-            places[i] = piece.blocks[i / seats.block_size] * seats.block_size + i % seats.block_size;
+        index_t count = piece.before + piece.count;
         if (seats.parts)
-            return read_parts(key)(key, value, keys, values, places.data(), index_t(places.size()), heads, size,
-                                   crew(index_t(places.size()) * heads * size));
-        for (size_t i = 0; i < places.size(); i++) {
-            memcpy(key + i * heads * size, keys + places[i] * heads * size, heads * size * sizeof(T));
-            memcpy(value + i * heads * size, values + places[i] * heads * size, heads * size * sizeof(T));
+            return read_parts(key)(key, value, keys, values, piece.places, count, heads, size,
+                                   crew(count * heads * size));
+        for (index_t i = 0; i < count; i++) {
+            memcpy(key + i * heads * size, keys + piece.places[i] * heads * size, heads * size * sizeof(T));
+            memcpy(value + i * heads * size, values + piece.places[i] * heads * size, heads * size * sizeof(T));
         }
     }
 };

@@ -71,12 +71,12 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a prompt, beside those who decode: how many tokens, how many before them, and the blocks that all of
-    these are in."""
+    """A piece of a prompt, beside those who decode: how many tokens, how many before them, and the places of all of
+    these."""
 
     count: int
     before: int
-    blocks: Tensor
+    places: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,6 @@ class Seats:
     seats_S: Tensor | None = None
     tables: Tables | None = None
     pieces: Sequence[Piece] = ()
-    block_size: int = 1
     parts: bool = False
 
     def tensors(self) -> tuple[Sequence[Tensor], ...]:
@@ -378,7 +377,7 @@ def _record(seats: Seats) -> tuple[_Seats, Tensor | None]:
     if seats.pieces:
         starts = itertools.accumulate((piece.count for piece in seats.pieces), initial=decoding)
         own = zip(starts, seats.pieces, strict=False)
-        pieces = torch.tensor([[start, each.count, each.before, each.blocks.data_ptr()] for start, each in own])
+        pieces = torch.tensor([[start, each.count, each.before, each.places.data_ptr()] for start, each in own])
     begun = seats.begun[0] if seats.begun else None
     record = _Seats(
         decoding,
@@ -391,8 +390,7 @@ def _record(seats: Seats) -> tuple[_Seats, Tensor | None]:
         address(begun.lengths_U) if begun else None,
         address(seats.seats_S),
         address(seats.order_S),
-        *((None, 0) if seats.tables is None else seats.tables.record()[:2]),
-        seats.block_size,
+        *((None, 0, 0) if seats.tables is None else seats.tables.record()),
         len(seats.places_N),
         len(seats.pieces),
         address(pieces),
