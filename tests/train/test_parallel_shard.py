@@ -127,6 +127,7 @@ def run(mesh: Mesh, name: str, case: Case, folder: Path) -> None:
         save_file(weights, folder / name / "weights.safetensors")
         save_file(state, folder / name / "optimizer.safetensors")
         save_file({"losses": torch.tensor(losses), "held": held}, folder / name / "figures.safetensors")
+    mesh.wait()  # A later case may start from these files.
 
 
 def cases(mesh: Mesh, folder: str, cases: Mapping[str, Case]) -> None:
