@@ -22,9 +22,9 @@ run: .venv/.installed  ## install, then serve the model on 127.0.0.1:8000 (PORT=
 	@$(BIN)/denken serve --host $(HOST) --port $(PORT)
 
 # Processes that tests start find the package compiled, whatever the environment says. Modules stay whole with worksteal,
-# so that what a module shares is made once.
+# so that what a module shares is made once. Three at a time keep two cores busy: many wait for a browser or a server.
 test: .venv/.installed-dev .venv/.browser  ## install with the test tools, then run every test
-	@export OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=; $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	@export OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=; $(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
 
 bench: .venv/.installed-dev .venv/.browser  ## measure the engine, a GRPO step, the server and the page on this machine
 	@$(BIN)/python benchmarks/generate.py
