@@ -4,8 +4,8 @@
         language < reward < evaluate < train < quantize
 
 Each imports from its left and from itself, never from its neighbour or its right. `serve` stands beside: it uses chat,
-engine and search. `assistant`, `reply` and `cli` put everything together. Imports inside functions and those for type
-checkers count like any other.
+engine and search. `assistant`, `apart`, `reply` and `cli` put everything together. Imports inside functions and those
+for type checkers count like any other.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LEFT_TO_RIGHT = (
 )
 ORDER = {unit: place for place, units in enumerate(LEFT_TO_RIGHT) for unit in units}
 SERVES = {"errors", "types", "config", "about", "remote", "tokenizer", "chat", "engine", "search"}
-TOGETHER = {"assistant", "reply", "cli", "terminal", "__init__", "__main__"}
+TOGETHER = {"assistant", "apart", "reply", "cli", "terminal", "__init__", "__main__"}
 # What the order would allow and the house does not.
 STRANGERS = {("tasks", "model"), ("search", "model"), ("rollout", "model"), ("rollout", "engine")}
 WITHOUT_TORCH = (

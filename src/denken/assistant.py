@@ -13,9 +13,10 @@ import difflib
 import json
 import logging
 import re
+import sys
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +37,7 @@ from denken.tokenizer import Tokenizer
 from denken.types import FinishReason, Generate, SamplingParams
 
 if TYPE_CHECKING:
+    from denken.engine.apart import Apart, Guesses
     from denken.engine.engine import Engine
     from denken.engine.speculate import Speculation
     from denken.engine.stream import Stream, Under
@@ -87,7 +89,7 @@ class Assistant:
         self,
         name: str,
         tokenizer: Tokenizer,
-        stream: Stream | Under,
+        stream: Stream | Apart | Under,
         *,
         context: int,
         defaults: SamplingParams | None = None,
@@ -108,13 +110,16 @@ class Assistant:
 
     @property
     def engine(self) -> Engine:
-        """The engine itself, for work in batches. It may be used directly until the first question is asked."""
+        """The engine itself, for work in batches. It may be used directly until the first question is asked.
+
+        Raises ConfigError where it is in a process of its own.
+        """
         return self._stream.engine
 
     @property
-    def speculation(self) -> Speculation | None:
+    def speculation(self) -> Speculation | Guesses | None:
         """Who guesses how texts go on, and how many of the guesses were right."""
-        return self.engine.speculation
+        return self._stream.speculation
 
     @property
     def generate(self) -> Generate:
@@ -128,14 +133,14 @@ class Assistant:
         or its run's, if absent. What it says of itself is its own about.json, or what this model says.
         Raises UnknownNameError where there is no adapter, CheckpointError where it is damaged or of another model.
         """
-        from denken.engine.stream import Stream, Under
+        from denken.engine.stream import Under
         from denken.model.adapters import WEIGHTS, read_settings
 
         folder = find_adapter(folder)
         stream = self._stream
-        if not isinstance(stream, Stream):
+        if isinstance(stream, Under):
             raise ConfigError(f"{self.name} is an adapter over {self.parent}; put {folder} over {self.parent} itself.")
-        number = stream.engine.learn(folder, base=self.name)
+        number = stream.learn(folder, base=self.name)
         if (named := read_settings(folder).base) and self._folder and not _is_base(named, self._folder):
             log.warning("%s says that it was trained on %s; it is used over %s.", folder, quoted(named), self.name)
         whole = Assistant(
@@ -358,7 +363,7 @@ class Assistant:
 class _Once:
     """Starts a stream with the first question to any of the models that share it."""
 
-    def __init__(self, stream: Stream | Under) -> None:
+    def __init__(self, stream: Stream | Apart | Under) -> None:
         self._stream, self._started, self._lock = stream, False, threading.Lock()
 
     def start(self) -> None:
@@ -368,8 +373,7 @@ class _Once:
                 self._started = True
 
     def close(self) -> None:
-        if self._started:
-            self._stream.close()
+        self._stream.close()
 
 
 def answer_of(reply: Finished, pieces: Sequence[Piece], seconds: float) -> Answer:
@@ -401,6 +405,7 @@ def load(
     head: Literal["int8", "int4"] | None = None,
     rows: Literal["bf16", "int8"] | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
+    apart: bool = False,
 ) -> Assistant:
     """Loads a model that can be asked.
 
@@ -416,38 +421,89 @@ def load(
     rows: the same of what is kept of a text while it is written (docs/engine.md): less memory, and sooner where many
         texts are written at a time.
     device: "cuda" computes on a GPU of NVIDIA's, for many at a time; nothing is guessed there.
+    apart: whether the network computes in a process of its own, which a server of many does not keep waiting; there is
+        no `Assistant.engine` then.
     Raises UnknownNameError where there is no such model, CheckpointError or ConfigError where it cannot be used.
     """
-    again = partial(load, threads=threads, speculation=speculation, head=head, rows=rows, device=device)
+    options: dict[str, Any] = {"threads": threads, "speculation": speculation, "head": head, "rows": rows}
     if adapter is not None:
-        return again(name_or_folder).adapted(adapter)
+        return load(name_or_folder, **options, device=device, apart=apart).adapted(adapter)
     if is_adapter(name_or_folder):
-        return again(base_of(name_or_folder)).adapted(name_or_folder)
+        return load(base_of(name_or_folder), **options, device=device, apart=apart).adapted(name_or_folder)
     folder = find_folder(name_or_folder)
+    begun = _begin_apart({"name_or_folder": str(folder), **options, "device": device}) if apart else None
+    try:
+        tokenizer = Tokenizer.load(folder)
+        format = formats.format_of(folder, tokenizer)
+        generation = _read_json(folder / "generation_config.json")
+        eos_ids = _eos_ids(generation, _read_json(folder / "config.json"), tokenizer, format.ends)
+        stream: Stream | Apart
+        if begun is None:
+            from denken.engine.stream import Stream
+
+            stream = Stream(_engine(folder, tokenizer, eos_ids, device=device, **options))
+            limits = stream.engine.limits
+        else:
+            from denken.engine.grammar import Grammars
+
+            stream, limits = begun, begun.meet(Grammars(tokenizer, eos_ids))
+        weights = sorted(folder.glob("*.safetensors"))
+        loaded = Assistant(
+            _name(folder),
+            tokenizer,
+            stream,
+            context=min(limits.context, limits.cache),
+            defaults=_defaults(generation, folder),
+            created=int(weights[0].stat().st_mtime) if weights else 0,
+            about=read_about(folder),
+            format=format,
+        )
+    except BaseException:
+        if begun is not None:
+            begun.close()
+        raise
+    loaded._folder = folder
+    return loaded
+
+
+def _begin_apart(options: dict[str, Any]) -> Apart:
+    """The process that loads the same; it does so while the rest is read here."""
+    from denken.engine.apart import Apart
+
+    return Apart([sys.executable, "-m", "denken.apart", json.dumps(options)])
+
+
+def _engine(
+    folder: Path,
+    tokenizer: Tokenizer,
+    eos_ids: Collection[int],
+    *,
+    threads: int | None,
+    speculation: bool,
+    head: Literal["int8", "int4"] | None,
+    rows: Literal["bf16", "int8"] | None,
+    device: Literal["cpu", "cuda"],
+) -> Engine:
+    """The engine of a folder's network; the rest as in `load`."""
     import torch
 
     from denken.engine.engine import Engine
     from denken.engine.fused import is_small
     from denken.engine.speculate import Speculation
-    from denken.engine.stream import Stream
     from denken.model import mtp
     from denken.model.checkpoint import load as load_weights
 
     if threads is not None:
         torch.set_num_threads(threads)
-    tokenizer = Tokenizer.load(folder)
-    format = formats.format_of(folder, tokenizer)
-    weights = sorted(folder.glob("*.safetensors"))
     # One token at a time, a processor is faster in float32 than in bfloat16, where memory is no concern.
-    small = sum(path.stat().st_size for path in weights) < SMALL_BYTES
+    small = sum(path.stat().st_size for path in folder.glob("*.safetensors")) < SMALL_BYTES
     on_gpu = _is_gpu(device, head or rows)
     model = load_weights(folder, dtype=torch.float32 if small else None).to(device)
     model.eval()
-    generation = _read_json(folder / "generation_config.json")
     guesses = Speculation() if speculation and not on_gpu else None
-    engine = Engine(
+    return Engine(
         model,
-        eos_ids=_eos_ids(generation, _read_json(folder / "config.json"), tokenizer, format.ends),
+        eos_ids=eos_ids,
         end_of_thinking=end_of_thinking(tokenizer),
         tokenizer=tokenizer,
         block_size=SMALL_BLOCKS if is_small(model) and not on_gpu else BLOCKS,
@@ -461,18 +517,6 @@ def load(
         head=head,
         narrow_rows=rows or False,
     )
-    loaded = Assistant(
-        _name(folder),
-        tokenizer,
-        Stream(engine),
-        context=min(engine.context, engine.cache_tokens),
-        defaults=_defaults(generation, folder),
-        created=int(weights[0].stat().st_mtime) if weights else 0,
-        about=read_about(folder),
-        format=format,
-    )
-    loaded._folder = folder
-    return loaded
 
 
 def _is_gpu(device: str, rounded: str | None) -> bool:

@@ -344,7 +344,9 @@ def _speakers(
             from denken.assistant import load, named_adapter
 
             rounded: dict[str, Any] = {"head": head, "rows": rows}
-            base = load(model or "bundled", threads=threads, speculation=speculation, device=device, **rounded)
+            base = load(
+                model or "bundled", threads=threads, speculation=speculation, device=device, apart=True, **rounded
+            )
             found.append(held.enter_context(base))
             for given in adapters:
                 name, folder = named_adapter(given)

@@ -31,7 +31,7 @@ from denken.tokenizer import Tokenizer
 from denken.types import FinishReason, SamplingParams
 
 if TYPE_CHECKING:
-    from denken.engine.stream import Stream, Under
+    from denken.engine.stream import Requests, Under
 
 
 class Chunk(Protocol):
@@ -86,7 +86,7 @@ class Plan:
 class Reply:
     """One answer in the making. Iterate over it once, with `for` or `async for`; `usage` and the rest grow with it."""
 
-    def __init__(self, stream: Stream | Under, tokenizer: Tokenizer, plan: Plan):
+    def __init__(self, stream: Requests | Under, tokenizer: Tokenizer, plan: Plan):
         self.most_tokens = plan.most
         self.usage = Usage(prompt_tokens=len(plan.prompt))
         self.finish_reason: FinishReason = "abort"

@@ -19,7 +19,8 @@ from torch import Tensor
 from denken.chat.template import THINK, open_thought
 from denken.engine.cache import Blocks
 from denken.engine.device import DeviceRunner
-from denken.engine.grammar import Grammars, Matcher
+from denken.engine.grammar import Grammars
+from denken.engine.limits import Limits
 from denken.engine.runner import Draws, Runner
 from denken.engine.sampler import Choice, manner_of, not_finite, sample, steer
 from denken.engine.scheduler import Chunk, Portions, Scheduler
@@ -121,8 +122,9 @@ class Engine:
         self._tokenizer = tokenizer
         self._endings = _endings(eos_ids, end_of_thinking, tokenizer)
         self._no_answer = sorted(self._endings.no_answer)
-        self._grammars = None if tokenizer is None else Grammars(tokenizer, eos_ids)
         self._blocks = Blocks(count, block_size, reuse=prefix_reuse)
+        grammars = None if tokenizer is None else Grammars(tokenizer, eos_ids)
+        self.limits = Limits(model.config.max_position_embeddings, count * block_size, vocabulary, grammars)
         self._portions = Portions() if portions else None
         self._on_device = way != "rows"
         self._scheduler = Scheduler(
@@ -209,7 +211,7 @@ class Engine:
             tokenizer=self._tokenizer,
             thinking=thinking,
             at_once=at_once,
-            matcher=self._matcher(params),
+            matcher=self.limits.matcher(params),
             adapter=adapter,
         )
         self._next += 1
@@ -218,39 +220,8 @@ class Engine:
         return request.request
 
     def check(self, prompt_ids: Sequence[int], params: SamplingParams) -> int:
-        """The most ids that can be generated; RequestError for what can never be served. Any thread may ask."""
-        length, context, cache = len(prompt_ids), self.context, self._blocks.count * self._blocks.size
-        vocabulary = self._model.config.vocab_size
-        if length == 0:
-            raise RequestError("The prompt is empty; give at least one id.")
-        if not (min(prompt_ids) >= 0 and max(prompt_ids) < vocabulary):
-            raise RequestError(
-                f"The prompt's ids run from {min(prompt_ids)} to {max(prompt_ids)}, the model's from 0 to "
-                f"{vocabulary - 1}; encode the prompt with this model's own tokenizer."
-            )
-        if length >= context:
-            raise RequestError(
-                f"The prompt has {length} tokens and the model's context is {context}, of which at least one must be "
-                f"left for the answer; shorten the prompt to {context - 1} tokens."
-            )
-        if length >= cache:
-            raise RequestError(
-                f"The prompt has {length} tokens and the engine's cache holds {cache}, of which at least one must be "
-                f"left for the answer; shorten the prompt or start the engine with more cache_tokens."
-            )
-        if params.stop and self._tokenizer is None:
-            raise RequestError("Stop strings need a tokenizer, and this engine runs without one; leave `stop` empty.")
-        if outside := [id for id, _ in params.logit_bias if id >= vocabulary]:
-            raise RequestError(f"logit_bias names the id {outside[0]}, and the model's run from 0 to {vocabulary - 1}.")
-        self._matcher(params)
-        return min(params.max_tokens or context, context - length, cache - length)
-
-    def _matcher(self, params: SamplingParams) -> Matcher | None:
-        if params.grammar is None:
-            return None
-        if self._grammars is None:
-            raise RequestError("A grammar needs a tokenizer, and this engine runs without one; leave `grammar` out.")
-        return self._grammars.matcher(params.grammar)
+        """As `Limits.check`."""
+        return self.limits.check(prompt_ids, params)
 
     def abort(self, request: int) -> Output | None:
         """Ends a request at once; its blocks are free when this returns.
@@ -324,12 +295,12 @@ class Engine:
     @property
     def context(self) -> int:
         """The most ids that a prompt and its answer have together."""
-        return self._model.config.max_position_embeddings
+        return self.limits.context
 
     @property
     def cache_tokens(self) -> int:
         """The most ids whose keys and values are kept, of all requests together."""
-        return self._blocks.count * self._blocks.size
+        return self.limits.cache
 
     @property
     def free_blocks(self) -> int:

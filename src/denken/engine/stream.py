@@ -15,14 +15,21 @@ import logging
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from denken.engine.engine import Engine
 from denken.engine.sequence import Output
 from denken.errors import DenkenError
 from denken.types import SamplingParams
+
+if TYPE_CHECKING:
+    from denken.engine.apart import Apart, Guesses
+    from denken.engine.engine import Engine
+    from denken.engine.speculate import Speculation
 
 log = logging.getLogger("denken.engine")
 
@@ -38,8 +45,16 @@ class EngineError(DenkenError, RuntimeError):
     """The engine failed, or was shut down, while a request was under way."""
 
 
+class Loop(Protocol):
+    """What is needed of an event loop. RuntimeError: it is there no more."""
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[list[Delivery]], object], deliveries: list[Delivery], /
+    ) -> object: ...
+
+
 @dataclass(eq=False, slots=True)
-class _Listener:
+class Listener:
     """One request, and where its outputs go. request: its number once the engine has taken it.
 
     loop: the event loop that `put` must be called in; None where any thread may.
@@ -49,14 +64,14 @@ class _Listener:
     params: SamplingParams
     thinking: bool
     put: Callable[[Output | DenkenError], object]
-    loop: asyncio.AbstractEventLoop | None = None
+    loop: Loop | None = None
     adapter: int = 0
     request: int | None = None
     begun: bool = False
     done: bool = False
 
 
-Delivery = tuple[_Listener, Output | DenkenError]
+Delivery = tuple[Listener, Output | DenkenError]
 
 # Waking an event loop costs both threads time, so that outputs for one wait for one another: this long for each
 # request that runs, and never longer than the second. A request's first output and its last go at once.
@@ -65,7 +80,7 @@ MOST_GATHER_SECONDS = 0.05
 
 
 @dataclass(eq=False, slots=True)
-class _Text:
+class Text:
     """A text to compute ahead; `ids` once it was made."""
 
     make: Callable[[], Sequence[int]]
@@ -73,7 +88,62 @@ class _Text:
     ids: Sequence[int] | None = None
 
 
-class Stream:
+class Requests(ABC):
+    """Requests as iterators, whoever it is that listeners are brought to."""
+
+    async def generate(
+        self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True, adapter: int = 0
+    ) -> AsyncGenerator[Output, None]:
+        """The request's outputs as they come, several in one where many requests run; the last has a finish_reason.
+
+        thinking, adapter: as in `Engine.add`.
+        Raises on the first iteration RequestError (see `Engine.check`) or OverloadedError, on any EngineError.
+        To abort at a certain moment rather than when Python collects the iterator, use `contextlib.aclosing`.
+        """
+        outputs: asyncio.Queue[Output | DenkenError] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        listener = self.submit(Listener(list(prompt_ids), params, thinking, outputs.put_nowait, loop, adapter))
+        try:
+            while True:
+                items = [await outputs.get()]
+                while not outputs.empty():
+                    items.append(outputs.get_nowait())
+                error = items.pop() if isinstance(items[-1], DenkenError) else None
+                if items:
+                    output = _joined([_checked(item) for item in items])
+                    yield output
+                    if output.finish_reason is not None:
+                        return
+                if error is not None:
+                    _checked(error)
+        finally:
+            self.leave(listener)
+
+    def generate_sync(
+        self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True, adapter: int = 0
+    ) -> Generator[Output, None, None]:
+        """As `generate`, for threads without an event loop."""
+        outputs: queue.SimpleQueue[Output | DenkenError] = queue.SimpleQueue()
+        listener = self.submit(Listener(list(prompt_ids), params, thinking, outputs.put, adapter=adapter))
+        try:
+            while True:
+                output = _checked(outputs.get())
+                yield output
+                if output.finish_reason is not None:
+                    return
+        finally:
+            self.leave(listener)
+
+    @abstractmethod
+    def submit(self, listener: Listener) -> Listener:
+        """Begins a request. Raises RequestError, OverloadedError and EngineError, as `generate` does."""
+
+    @abstractmethod
+    def leave(self, listener: Listener) -> None:
+        """Nobody listens any more; what is not finished is aborted."""
+
+
+class Stream(Requests):
     """Steps an engine in a thread. max_waiting: how many requests may wait beside those that can run.
 
     From `start` (or `with`) to `close` the engine belongs to this thread alone; after `close` it can be used directly.
@@ -82,16 +152,16 @@ class Stream:
     def __init__(self, engine: Engine, *, max_waiting: int = 256) -> None:
         self.engine = engine
         self.max_waiting = max_waiting
-        self._orders: queue.SimpleQueue[_Listener | _Text | None] = queue.SimpleQueue()
-        self._warming: deque[_Text] = deque(maxlen=MOST_WARMING)
+        self._orders: queue.SimpleQueue[Listener | Text | None] = queue.SimpleQueue()
+        self._warming: deque[Text] = deque(maxlen=MOST_WARMING)
         # Guards the two below: who is listening, and whether anyone may still be added.
         self._lock = threading.Lock()
-        self._listeners: set[_Listener] = set()
+        self._listeners: set[Listener] = set()
         self._open = False
         self._why_closed = "The engine is not running; start its stream before sending requests."
-        self._by_request: dict[int, _Listener] = {}
+        self._by_request: dict[int, Listener] = {}
         # Outputs that wait for others to come along, and when any last went.
-        self._held: dict[_Listener, list[Output]] = {}
+        self._held: dict[Listener, list[Output]] = {}
         self._handed_over = 0.0
         self._thread: threading.Thread | None = None
 
@@ -124,54 +194,20 @@ class Stream:
         """Raises RequestError for what can never be served (see `Engine.check`); in any thread, started or not."""
         self.engine.check(prompt_ids, params)
 
+    @property
+    def speculation(self) -> Speculation | None:
+        """Who guesses how texts go on, and how many of the guesses were right."""
+        return self.engine.speculation
+
+    def learn(self, folder: Path, *, base: str = "this model") -> int:
+        """As `Engine.learn`."""
+        return self.engine.learn(folder, base=base)
+
     def warm(self, make: Callable[[], Sequence[int]], *, adapter: int = 0) -> None:
         """Has a text computed ahead when there is nothing else to do. make: its ids; called in the engine's thread."""
-        self._orders.put(_Text(make, adapter))
+        self._orders.put(Text(make, adapter))
 
-    async def generate(
-        self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True, adapter: int = 0
-    ) -> AsyncGenerator[Output, None]:
-        """The request's outputs as they come, several in one where many requests run; the last has a finish_reason.
-
-        thinking, adapter: as in `Engine.add`.
-        Raises on the first iteration RequestError (see `Engine.check`) or OverloadedError, on any EngineError.
-        To abort at a certain moment rather than when Python collects the iterator, use `contextlib.aclosing`.
-        """
-        outputs: asyncio.Queue[Output | DenkenError] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-        listener = self._submit(_Listener(list(prompt_ids), params, thinking, outputs.put_nowait, loop, adapter))
-        try:
-            while True:
-                items = [await outputs.get()]
-                while not outputs.empty():
-                    items.append(outputs.get_nowait())
-                error = items.pop() if isinstance(items[-1], DenkenError) else None
-                if items:
-                    output = _joined([_checked(item) for item in items])
-                    yield output
-                    if output.finish_reason is not None:
-                        return
-                if error is not None:
-                    _checked(error)
-        finally:
-            self._leave(listener)
-
-    def generate_sync(
-        self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True, adapter: int = 0
-    ) -> Generator[Output, None, None]:
-        """As `generate`, for threads without an event loop."""
-        outputs: queue.SimpleQueue[Output | DenkenError] = queue.SimpleQueue()
-        listener = self._submit(_Listener(list(prompt_ids), params, thinking, outputs.put, adapter=adapter))
-        try:
-            while True:
-                output = _checked(outputs.get())
-                yield output
-                if output.finish_reason is not None:
-                    return
-        finally:
-            self._leave(listener)
-
-    def _submit(self, listener: _Listener) -> _Listener:
+    def submit(self, listener: Listener) -> Listener:
         self.engine.check(listener.prompt_ids, listener.params)
         with self._lock:
             if not self._open:
@@ -184,8 +220,8 @@ class Stream:
             self._orders.put(listener)
         return listener
 
-    def _leave(self, listener: _Listener) -> None:
-        """Tells the thread that nobody listens any more; it sees to the rest before its next step."""
+    def leave(self, listener: Listener) -> None:
+        """Tells the thread, which sees to it before its next step."""
         if not listener.done:
             listener.done = True
             self._orders.put(listener)
@@ -218,7 +254,7 @@ class Stream:
                 return True
             if order is None:
                 return False
-            if isinstance(order, _Text):
+            if isinstance(order, Text):
                 self._warming.append(order)
             elif order.done:
                 self._drop(order)
@@ -226,7 +262,7 @@ class Stream:
                 self._add(order)
             wait = wait and not (self._by_request or self._warming)
 
-    def _add(self, listener: _Listener) -> None:
+    def _add(self, listener: Listener) -> None:
         try:
             listener.request = self.engine.add(
                 listener.prompt_ids, listener.params, thinking=listener.thinking, adapter=listener.adapter
@@ -243,7 +279,7 @@ class Stream:
             log.exception("A step of the engine failed; its requests are given up")
             self._fail_all(f"The engine failed during this request ({type(error).__name__}: {error}); send it again.")
             return
-        due: list[_Listener] = []
+        due: list[Listener] = []
         for output in outputs:
             listener = self._by_request.get(output.request)
             if listener is None or listener.done:
@@ -256,7 +292,7 @@ class Stream:
                 self._forget(listener)
         self._hand_over(due)
 
-    def _hand_over(self, due: Iterable[_Listener]) -> None:
+    def _hand_over(self, due: Iterable[Listener]) -> None:
         """Delivers what is held for those whose turn it is, and for everybody where enough time has passed."""
         now = time.monotonic()
         if now - self._handed_over >= min(GATHER_SECONDS * len(self._by_request), MOST_GATHER_SECONDS):
@@ -265,7 +301,7 @@ class Stream:
         for listener in due:
             listener.begun = True
             deliveries += [(listener, output) for output in self._held.pop(listener, ())]
-        for listener in _deliver(deliveries):
+        for listener in deliver(deliveries):
             self._drop(listener)
 
     def _warm_latest(self) -> None:
@@ -283,22 +319,22 @@ class Stream:
         if not more:
             self._warming.pop()
 
-    def _end(self, listener: _Listener, error: DenkenError) -> None:
+    def _end(self, listener: Listener, error: DenkenError) -> None:
         """Delivers what is held for a request, and the error that it ends by; forgets it."""
         held = self._held.pop(listener, [])
         self._forget(listener)
         if not listener.done:
             listener.done = True
-            _deliver([*((listener, output) for output in held), (listener, error)])
+            deliver([*((listener, output) for output in held), (listener, error)])
 
-    def _drop(self, listener: _Listener) -> None:
+    def _drop(self, listener: Listener) -> None:
         if listener.request is not None:
             self.engine.abort(listener.request)
         listener.done = True
         self._held.pop(listener, None)
         self._forget(listener)
 
-    def _forget(self, listener: _Listener) -> None:
+    def _forget(self, listener: Listener) -> None:
         if listener.request is not None:
             self._by_request.pop(listener.request, None)
         with self._lock:
@@ -319,9 +355,16 @@ class Under:
     adapter: a number that `Engine.learn` gave.
     """
 
-    def __init__(self, stream: Stream, adapter: int) -> None:
+    def __init__(self, stream: Stream | Apart, adapter: int) -> None:
         self.stream, self.adapter = stream, adapter
-        self.engine = stream.engine
+
+    @property
+    def engine(self) -> Engine:
+        return self.stream.engine
+
+    @property
+    def speculation(self) -> Speculation | Guesses | None:
+        return self.stream.speculation
 
     def start(self) -> None:
         self.stream.start()
@@ -369,15 +412,15 @@ def _joined(outputs: list[Output]) -> Output:
     )
 
 
-def _deliver(deliveries: list[Delivery]) -> list[_Listener]:
+def deliver(deliveries: list[Delivery]) -> list[Listener]:
     """Hands everything over, an event loop being woken once for all that it gets; returns whose loop is gone."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Delivery]] = {}
+    by_loop: dict[Loop, list[Delivery]] = {}
     for listener, item in deliveries:
         if listener.loop is None:
             listener.put(item)
         else:
             by_loop.setdefault(listener.loop, []).append((listener, item))
-    gone: list[_Listener] = []
+    gone: list[Listener] = []
     for loop, part in by_loop.items():
         try:
             loop.call_soon_threadsafe(_put, part)

@@ -1,0 +1,464 @@
+"""An engine in a process of its own, asked as a `Stream` is.
+
+Python runs one thread of a process at a time. An engine of a small network needs it a thousand times a second, and so
+does whoever hands out what it says: in one process they wait for one another, on two cores.
+
+The process reads orders from its standard input, a line of JSON each:
+
+    {"ask": number, "ids": [...], "params": {...}, "thinking": true, "adapter": 0}
+    {"leave": number}
+    {"warm": [...], "adapter": 0}
+    {"learn": "FOLDER", "base": "..."}
+
+and writes news to its standard output, likewise:
+
+    {"said": [[number, ids, ...], ...], "guesses": [guessed, accepted]}
+    {"failed": number, "error": [kind, message]}
+    {"learnt": 1}
+
+Its first line says what it can be asked for, or why there is no engine. It ends when its input does, so it outlives
+nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from denken import errors
+from denken.engine.grammar import Grammars
+from denken.engine.limits import Limits
+from denken.engine.sequence import Output
+from denken.engine.stream import (
+    MOST_WARMING,
+    Delivery,
+    EngineError,
+    Listener,
+    OverloadedError,
+    Requests,
+    Stream,
+    Text,
+    deliver,
+)
+from denken.errors import ConfigError, DenkenError
+from denken.types import SamplingParams
+
+if TYPE_CHECKING:
+    from denken.engine.engine import Engine
+
+log = logging.getLogger("denken.engine")
+
+# Errors travel by name; one that the other side does not know is an EngineError there.
+KINDS: dict[str, type[DenkenError]] = {
+    kind.__name__: kind
+    for kind in (*vars(errors).values(), EngineError, OverloadedError)
+    if isinstance(kind, type) and issubclass(kind, DenkenError)
+}
+# A process that ends sooner than this after it was ready would end again.
+TOO_SOON_SECONDS = 30.0
+END_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Guesses:
+    """How many ids were guessed, and how many of them were right."""
+
+    guessed: int = 0
+    accepted: int = 0
+
+
+# The process
+
+
+def answer(stream: Stream, orders: IO[bytes], news: IO[bytes]) -> None:
+    """Does what orders say until there are no more; the stream is started and closed here."""
+    wire = _Wire(stream, news)
+    limits = stream.engine.limits
+    most = stream.engine.max_sequences + stream.max_waiting
+    wire.tell({"context": limits.context, "cache": limits.cache, "vocabulary": limits.vocabulary, "most": most})
+    with stream:
+        for line in orders:
+            order = json.loads(line)
+            if "ask" in order:
+                wire.ask(order)
+            elif "leave" in order:
+                wire.leave(order["leave"])
+            elif "warm" in order:
+                stream.warm(_always(order["warm"]), adapter=order["adapter"])
+            else:
+                wire.learn(order)
+
+
+def refuse(error: DenkenError, news: IO[bytes]) -> None:
+    """Says instead why there is no engine."""
+    news.write(_line({"error": _told(error)}))
+    news.flush()
+
+
+class _Wire:
+    """Stands where an event loop would: what the stream delivers at a time is one line of news."""
+
+    def __init__(self, stream: Stream, news: IO[bytes]) -> None:
+        self._stream, self._news = stream, news
+        self._lock = threading.Lock()
+        self._numbers: dict[Listener, int] = {}
+        self._listeners: dict[int, Listener] = {}
+
+    def tell(self, record: Mapping[str, Any]) -> None:
+        line = _line(record)
+        with self._lock:
+            self._news.write(line)
+            self._news.flush()
+
+    def ask(self, order: Mapping[str, Any]) -> None:
+        params = _params(order["params"])
+        listener = Listener(order["ids"], params, order["thinking"], _nowhere, self, order["adapter"])
+        # Before it is submitted: it may be answered at once.
+        self._numbers[listener], self._listeners[order["ask"]] = order["ask"], listener
+        try:
+            self._stream.submit(listener)
+        except DenkenError as error:
+            self.call_soon_threadsafe(_nowhere, [(listener, error)])
+
+    def leave(self, number: int) -> None:
+        listener = self._forget(number)
+        if listener is not None:
+            self._stream.leave(listener)
+
+    def learn(self, order: Mapping[str, Any]) -> None:
+        try:
+            self.tell({"learnt": self._stream.learn(Path(order["learn"]), base=order["base"])})
+        except DenkenError as error:
+            self.tell({"error": _told(error)})
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], deliveries: list[Delivery], /) -> None:
+        said = []
+        try:
+            for listener, item in deliveries:
+                number = self._numbers.get(listener)
+                if number is None:  # who asked has left
+                    continue
+                if isinstance(item, DenkenError):
+                    self._forget(number)
+                    self.tell({"failed": number, "error": _told(item)})
+                    continue
+                if item.finish_reason is not None:
+                    self._forget(number)
+                said.append(_record(number, item))
+            if said:
+                guesses = self._stream.speculation
+                counts = None if guesses is None else [guesses.guessed, guesses.accepted]
+                self.tell({"said": said, "guesses": counts})
+        except (OSError, ValueError) as error:
+            raise RuntimeError("Nobody reads the news any more.") from error
+
+    def _forget(self, number: int) -> Listener | None:
+        listener = self._listeners.pop(number, None)
+        if listener is not None:
+            self._numbers.pop(listener, None)
+        return listener
+
+
+# Whoever asks it
+
+
+class Apart(Requests):
+    """Begins a process, and asks it. command: what begins it; it is to call `answer`, or `refuse`.
+
+    `meet` waits until it is ready, `start` lets requests in. Where the process dies, whoever waits is told so, and
+    another one is begun.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._writing = threading.Lock()
+        self._listeners: dict[int, Listener] = {}
+        self._learnt: list[tuple[Path, str]] = []
+        self._warming: deque[Text] = deque(maxlen=MOST_WARMING)
+        self._next, self._most = 0, 0
+        self._guesses: Guesses | None = None
+        self._limits: Limits | None = None
+        self._open = self._closing = False
+        self._why_closed = "The engine is not running; start its stream before sending requests."
+        self._threads: list[threading.Thread] = []
+        self._process = self._begin()
+
+    def meet(self, grammars: Grammars) -> Limits:
+        """Waits for the process to be ready. grammars: of its vocabulary. Raises what it could not begin for."""
+        first = self._first_news()
+        self._limits = Limits(first["context"], first["cache"], first["vocabulary"], grammars)
+        self._most = first["most"]
+        return self._limits
+
+    def start(self) -> Apart:
+        if self._threads:
+            raise EngineError("This stream was started before; make a new one.")
+        self._open = True
+        self._threads = [
+            threading.Thread(target=work, name=f"denken-{name}", daemon=True)
+            for name, work in (("news", self._listen), ("warm", self._warm))
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def close(self) -> None:
+        """Ends the process after the step under way; requests that are not finished get an EngineError."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._end(self._process)
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def engine(self) -> Engine:
+        raise ConfigError("This model's engine is in a process of its own; load the model without `apart` to use it.")
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests are taken."""
+        return self._open
+
+    @property
+    def speculation(self) -> Guesses | None:
+        """How many ids were guessed so far, and how many were right."""
+        return self._guesses
+
+    def check(self, prompt_ids: Sequence[int], params: SamplingParams) -> None:
+        """Raises RequestError for what can never be served; in any thread, once the process was met."""
+        assert self._limits is not None
+        self._limits.check(prompt_ids, params)
+
+    def warm(self, make: Callable[[], Sequence[int]], *, adapter: int = 0) -> None:
+        """As `Stream.warm`; the ids are made in a thread of this process, when nobody waits for anything."""
+        with self._changed:
+            self._warming.append(Text(make, adapter))
+            self._changed.notify_all()
+
+    def learn(self, folder: Path, *, base: str = "this model") -> int:
+        """As `Engine.learn`, as long as nobody has asked anything yet."""
+        if self._threads:
+            raise ConfigError(f"{base} answers already; put {folder} over it before it is asked.")
+        number = self._learn(folder, base)
+        self._learnt.append((folder, base))
+        return number
+
+    def submit(self, listener: Listener) -> Listener:
+        self.check(listener.prompt_ids, listener.params)
+        with self._lock:
+            if not self._open:
+                raise EngineError(self._why_closed)
+            if len(self._listeners) >= self._most:
+                raise OverloadedError(
+                    f"{len(self._listeners)} requests run or wait, which is all this engine takes; try again later."
+                )
+            self._next += 1
+            number = listener.request = self._next
+            self._listeners[number] = listener
+        order = {"ask": number, "ids": listener.prompt_ids, "params": asdict(listener.params)}
+        self._order(order | {"thinking": listener.thinking, "adapter": listener.adapter})
+        return listener
+
+    def leave(self, listener: Listener) -> None:
+        if not listener.done:
+            listener.done = True
+            self._forget(listener)
+            self._order({"leave": listener.request})
+
+    def _forget(self, listener: Listener) -> None:
+        with self._changed:
+            if listener.request is not None:
+                self._listeners.pop(listener.request, None)
+            self._changed.notify_all()
+
+    def _listen(self) -> None:
+        """Until the process is to end: hands out its news, and begins another one where it died."""
+        while True:
+            ready = time.monotonic()
+            process = self._process
+            assert process.stdout is not None
+            for line in process.stdout:
+                self._read(json.loads(line))
+            code = process.wait()
+            reason = "The engine was shut down; send the request again when it is back."
+            if not self._closing:
+                log.error("The engine's process ended by itself (code %d).", code)
+                reason = "The engine's process ended during this request; send it again."
+            self._close_doors(reason)
+            if self._closing:
+                return
+            try:
+                if time.monotonic() - ready < TOO_SOON_SECONDS:
+                    raise EngineError(f"it ended within {TOO_SOON_SECONDS:.0f} seconds")
+                self._begin_again()
+            except (DenkenError, OSError) as error:
+                log.error("No other one was begun: %s", error)
+                self._why_closed = f"The engine's process ended, and no other was begun ({error}); restart the server."
+                return
+
+    def _begin_again(self) -> None:
+        self._why_closed = "The engine ended by itself and is begun anew; send the request again in a moment."
+        process = self._begin()
+        with self._lock:
+            self._process = process
+        self._first_news()
+        # In the same order, which gives them the same numbers.
+        for folder, base in self._learnt:
+            self._learn(folder, base)
+        with self._changed:
+            self._open = not self._closing
+            self._changed.notify_all()
+        if self._closing:
+            self._end(process)
+
+    def _close_doors(self, reason: str) -> None:
+        with self._changed:
+            self._open, self._why_closed = False, reason
+            listeners = list(self._listeners.values())
+            self._listeners.clear()
+            self._changed.notify_all()
+        for listener in listeners:
+            listener.done = True
+        deliver([(listener, EngineError(reason)) for listener in listeners])
+
+    def _read(self, news: Mapping[str, Any]) -> None:
+        deliveries: list[Delivery] = []
+        if "failed" in news:
+            listener = self._listeners.get(news["failed"])
+            if listener is not None and not listener.done:
+                listener.done = True
+                self._forget(listener)
+                deliveries.append((listener, _error(news["error"])))
+        else:
+            if news["guesses"] is not None:
+                self._guesses = Guesses(*news["guesses"])
+            for record in news["said"]:
+                listener = self._listeners.get(record[0])
+                if listener is None or listener.done:
+                    continue
+                output = _output(record)
+                if output.finish_reason is not None:
+                    listener.done = True
+                    self._forget(listener)
+                deliveries.append((listener, output))
+        for listener in deliver(deliveries):
+            self.leave(listener)
+
+    def _warm(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or (self._open and self._warming and not self._listeners))
+                if self._closing:
+                    return
+                text = self._warming.pop()
+            try:
+                self._order({"warm": list(text.make()), "adapter": text.adapter})
+            except Exception:
+                log.exception("A text could not be computed ahead")
+
+    def _learn(self, folder: Path, base: str) -> int:
+        """Nobody else reads the news meanwhile."""
+        self._order({"learn": str(folder.absolute()), "base": base})
+        number: int = self._next_news()["learnt"]
+        return number
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def _first_news(self) -> dict[str, Any]:
+        try:
+            return self._next_news()
+        except BaseException:
+            self._end(self._process)
+            raise
+
+    def _next_news(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise EngineError(f"The engine's process ended with code {self._process.wait()} before it said anything.")
+        news: dict[str, Any] = json.loads(line)
+        if "error" in news:
+            raise _error(news["error"])
+        return news
+
+    def _order(self, order: Mapping[str, Any]) -> None:
+        """What is written to a process that has died is answered by its end."""
+        line, stdin = _line(order), self._process.stdin
+        assert stdin is not None
+        with self._writing:
+            try:
+                stdin.write(line)
+                stdin.flush()
+            except (OSError, ValueError):
+                log.debug("The engine's process takes no orders any more.")
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """It ends when its input does; one that does not is killed."""
+        assert process.stdin is not None
+        with self._writing:
+            try:
+                process.stdin.close()
+            except OSError:
+                log.debug("The engine's process had ended before.")
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+def _always(ids: Sequence[int]) -> Callable[[], Sequence[int]]:
+    return lambda: ids
+
+
+def _nowhere(_: object) -> None:
+    pass
+
+
+def _params(given: dict[str, Any]) -> SamplingParams:
+    params = SamplingParams(**given)
+    return replace(params, stop=tuple(params.stop), logit_bias=tuple((id, bias) for id, bias in params.logit_bias))
+
+
+def _record(number: int, output: Output) -> list[Any]:
+    return [
+        number,
+        output.ids,
+        output.logprobs,
+        output.finish_reason,
+        output.cached_tokens,
+        output.top_logprobs,
+        output.surplus,
+        output.kept,
+    ]
+
+
+def _output(record: list[Any]) -> Output:
+    number, ids, logprobs, finish_reason, cached_tokens, top_logprobs, surplus, kept = record
+    top = tuple(tuple((id, value) for id, value in each) for each in top_logprobs)
+    return Output(number, tuple(ids), tuple(logprobs), finish_reason, cached_tokens, top, surplus, tuple(kept))
+
+
+def _told(error: DenkenError) -> list[str]:
+    return [type(error).__name__, str(error)]
+
+
+def _error(told: list[str]) -> DenkenError:
+    kind, message = told
+    return KINDS.get(kind, EngineError)(message)
