@@ -57,20 +57,27 @@ GREEDY = {"temperature": 0, "stream": True}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a server listens. pid: its process."""
+    """Where a server listens. pid: its process, beside which its engine has one."""
 
     port: int
     pid: int
 
     @property
     def resident_bytes(self) -> int:
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        pages = sum(int((process / "statm").read_text(encoding="ascii").split()[1]) for process in self._processes)
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def processor_seconds(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        every = [
+            (process / "stat").read_text(encoding="ascii").rpartition(")")[2].split() for process in self._processes
+        ]
+        return sum(int(fields[11]) + int(fields[12]) for fields in every) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def _processes(self) -> list[Path]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
+        return [Path(f"/proc/{pid}") for pid in (self.pid, *children)]
 
 
 @contextmanager

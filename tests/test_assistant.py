@@ -161,6 +161,36 @@ def test_a_folder_is_loaded_and_asked(model_folder):
         assert second.cached_tokens > 0
 
 
+def test_apart_it_says_the_same(model_folder):
+    """With its network in a process of its own, from threads and from event loops."""
+    greedy = SamplingParams(temperature=0, max_tokens=30)
+    with load(model_folder) as here, load(model_folder, apart=True) as apart:
+        assert (apart.name, apart.context, apart.defaults) == (here.name, here.context, here.defaults)
+        expected, answer = here.ask("Calculate", params=greedy), apart.ask("Calculate", params=greedy)
+        assert (answer.thought, answer.text, answer.answer_tokens) == (
+            expected.thought,
+            expected.text,
+            expected.answer_tokens,
+        )
+
+        async def collect() -> str:
+            return "".join([piece.text async for piece in apart.reply("Calculate", greedy)])
+
+        assert asyncio.run(collect()).strip().startswith(answer.thought)
+        with pytest.raises(ConfigError, match="process of its own"):
+            _ = apart.engine
+        with pytest.raises(ContextFull):
+            apart.ask("the " * 5000)
+
+
+def test_apart_what_is_wrong_with_the_weights_is_told_here(model_folder, tmp_path):
+    damaged = shutil.copytree(model_folder, tmp_path / "damaged")
+    (weights,) = damaged.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="safetensors"):
+        load(damaged, apart=True)
+
+
 def test_a_budget_of_nothing_still_ends_in_an_answer(model_folder):
     with load(model_folder, threads=1) as assistant:
         answer = assistant.ask("Hi", params=SamplingParams(seed=1, thinking_budget=0, max_tokens=30))

@@ -299,7 +299,6 @@ def _device(speaker: Speaker, model: str, kept: Path) -> Device | None:
     base, and for conversations that are written in another way than DeepSeek's, which is the one that browsers know.
     """
     from denken.assistant import Assistant, find_folder
-    from denken.export import gguf
     from denken.serve.device import Device
 
     if not isinstance(speaker, Assistant) or speaker.parent is not None:
@@ -308,6 +307,8 @@ def _device(speaker: Speaker, model: str, kept: Path) -> Device | None:
         return None
 
     def make(folder: Path, out: Path) -> None:
+        from denken.export import gguf
+
         gguf.export(folder, out, kind="q8_0")
 
     return Device(speaker, speaker.tokenizer, find_folder(model), kept, make)

@@ -117,6 +117,24 @@ def test_asked_at_once_each_answers_as_alone(models: list[Assistant], base: Path
     assert all(thought == alone[model][number] for (model, _, number), thought in found.items())
 
 
+def test_in_a_process_of_its_own_they_say_the_same(models: list[Assistant], base: Path, two: list[Path]) -> None:
+    with load(base, apart=True) as whole:
+        apart = [whole, *(whole.adapted(folder) for folder in two)]
+        for one, other in zip(models, apart, strict=True):
+            assert other.ask("Hi", params=_greedy(other)).thought == one.ask("Hi", params=_greedy(one)).thought
+        with pytest.raises(ConfigError, match="before it is asked"):
+            whole.adapted(two[0])
+    cut = two[0].parent.with_name("cut")
+    shutil.copytree(two[0], cut)
+    (cut / "adapter_model.safetensors").write_bytes(b"{}")
+    with load(base, apart=True) as whole, pytest.raises(CheckpointError):
+        whole.adapted(cut)
+    with load(two[0], apart=True) as adapted:
+        assert (
+            adapted.ask("Hi", params=_greedy(adapted)).thought == models[1].ask("Hi", params=_greedy(models[1])).thought
+        )
+
+
 def _greedy(model: Assistant) -> SamplingParams:
     return replace(model.defaults, temperature=0.0, max_tokens=16)
 

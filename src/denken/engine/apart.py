@@ -191,6 +191,7 @@ class Apart(Requests):
         self._open = self._closing = False
         self._why_closed = "The engine is not running; start its stream before sending requests."
         self._threads: list[threading.Thread] = []
+        self._ready = 0.0
         self._process = self._begin()
 
     def meet(self, grammars: Grammars) -> Limits:
@@ -285,7 +286,6 @@ class Apart(Requests):
     def _listen(self) -> None:
         """Until the process is to end: hands out its news, and begins another one where it died."""
         while True:
-            ready = time.monotonic()
             process = self._process
             assert process.stdout is not None
             for line in process.stdout:
@@ -299,7 +299,7 @@ class Apart(Requests):
             if self._closing:
                 return
             try:
-                if time.monotonic() - ready < TOO_SOON_SECONDS:
+                if time.monotonic() - self._ready < TOO_SOON_SECONDS:
                     raise EngineError(f"it ended within {TOO_SOON_SECONDS:.0f} seconds")
                 self._begin_again()
             except (DenkenError, OSError) as error:
@@ -378,10 +378,12 @@ class Apart(Requests):
 
     def _first_news(self) -> dict[str, Any]:
         try:
-            return self._next_news()
+            news = self._next_news()
         except BaseException:
             self._end(self._process)
             raise
+        self._ready = time.monotonic()
+        return news
 
     def _next_news(self) -> dict[str, Any]:
         assert self._process.stdout is not None
