@@ -203,25 +203,31 @@ class Reply:
     def _read(self, chunk: Chunk) -> list[Piece]:
         """The pieces that a chunk completes; `usage` and `finish_reason` are those after it."""
         pieces: list[Piece] = []
-        thought, answer = self.usage.thought_tokens, self.usage.answer_tokens
-        for index, token in enumerate(chunk.ids):
-            self._generated.append(token)
-            self._inside_thought = self._inside_thought or token == self._opener
-            kind: Literal["think", "answer"] = "think" if self._inside_thought else "answer"
-            thought, answer = (thought + 1, answer) if self._inside_thought else (thought, answer + 1)
-            if token == self._closer:
-                self._inside_thought = False
-            if self._plan.params.top_logprobs is not None and token not in self._controls:
+        # One by one where a single id may end it, or is told of; elsewhere all at once, which is sooner done.
+        told = self._plan.params.top_logprobs is not None
+        alone = told or self._plan.one_call or self._searches is not None
+        thought = answer = 0
+        for index, ids in enumerate([id] for id in chunk.ids) if alone else ((0, chunk.ids),):
+            self._generated += ids
+            kind: Literal["think", "answer"] = "answer"
+            for id in ids:
+                self._inside_thought = self._inside_thought or id == self._opener
+                kind = "think" if self._inside_thought else "answer"
+                thought, answer = (thought + 1, answer) if self._inside_thought else (thought, answer + 1)
+                if id == self._closer:
+                    self._inside_thought = False
+            if told and ids[0] not in self._controls:
                 self._untold.append(self._logprob(chunk, index))
-            pieces += self._pieces(self._parser.push([token]), kind)
+            pieces += self._pieces(self._parser.push(ids), kind)
             if self._plan.one_call and self._calls:
                 self.finish_reason = "stop"
             if self._has_stopped:
                 break
         # What a later request of this reply takes over was counted when it was generated.
-        first = self._searches is None or not self._searches.made
-        cached = chunk.cached_tokens if first else self.usage.cached_tokens
-        self.usage = Usage(self.usage.prompt_tokens, cached, thought, answer)
+        first, before = self._searches is None or not self._searches.made, self.usage
+        cached = chunk.cached_tokens if first else before.cached_tokens
+        thought, answer = before.thought_tokens + thought, before.answer_tokens + answer
+        self.usage = Usage(before.prompt_tokens, cached, thought, answer)
         if self._has_stopped:
             return self._told(pieces)
         if chunk.finish_reason is not None:

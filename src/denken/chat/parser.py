@@ -120,12 +120,18 @@ class Parser:
 
     def push(self, ids: Iterable[int]) -> list[Event]:
         """The events that became certain. Control ids that are no tags (end of sentence, padding) are dropped."""
+        words: list[str] = []
         for id_ in ids:
-            if id_ in self._names:
-                self._text(self._decoder.finish(), last=True)
-                self._sorter.control(self._names[id_])
-            else:
-                self._text(self._decoder.push(id_))
+            name = self._names.get(id_)
+            if name is None:
+                words.append(self._decoder.push(id_))
+                continue
+            words.append(self._decoder.finish())
+            self._text("".join(words), last=True)
+            words.clear()
+            self._sorter.control(name)
+        if words:
+            self._text("".join(words))
         return self._sorter.take()
 
     def finish(self) -> list[Event]:
@@ -203,6 +209,7 @@ class _Sorter:
     def __init__(self, dialect: Dialect, text_tags: Set[str], thinking: bool, skip: int = 0) -> None:
         self._dialect = dialect
         self._text_tags = text_tags
+        self._patterns: dict[tuple[str, ...], re.Pattern[str]] = {}
         self._mode: _Mode = "think" if thinking else "answer"
         self._waiting: list[tuple[Event, list[str]]] = []  # an event, and more pieces of its text
         self._held = ""  # the beginning of a tag, perhaps
@@ -286,8 +293,12 @@ class _Sorter:
         return None
 
     def _pattern(self, tags: tuple[str, ...]) -> re.Pattern[str]:
-        own = self._dialect.tags
-        return _tag_pattern(tuple(tag for tag in own if own[tag] in tags and tag in self._text_tags))
+        found = self._patterns.get(tags)
+        if found is None:
+            own = self._dialect.tags
+            wanted = tuple(tag for tag in own if own[tag] in tags and tag in self._text_tags)
+            found = self._patterns[tags] = _tag_pattern(wanted)
+        return found
 
     def _tag(self, name: str) -> None:
         tag = self._dialect.tags[name]
