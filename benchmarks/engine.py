@@ -17,9 +17,11 @@ logits, while our figures include sampling. What is not installed is left out. U
 and 7 GiB of disk under `--folder`. Runs alone, on an otherwise idle machine, or not at all; with `--neighbour`, beside
 a process that keeps a core busy, and nothing else.
 
-Three rows hold the engine to itself: the bundled model's own thoughts with guesses beside those without, 32 clients of
-a server beside the bare engine (of random weights, as large as 1.5B's layers), and the memory that a full cache takes,
-weights included, beside what both hold. `curves.py` draws tokens a second over streams and over what was read.
+Four rows hold the engine to itself: the bundled model's own thoughts with guesses beside those without, 32 clients of
+a server beside the bare engine (of random weights, as large as 1.5B's layers, and of the bundled model, on one thread,
+which leaves a core for the server), and the memory that a full cache takes, weights included, beside what both hold.
+What one stream reads is told as a share of the bandwidth that a loop finds before and behind it in the same round.
+`curves.py` draws tokens a second over streams and over what was read.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+
+from denken import doctor
 
 BIG = {
     "model_type": "qwen2",
@@ -84,6 +88,8 @@ LAYERS = {key: value for key, value in BIG.items() if key.startswith(("hidden", 
 SHAPES: dict[str, dict[str, Any]] = {"1.5B": BIG, "5M": TINY, "1.3B": LAYERS, "bundled": {}}
 ANSWERS = ("guessing", "plain", "bare", "served")
 NOISE = 1 << 22
+# Weights of fewer bytes are not read from memory.
+NEAR = 256 << 20
 LLAMA = ("llama.cpp BF16", "llama.cpp Q8_0", "llama.cpp Q4_0")
 EIGHT, FOUR, FOUR_HEAD8 = "denken int8", "denken int4", "denken int4, head int8"
 EIGHT_ROWS8 = "denken int8, rows int8"
@@ -92,7 +98,8 @@ EIGHT_ROWS8 = "denken int8, rows int8"
 @dataclass(frozen=True, slots=True)
 class Row:
     """ours, peers: contestants. streams: 0 for the reading of a prompt. bar: what ours / best peer is to be, or, with
-    nobody beside it, what ours is not to exceed. does: what is timed."""
+    nobody beside it, what ours is not to exceed. threads: instead of those that were asked for. does: what is
+    timed."""
 
     shape: str
     ours: tuple[str, ...]
@@ -101,6 +108,7 @@ class Row:
     bar: float
     steps: int = 16
     prompt: int = 32
+    threads: int | None = None
     does: Literal["decode", "prefill", "answer", "fill"] = "decode"
 
 
@@ -122,6 +130,7 @@ ROWS = {
     "tiny-32-streams-bf16": Row("5M", ("denken bf16",), ("transformers bf16",), 32, 1.8, 32, 64),
     "speculation": Row("bundled", ("denken guessing",), ("denken plain",), 1, 1.5, does="answer"),
     "server": Row("1.3B", ("denken served",), ("denken bare",), 32, 0.9, does="answer"),
+    "server-small": Row("bundled", ("denken served",), ("denken bare",), 32, 0.9, threads=1, does="answer"),
     "memory": Row("1.5B", (EIGHT,), (), 32, 1.15, 24, 504, "fill"),
 }
 # decode-bf16 is held to transformers alone; llama.cpp stands beside it.
@@ -202,7 +211,7 @@ class Answers:
         from denken.assistant import load
         from denken.engine.speculate import Speculation
 
-        self.kind, self.streams, self._kept = kind, streams, ExitStack()
+        self.kind, self.streams, self.large, self._kept = kind, streams, bool(shape), ExitStack()
         model: str | Path = "bundled"
         if shape:
             model = folder / "large"
@@ -214,7 +223,7 @@ class Answers:
             return
         assistant = self._kept.enter_context(load(model, threads=threads))
         self.assistant = assistant
-        if not shape:
+        if kind in ("guessing", "plain"):
             guesses = Speculation() if kind == "guessing" else None
             self.engine = speculate.engine_of(assistant, guesses, ahead=True)
 
@@ -232,10 +241,11 @@ class Answers:
             own = list(speculate.questions(self.assistant, 85, speculate.FIRST_SEED + 1000 * round_))
             params = SamplingParams(temperature=0, max_tokens=400)
             return sum(len(said) for prompt in own for said in speculate.run(self.engine, [prompt], params)[0])
-        asked = serve.questions(self.streams, seed=round_)
+        each, most = (1, 24) if self.large else (6, None)
+        asked = serve.questions(each * self.streams, seed=round_)
         if self.kind == "bare":
-            return serve.bare(self.assistant, asked, self.streams, 24)
-        fields = serve.GREEDY | {"stream_options": {"include_usage": True}, "max_tokens": 24}
+            return serve.bare(self.assistant, asked, self.streams, most)
+        fields = serve.GREEDY | {"stream_options": {"include_usage": True}, "max_tokens": most}
         responses = asyncio.run(serve.crowd(self._place.port, asked, self.streams, **fields))
         return sum(serve.said(response)[1] for response in responses)
 
@@ -548,7 +558,10 @@ def contestant(name: str, shape: str, streams: int, threads: int, folder: Path) 
 
 def measure(name: str, row: Row, rounds: int, threads: int, folder: Path, say: Console) -> dict[str, Any]:
     """Tokens a second of every contestant by round, and what they say of themselves."""
+    threads = row.threads or threads
+    torch.set_num_threads(threads)
     speeds: dict[str, list[float]] = {}
+    bandwidths: dict[str, list[float]] = {}
     told: dict[str, dict[str, Any]] = {}
     streams = max(row.streams, 1)
     prompts = [[(7 * i + 13 * j) % 1000 + 3 for i in range(row.prompt)] for j in range(streams)]
@@ -569,12 +582,17 @@ def measure(name: str, row: Row, rounds: int, threads: int, folder: Path, say: C
         for round_ in range(1, rounds + 1):
             for peer, one in running.items():
                 what = {"decode": row.steps, "prefill": prompts[0], "answer": round_, "fill": (prompts, row.steps)}
+                reads = bool(row.streams == 1 and one.told["read"] > NEAR)
+                before = doctor.bandwidth() if reads else 0.0
                 seconds = one.ask(row.does, what[row.does])
+                if reads:
+                    bandwidths.setdefault(peer, []).append((before + doctor.bandwidth()) / 2)
                 made = {"prefill": row.prompt, "decode": streams * row.steps}.get(row.does, 0)
                 speed = one.made if row.does == "fill" else (one.made or made) / seconds
                 speeds.setdefault(peer, []).append(speed)
                 told[peer]["resident"] = one.resident
-    return {"row": name, "speeds": speeds, "told": told, "threads": threads, "date": date.today().isoformat()}
+    found = {"row": name, "speeds": speeds, "bandwidths": bandwidths, "told": told, "threads": threads}
+    return found | {"date": date.today().isoformat()}
 
 
 def installed(name: str) -> bool:
@@ -595,7 +613,18 @@ def ratios(found: dict[str, Any], peers: tuple[str, ...]) -> dict[str, float]:
     return {n: statistics.median(a / b for a, b in zip(speeds[n], best, strict=True)) for n in ours}
 
 
-def show(results: list[dict[str, Any]], bandwidth: float) -> None:
+def shares(found: dict[str, Any]) -> dict[str, float]:
+    """How much of the bandwidth a contestant's weights took: the median of its rounds."""
+    return {
+        name: statistics.median(
+            found["told"][name]["read"] * speed / bandwidth
+            for speed, bandwidth in zip(found["speeds"][name], bandwidths, strict=True)
+        )
+        for name, bandwidths in found["bandwidths"].items()
+    }
+
+
+def show(results: list[dict[str, Any]]) -> None:
     console = Console(width=120)
     table = Table("row", "bar", "ratio", "denken, tokens/s", "peers, tokens/s", "read, of bandwidth", "memory")
     for found in results:
@@ -609,8 +638,8 @@ def show(results: list[dict[str, Any]], bandwidth: float) -> None:
         reads, memory = [], []
         for name in row.ours:
             told = found["told"].get(name)
-            if told and told["read"] and row.streams == 1:
-                reads.append(f"{told['read'] * medians[name] / bandwidth:.2f}")
+            if name in (read := shares(found)):
+                reads.append(f"{read[name]:.2f}")
             if told and told["bytes"]:
                 memory.append(f"{told['taken'] / told['bytes']:.2f}")
         table.add_row(
@@ -625,9 +654,10 @@ def show(results: list[dict[str, Any]], bandwidth: float) -> None:
     versions = sorted({told["version"] for found in results for told in found["told"].values()})
     dates = sorted({found["date"] for found in results})
     console.print(f"{', '.join(versions)}; {platform.machine()}, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}")
-    console.print(
-        f"bandwidth measured now: {bandwidth / 1e9:.0f} GB/s; memory: taken after loading, of the weights' bytes"
-    )
+    seen = [value for each in results for values in each["bandwidths"].values() for value in values]
+    if seen:
+        console.print(f"bandwidth in these rows: {min(seen) / 1e9:.0f} to {max(seen) / 1e9:.0f} GB/s")
+    console.print("memory: taken after loading, of the weights' bytes")
     console.print(table)
 
 
@@ -663,11 +693,8 @@ def main() -> None:
             results.append(measure(name, ROWS[name], given.rounds, given.threads, folder, say))
             with given.out.open("a", encoding="utf-8") as file:
                 print(json.dumps(results[-1]), file=file)
-    from denken import doctor
-
-    torch.set_num_threads(given.threads)
     shown = [found for found in results if found["row"] in given.rows]
-    show(sorted(shown, key=lambda found: list(ROWS).index(found["row"])), doctor.examine().bandwidth)
+    show(sorted(shown, key=lambda found: list(ROWS).index(found["row"])))
 
 
 if __name__ == "__main__":

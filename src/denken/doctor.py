@@ -81,7 +81,7 @@ def examine() -> Report:
         threads,
         memory,
         available,
-        _bandwidth(available),
+        bandwidth(available),
         compiler,
         kernels,
         why,
@@ -149,8 +149,11 @@ def _compiler() -> str | None:
     return None
 
 
-def _bandwidth(available: int) -> float:
-    """Bytes a second, the best pass of a second of them."""
+def bandwidth(available: int = 0) -> float:
+    """Bytes read a second on all threads, the best pass of a second of them; nan where there is no room to measure.
+
+    available: bytes of memory; 0 where nobody knows.
+    """
     if 0 < available < 4 * BYTES:
         return float("nan")
     numbers = torch.ones(BYTES // 4)
