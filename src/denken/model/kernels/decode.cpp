@@ -477,8 +477,10 @@ class Pass {
     }
     const Drawn& operator()(const Tokens& tokens) {
         // Many rows of a small network go their ways, each thread with its own, and wait for nobody before the end. Of a
-        // large one the weights are read once for all, and of few rows they cost more than waiting does.
-        bool apart = crew.most > 1 && weights <= NEAR && tokens.count() >= ALONE * crew.most;
+        // large one the weights are read once for all, and of few rows they cost more than waiting does. A row and its
+        // guess stay together.
+        bool some = tokens.count() >= ALONE * crew.most && index_t(tokens.starts.size()) > crew.most;
+        bool apart = crew.most > 1 && weights <= NEAR && some;
         std::vector<index_t> borders = tokens.parts(apart ? crew.most : 1, base);
         index_t parts = index_t(borders.size()) - 1;
         share_out(apart ? crew.most : 1, parts, [&](index_t mine, index_t all) {

@@ -12,6 +12,12 @@ namespace {
 constexpr index_t DEPTH = 256;  // of k at a time: a panel of B stays in the first cache
 constexpr index_t TALL = 8 * ROWS;
 constexpr index_t AT_A_TIME = 128;  // panels of B that are packed at a time
+// So many rows are read as they lie.
+#if defined(__AVX512F__)
+constexpr int STRAIGHT = 8;
+#else
+constexpr int STRAIGHT = FEW;
+#endif
 
 struct Matrix {
     const float* at;
@@ -126,15 +132,16 @@ constexpr auto straight_by_rows(std::integer_sequence<int, R...>) {
     return std::array{straight_rows<R + 1, W, Number>...};
 }
 
-// A few rows, as they lie, over panels [left, right) of B for one stretch of k: two panels at a time, for one has too few
-// sums to keep the processor busy.
+// A few rows, as they lie, over panels [left, right) of B for one stretch of k: of up to FEW two panels at a time, for one
+// has too few sums to keep the processor busy.
 template <typename Number>
 void few_rows(Matrix a, const Number* packed, float* c, index_t pitch, index_t columns, index_t rows, index_t left,
               index_t right, index_t depth, bool add) {
-    constexpr auto by_rows = std::make_integer_sequence<int, FEW>{};
-    constexpr auto TWO = straight_by_rows<Number, 2 * WIDE>(by_rows), ONE = straight_by_rows<Number, WIDE>(by_rows);
-    for (index_t panel = left; panel < right; panel += 2) {
-        auto run = panel + 1 < right ? TWO[rows - 1] : ONE[rows - 1];
+    constexpr auto TWO = straight_by_rows<Number, 2 * WIDE>(std::make_integer_sequence<int, FEW>{});
+    constexpr auto ONE = straight_by_rows<Number, WIDE>(std::make_integer_sequence<int, STRAIGHT>{});
+    for (index_t panel = left, some; panel < right; panel += some) {
+        some = rows <= FEW && panel + 1 < right ? 2 : 1;
+        auto run = some == 2 ? TWO[rows - 1] : ONE[rows - 1];
         run(depth, a, packed + panel * lines_of(packed, depth) * COLUMNS, c + panel * COLUMNS, pitch,
             columns - panel * COLUMNS, add);
     }
@@ -146,7 +153,7 @@ void block(Matrix a, const Number* packed, float* c, index_t pitch, index_t colu
            index_t left, index_t right, index_t depth, bool add) {
     constexpr auto BY_ROWS = packed_by_rows<Number>(std::make_integer_sequence<int, ROWS>{});
     if (first == last) return;
-    if (last <= FEW && a.column == 1)
+    if (first == 0 && last <= STRAIGHT && a.column == 1)
         return few_rows(a, packed, c, pitch, columns, last, left, right, depth, add);
     thread_local Scratch memory;
     float* rows_of_a = memory.of(TALL * depth);
