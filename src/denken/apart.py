@@ -1,6 +1,6 @@
 """The process of an engine that was put apart (`assistant.load(..., apart=True)`): python -m denken.apart OPTIONS
 
-OPTIONS are those of `load`, as JSON. Orders and news are those of `denken.engine.apart`.
+OPTIONS are those of `load`, as JSON. Orders and news are those of `denken.engine.lines`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import sys
 
 from denken.assistant import load
-from denken.engine.apart import answer, refuse
+from denken.engine.answering import answer, refuse
 from denken.engine.stream import Stream
 from denken.errors import DenkenError
 

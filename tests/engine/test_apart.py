@@ -17,7 +17,8 @@ import pytest
 from small_models import tiny_model
 
 from denken.engine import apart
-from denken.engine.apart import Apart, answer
+from denken.engine.answering import answer
+from denken.engine.apart import Apart
 from denken.engine.engine import Engine
 from denken.engine.grammar import Grammars
 from denken.engine.sequence import Output
@@ -35,7 +36,7 @@ CHILD = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from small_models import tiny_model
-from denken.engine.apart import answer
+from denken.engine.answering import answer
 from denken.engine.engine import Engine
 from denken.engine.stream import Stream
 from denken.tokenizer import Tokenizer
@@ -214,6 +215,31 @@ def test_leaving_aborts_and_warming_computes_ahead(tokenizer: Tokenizer) -> None
     assert engine.free_blocks == free
 
 
+def test_what_was_said_before_an_error_comes_before_it(tokenizer: Tokenizer) -> None:
+    engine, orders, news = here(tokenizer), Lines(), Lines()
+    step, steps = engine.step, 0
+
+    def fails() -> list[Output]:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            raise ValueError("a fault")
+        return step()
+
+    engine.step = fails  # type: ignore[method-assign]
+    thread = threading.Thread(target=answer, args=(Stream(engine), orders.reader, news.writer))
+    thread.start()
+    news.reader.readline()
+    orders.put(ask=1, ids=[5] * 3, params=asdict(LONG), thinking=True, adapter=0)
+    records = []
+    while not records or "failed" not in records[-1]:
+        records.append(json.loads(news.reader.readline()))
+    assert sum(len(said[1]) for record in records[:-1] for said in record["said"]) == 2
+    assert records[-1]["error"][0] == "EngineError"
+    orders.writer.close()
+    thread.join(PATIENCE)
+
+
 def test_leaving_is_told_to_the_process(asked: Apart) -> None:
     outputs = asked.generate_sync([5] * 40, LONG)
     next(outputs)
@@ -287,7 +313,7 @@ def test_it_ends_when_nobody_can_give_orders_any_more(mortal: Apart) -> None:
 
 
 def test_a_process_that_cannot_begin_says_why() -> None:
-    refusing = "import sys; from denken.errors import CheckpointError; from denken.engine.apart import refuse; "
+    refusing = "import sys; from denken.errors import CheckpointError; from denken.engine.answering import refuse; "
     refusing += "refuse(CheckpointError('model.safetensors is cut'), sys.stdout.buffer)"
     for code, kind, reason in (
         (refusing, CheckpointError, "is cut"),

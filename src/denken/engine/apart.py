@@ -1,23 +1,10 @@
 """An engine in a process of its own, asked as a `Stream` is.
 
-Python runs one thread of a process at a time. An engine of a small network needs it a thousand times a second, and so
+Python runs one thread of a process at a time. An engine of a small network needs it hundreds of times a second, and so
 does whoever hands out what it says: in one process they wait for one another, on two cores.
 
-The process reads orders from its standard input, a line of JSON each:
-
-    {"ask": number, "ids": [...], "params": {...}, "thinking": true, "adapter": 0}
-    {"leave": number}
-    {"warm": [...], "adapter": 0}
-    {"learn": "FOLDER", "base": "..."}
-
-and writes news to its standard output, likewise:
-
-    {"said": [[number, ids, ...], ...], "guesses": [guessed, accepted]}
-    {"failed": number, "error": [kind, message]}
-    {"learnt": 1}
-
-Its first line says what it can be asked for, or why there is no engine. It ends when its input does, so it outlives
-nobody.
+The process reads orders from its standard input and writes news to its standard output (`lines.py`); what it does is
+`answering.py`. It ends when its input does, so it outlives nobody.
 """
 
 from __future__ import annotations
@@ -29,14 +16,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from denken import errors
 from denken.engine.grammar import Grammars
 from denken.engine.limits import Limits
-from denken.engine.sequence import Output
+from denken.engine.lines import error_of, line, output_of
 from denken.engine.stream import (
     MOST_WARMING,
     Delivery,
@@ -44,7 +30,6 @@ from denken.engine.stream import (
     Listener,
     OverloadedError,
     Requests,
-    Stream,
     Text,
     deliver,
 )
@@ -56,12 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("denken.engine")
 
-# Errors travel by name; one that the other side does not know is an EngineError there.
-KINDS: dict[str, type[DenkenError]] = {
-    kind.__name__: kind
-    for kind in (*vars(errors).values(), EngineError, OverloadedError)
-    if isinstance(kind, type) and issubclass(kind, DenkenError)
-}
 # A process that ends sooner than this after it was ready would end again.
 TOO_SOON_SECONDS = 30.0
 END_SECONDS = 10.0
@@ -75,103 +54,8 @@ class Guesses:
     accepted: int = 0
 
 
-# The process
-
-
-def answer(stream: Stream, orders: IO[bytes], news: IO[bytes]) -> None:
-    """Does what orders say until there are no more; the stream is started and closed here."""
-    wire = _Wire(stream, news)
-    limits = stream.engine.limits
-    most = stream.engine.max_sequences + stream.max_waiting
-    wire.tell({"context": limits.context, "cache": limits.cache, "vocabulary": limits.vocabulary, "most": most})
-    with stream:
-        for line in orders:
-            order = json.loads(line)
-            if "ask" in order:
-                wire.ask(order)
-            elif "leave" in order:
-                wire.leave(order["leave"])
-            elif "warm" in order:
-                stream.warm(_always(order["warm"]), adapter=order["adapter"])
-            else:
-                wire.learn(order)
-
-
-def refuse(error: DenkenError, news: IO[bytes]) -> None:
-    """Says instead why there is no engine."""
-    news.write(_line({"error": _told(error)}))
-    news.flush()
-
-
-class _Wire:
-    """Stands where an event loop would: what the stream delivers at a time is one line of news."""
-
-    def __init__(self, stream: Stream, news: IO[bytes]) -> None:
-        self._stream, self._news = stream, news
-        self._lock = threading.Lock()
-        self._numbers: dict[Listener, int] = {}
-        self._listeners: dict[int, Listener] = {}
-
-    def tell(self, record: Mapping[str, Any]) -> None:
-        line = _line(record)
-        with self._lock:
-            self._news.write(line)
-            self._news.flush()
-
-    def ask(self, order: Mapping[str, Any]) -> None:
-        params = _params(order["params"])
-        listener = Listener(order["ids"], params, order["thinking"], _nowhere, self, order["adapter"])
-        # Before it is submitted: it may be answered at once.
-        self._numbers[listener], self._listeners[order["ask"]] = order["ask"], listener
-        try:
-            self._stream.submit(listener)
-        except DenkenError as error:
-            self.call_soon_threadsafe(_nowhere, [(listener, error)])
-
-    def leave(self, number: int) -> None:
-        listener = self._forget(number)
-        if listener is not None:
-            self._stream.leave(listener)
-
-    def learn(self, order: Mapping[str, Any]) -> None:
-        try:
-            self.tell({"learnt": self._stream.learn(Path(order["learn"]), base=order["base"])})
-        except DenkenError as error:
-            self.tell({"error": _told(error)})
-
-    def call_soon_threadsafe(self, callback: Callable[..., object], deliveries: list[Delivery], /) -> None:
-        said = []
-        try:
-            for listener, item in deliveries:
-                number = self._numbers.get(listener)
-                if number is None:  # who asked has left
-                    continue
-                if isinstance(item, DenkenError):
-                    self._forget(number)
-                    self.tell({"failed": number, "error": _told(item)})
-                    continue
-                if item.finish_reason is not None:
-                    self._forget(number)
-                said.append(_record(number, item))
-            if said:
-                guesses = self._stream.speculation
-                counts = None if guesses is None else [guesses.guessed, guesses.accepted]
-                self.tell({"said": said, "guesses": counts})
-        except (OSError, ValueError) as error:
-            raise RuntimeError("Nobody reads the news any more.") from error
-
-    def _forget(self, number: int) -> Listener | None:
-        listener = self._listeners.pop(number, None)
-        if listener is not None:
-            self._numbers.pop(listener, None)
-        return listener
-
-
-# Whoever asks it
-
-
 class Apart(Requests):
-    """Begins a process, and asks it. command: what begins it; it is to call `answer`, or `refuse`.
+    """Begins a process, and asks it. command: what begins it; it is to call `answering.answer`, or `refuse`.
 
     `meet` waits until it is ready, `start` lets requests in. Where the process dies, whoever waits is told so, and
     another one is begun.
@@ -288,8 +172,8 @@ class Apart(Requests):
         while True:
             process = self._process
             assert process.stdout is not None
-            for line in process.stdout:
-                self._read(json.loads(line))
+            for text in process.stdout:
+                self._read(json.loads(text))
             code = process.wait()
             reason = "The engine was shut down; send the request again when it is back."
             if not self._closing:
@@ -339,7 +223,7 @@ class Apart(Requests):
             if listener is not None and not listener.done:
                 listener.done = True
                 self._forget(listener)
-                deliveries.append((listener, _error(news["error"])))
+                deliveries.append((listener, error_of(news["error"])))
         else:
             if news["guesses"] is not None:
                 self._guesses = Guesses(*news["guesses"])
@@ -347,7 +231,7 @@ class Apart(Requests):
                 listener = self._listeners.get(record[0])
                 if listener is None or listener.done:
                     continue
-                output = _output(record)
+                output = output_of(record)
                 if output.finish_reason is not None:
                     listener.done = True
                     self._forget(listener)
@@ -387,21 +271,21 @@ class Apart(Requests):
 
     def _next_news(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
+        text = self._process.stdout.readline()
+        if not text:
             raise EngineError(f"The engine's process ended with code {self._process.wait()} before it said anything.")
-        news: dict[str, Any] = json.loads(line)
+        news: dict[str, Any] = json.loads(text)
         if "error" in news:
-            raise _error(news["error"])
+            raise error_of(news["error"])
         return news
 
     def _order(self, order: Mapping[str, Any]) -> None:
         """What is written to a process that has died is answered by its end."""
-        line, stdin = _line(order), self._process.stdin
+        text, stdin = line(order), self._process.stdin
         assert stdin is not None
         with self._writing:
             try:
-                stdin.write(line)
+                stdin.write(text)
                 stdin.flush()
             except (OSError, ValueError):
                 log.debug("The engine's process takes no orders any more.")
@@ -419,48 +303,3 @@ class Apart(Requests):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
-
-
-def _always(ids: Sequence[int]) -> Callable[[], Sequence[int]]:
-    return lambda: ids
-
-
-def _nowhere(_: object) -> None:
-    pass
-
-
-def _params(given: dict[str, Any]) -> SamplingParams:
-    params = SamplingParams(**given)
-    return replace(params, stop=tuple(params.stop), logit_bias=tuple((id, bias) for id, bias in params.logit_bias))
-
-
-def _record(number: int, output: Output) -> list[Any]:
-    return [
-        number,
-        output.ids,
-        output.logprobs,
-        output.finish_reason,
-        output.cached_tokens,
-        output.top_logprobs,
-        output.surplus,
-        output.kept,
-    ]
-
-
-def _output(record: list[Any]) -> Output:
-    number, ids, logprobs, finish_reason, cached_tokens, top_logprobs, surplus, kept = record
-    top = tuple(tuple((id, value) for id, value in each) for each in top_logprobs)
-    return Output(number, tuple(ids), tuple(logprobs), finish_reason, cached_tokens, top, surplus, tuple(kept))
-
-
-def _told(error: DenkenError) -> list[str]:
-    return [type(error).__name__, str(error)]
-
-
-def _error(told: list[str]) -> DenkenError:
-    kind, message = told
-    return KINDS.get(kind, EngineError)(message)
