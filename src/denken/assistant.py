@@ -122,6 +122,11 @@ class Assistant:
         return self._stream.speculation
 
     @property
+    def down(self) -> bool:
+        """Whether its engine has ended by itself."""
+        return self._stream.down
+
+    @property
     def generate(self) -> Generate:
         """The engine as it computes for this model: with its adapter, where it has one."""
         return partial(self.engine, adapter=self._adapter) if self._adapter else self.engine

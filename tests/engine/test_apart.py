@@ -281,7 +281,9 @@ def test_where_the_process_dies_who_waits_is_told_and_another_is_begun(
         list(outputs)
     with pytest.raises(EngineError, match=r"begun anew; send the request again in a moment"):
         next(mortal.generate_sync([5, 6], BRIEF))
+    assert mortal.down
     until(lambda: mortal.alive)
+    assert not mortal.down
     assert mortal._process.pid != first
     assert len([id for output in mortal.generate_sync([5, 6], BRIEF) for id in output.ids]) == 6
 

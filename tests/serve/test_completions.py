@@ -356,6 +356,14 @@ def test_models_health_and_unknown_paths(client):
     assert wrong.headers["allow"] == "POST"
 
 
+def test_health_says_where_no_engine_runs(speaker):
+    client = TestClient(create_app(speaker), base_url="http://localhost:8000")
+    assert client.get("/health").status_code == 200
+    speaker.down = True
+    found = client.get("/health")
+    assert (found.status_code, found.json()["status"]) == (503, "no engine runs")
+
+
 def test_logprobs_are_json_also_where_a_token_is_impossible(ask):
     logprobs = ask(logprobs=True, top_logprobs=2).json()["choices"][0]["logprobs"]
     token = {"token": "x", "logprob": -0.5, "bytes": [120]}

@@ -116,6 +116,11 @@ class Apart(Requests):
         return self._open
 
     @property
+    def down(self) -> bool:
+        """Whether they were taken, and are no more, or not before another process was begun."""
+        return bool(self._threads) and not self._open
+
+    @property
     def speculation(self) -> Guesses | None:
         """How many ids were guessed so far, and how many were right."""
         return self._guesses

@@ -190,6 +190,11 @@ class Stream(Requests):
         """Whether requests are taken."""
         return self._open
 
+    @property
+    def down(self) -> bool:
+        """Whether they were taken, and are no more."""
+        return self._thread is not None and not self._open
+
     def check(self, prompt_ids: Sequence[int], params: SamplingParams) -> None:
         """Raises RequestError for what can never be served (see `Engine.check`); in any thread, started or not."""
         self.engine.check(prompt_ids, params)
@@ -365,6 +370,10 @@ class Under:
     @property
     def speculation(self) -> Speculation | Guesses | None:
         return self.stream.speculation
+
+    @property
+    def down(self) -> bool:
+        return self.stream.down
 
     def start(self) -> None:
         self.stream.start()

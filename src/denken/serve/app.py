@@ -106,6 +106,8 @@ def create_app(
     async def health(response: Response) -> Record:
         upstreams = report(speakers)
         status = "stopping" if counter.places.closed else "ok"
+        if all(getattr(speaker, "down", False) for speaker in speakers):
+            status = "no engine runs"
         if upstreams and not any(server["up"] for server in upstreams) and all(map(is_upstream, speakers)):
             status = "no upstream answers"
         if status != "ok":  # a proxy is to send new requests elsewhere
