@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from denken.engine import fused, native, runner
 from denken.engine.engine import Engine
 from denken.engine.native import Native
+from denken.engine.paged import Store
 from denken.engine.products import Halves, Mixed, Whole
 from denken.engine.speculate import Speculation
 from denken.errors import ConfigError
 from denken.model.attention import Causal
 from denken.model.config import ModelConfig
 from denken.model.kernels.build import library
+from denken.model.kernels.rows import BEHIND
 from denken.model.quantized import INT8, QuantizedLinear, Scheme, replace_linears
 from denken.model.transformer import Transformer
 from denken.types import Completion, SamplingParams
@@ -237,3 +239,11 @@ def test_large_networks_have_no_rows_and_say_the_same(
     assert not whole._runner.store.has_rows
     assert Engine(model, eos_ids=[], block_size=8)._runner.store.has_rows
     assert Engine(model, eos_ids=[], narrow_rows="int8")._runner.store.has_rows
+
+
+@pytest.mark.parametrize("row_tokens", [None, 64])
+def test_behind_what_is_stored_there_is_room_to_read(row_tokens: int | None) -> None:
+    layout, like = network("qwen3", torch.bfloat16, 0).cache_layout, torch.empty(0, dtype=torch.bfloat16)
+    store = Store(layout, 2, 16, row_tokens, like)
+    for tensor in (*store.keys, *store.values, *store.row_keys, *store.row_values):
+        assert tensor.untyped_storage().nbytes() >= tensor.nbytes + BEHIND * tensor.element_size()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import mmap
 import os
 import platform
 import shutil
@@ -564,6 +566,12 @@ def test_processors_that_kernels_suit(
     assert build.suits() is suits
 
 
+def behind_room(shape: tuple[int, ...], value: float, dtype: torch.dtype) -> Tensor:
+    """Numbers with as many behind them as kernels may read."""
+    count = math.prod(shape)
+    return torch.full((count + BEHIND,), value, dtype=dtype)[:count].view(shape)
+
+
 @native
 @both_types
 @pytest.mark.parametrize(("heads", "keys", "size"), [(6, 2, 12), (1, 1, 64), (14, 2, 40), (6, 1, 136)])
@@ -578,7 +586,7 @@ def test_blocks_that_are_read_themselves_are_rows_to_the_bit(
     spots = [list(range(b + count)) for b, count in zip(before, counts, strict=True)]
     tables = torch.randperm(48)[: 4 * 12].view(4, 12)
     held, slot = strip(4, keys, size, stride, dtype), strip(1, keys, size, 32, dtype)
-    blocks = [torch.full((48 * parts, keys, *shape), torch.nan, dtype=dtype) for shape in ((size, PART), (PART, size))]
+    blocks = [behind_room((48 * parts, keys, *shape), torch.nan, dtype) for shape in ((size, PART), (PART, size))]
 
     def place(row: int, token: int) -> int:
         return int(tables[row, token // block]) * block + token % block
@@ -606,3 +614,36 @@ def test_blocks_that_are_read_themselves_are_rows_to_the_bit(
                 assert torch.equal(attend_rows(*new, strips, *args), expected)
     for found, written in zip(read_blocks(*blocks, places), new[1:], strict=True):
         assert torch.equal(found, written)
+
+
+GUARDED = """
+import ctypes, math, mmap, sys, torch
+from denken.model.kernels.rows import BEHIND, PART, Strip, Tables, attend_rows
+libc, size, areas = ctypes.CDLL(None), int(sys.argv[1]), []
+
+def before_a_page_of_nobodys(shape, dtype):
+    bytes_, room = math.prod(shape) * dtype.itemsize, BEHIND * dtype.itemsize
+    whole = -(-(bytes_ + room) // mmap.PAGESIZE) * mmap.PAGESIZE
+    areas.append(mmap.mmap(-1, whole + mmap.PAGESIZE))
+    raw = torch.frombuffer(areas[-1], dtype=torch.uint8)
+    assert libc.mprotect(ctypes.c_void_p(raw.data_ptr() + whole), mmap.PAGESIZE, 0) == 0
+    return raw[whole - room - bytes_ : whole - room].view(dtype).view(shape)
+
+for dtype in (torch.float32, torch.bfloat16):
+    for rows in (1, 3, 13):
+        blocks = [before_a_page_of_nobodys((2, 2, *shape), dtype) for shape in ((size, PART), (PART, size))]
+        new = [torch.randn(rows, heads, size).to(dtype) for heads in (4, 2, 2)]
+        seats, lengths = torch.zeros(rows, dtype=torch.long), torch.arange(32 - rows, 32) + 1
+        seen = attend_rows(*new, Strip(*blocks, 32), lengths, *blocks, lengths - 1, None, torch.arange(rows), 0.3,
+                           seats, Tables(torch.tensor([[0, 1]]), PART))
+        assert torch.isfinite(seen).all()
+"""
+
+
+@native
+@pytest.mark.skipif(not hasattr(mmap, "MAP_PRIVATE"), reason="no pages can be taken away here")
+@pytest.mark.parametrize("size", [12, 16, 48, 80, 128])
+def test_attention_reads_no_further_behind_blocks_than_it_says(size: int) -> None:
+    """In a process of its own, which would end where it did."""
+    done = subprocess.run([sys.executable, "-c", GUARDED, str(size)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

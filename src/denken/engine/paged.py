@@ -517,12 +517,13 @@ def _strips(store: Store, blocks_of_slot: list[tuple[int, ...]]) -> list[Strip]:
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros that take memory where they are first written; `torch.zeros` writes to all of them at once."""
+    """Zeros that take memory where they are first written; `torch.zeros` writes to all of them at once. Behind them
+    kernels may read BEHIND numbers more."""
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
     size = math.prod(shape) * dtype.itemsize
     # Straight from the system: what the heap hands out may be used memory, which it must overwrite.
-    area = mmap.mmap(-1, max(size, 1), **PRIVATE)
+    area = mmap.mmap(-1, size + BEHIND * dtype.itemsize, **PRIVATE)
     return torch.frombuffer(area, dtype=torch.uint8)[:size].view(dtype).view(shape)
 
 

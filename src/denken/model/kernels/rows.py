@@ -26,7 +26,7 @@ from denken.model.kernels.call import INTEGER, NAMES, NUMBER, POINTER, address, 
 PANEL = 32
 # Tokens whose keys stand together in blocks that are read themselves.
 PART = 16
-# Numbers that may be read, not used, behind the last of a strip.
+# Numbers that may be read, not used, behind the last of a strip, or of blocks that are read themselves.
 BEHIND = 64
 # How kernels are told of rows narrower than their network, and what types they have.
 NARROW = {torch.bfloat16: 1, torch.int8: 2}
