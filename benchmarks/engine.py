@@ -98,8 +98,7 @@ EIGHT_ROWS8 = "denken int8, rows int8"
 @dataclass(frozen=True, slots=True)
 class Row:
     """ours, peers: contestants. streams: 0 for the reading of a prompt. bar: what ours / best peer is to be, or, with
-    nobody beside it, what ours is not to exceed. threads: instead of those that were asked for. does: what is
-    timed."""
+    nobody beside it, what ours is not to exceed. does: what is timed. threads: instead of those that were asked for."""
 
     shape: str
     ours: tuple[str, ...]
@@ -108,8 +107,8 @@ class Row:
     bar: float
     steps: int = 16
     prompt: int = 32
-    threads: int | None = None
     does: Literal["decode", "prefill", "answer", "fill"] = "decode"
+    threads: int | None = None
 
 
 ROWS = {

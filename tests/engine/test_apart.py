@@ -327,6 +327,14 @@ def test_a_process_that_cannot_begin_says_why() -> None:
         assert asked._process.returncode is not None
 
 
+def test_one_that_is_not_wanted_any_more_is_not_waited_for() -> None:
+    asked = Apart([sys.executable, "-c", "import time; time.sleep(60)"])
+    began = time.monotonic()
+    asked.close()
+    assert time.monotonic() - began < 5
+    assert asked._process.returncode is not None
+
+
 def test_what_is_only_in_the_process_is_said(asked: Apart, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="process of its own"):
         _ = asked.engine

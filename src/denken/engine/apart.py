@@ -102,6 +102,8 @@ class Apart(Requests):
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+        if self._limits is None:  # it still loads, and looks at no orders
+            self._process.kill()
         self._end(self._process)
         for thread in self._threads:
             thread.join()
