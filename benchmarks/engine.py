@@ -1,14 +1,15 @@
 """The engine's speed beside what people use, on the same machine: llama.cpp and transformers, on random weights.
 
-    python benchmarks/engine.py                       # every row, about twenty minutes on a quiet machine
+    python benchmarks/engine.py                       # every row, about twenty-five minutes on a quiet machine
     python benchmarks/engine.py --rows decode-4bit --rounds 5
     python benchmarks/engine.py --rows decode-4bit --neighbour --out runs/neighbour.jsonl
     python benchmarks/engine.py --list
 
-Two shapes: that of DeepSeek-R1-Distill-Qwen-1.5B, exactly, and a Qwen3 of 5 million weights. Weights are random, which
-changes no speed. Every contestant is a process of its own and waits while another one works; they take turns, and the
-median of the turns' own figures counts. Ratios are medians of the ratios within a turn: machines drift, and turns are
-minutes apart. Rows that stand in `--out` already are not measured again; delete a row's line, or the file, for that.
+Three shapes: that of DeepSeek-R1-Distill-Qwen-1.5B, exactly, a Qwen3 of 5 million weights, and four layers of
+DeepSeek-R1-Distill-Qwen-7B, held to the bars of the first. Weights are random, which changes no speed. Every contestant
+is a process of its own and waits while another one works; they take turns, and the median of the turns' own figures
+counts. Ratios are medians of the ratios within a turn: machines drift, and turns are minutes apart. Rows that
+stand in `--out` already are not measured again; delete a row's line, or the file, for that.
 
 llama.cpp comes through llama-cpp-python, built for this very machine:
 CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF" pip install llama-cpp-python. It runs with its files in memory, not
@@ -85,7 +86,16 @@ TINY = {
 }
 # The layers of DeepSeek-R1-Distill-Qwen-1.5B with the bundled model's vocabulary.
 LAYERS = {key: value for key, value in BIG.items() if key.startswith(("hidden", "num", "intermediate", "head"))}
-SHAPES: dict[str, dict[str, Any]] = {"1.5B": BIG, "5M": TINY, "1.3B": LAYERS, "bundled": {}}
+# Four of the 28 layers of DeepSeek-R1-Distill-Qwen-7B, and no more of its vocabulary than a head needs to be one.
+SEVEN = BIG | {
+    "vocab_size": 2048,
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+}
+SHAPES: dict[str, dict[str, Any]] = {"1.5B": BIG, "5M": TINY, "1.3B": LAYERS, "7B": SEVEN, "bundled": {}}
 ANSWERS = ("guessing", "plain", "bare", "served")
 NOISE = 1 << 22
 # Weights of fewer bytes are not read from memory.
@@ -122,6 +132,11 @@ ROWS = {
     "tiny-32-streams": Row(
         "5M", ("denken fp32", EIGHT, EIGHT_ROWS8), ("llama.cpp BF16", "llama.cpp Q8_0"), 32, 3.0, 32, 64
     ),
+    "7B-layers-4bit": Row("7B", (FOUR,), ("llama.cpp Q4_0",), 1, 1.0, 64),
+    "7B-layers-8bit": Row("7B", (EIGHT,), ("llama.cpp Q8_0",), 1, 1.1, 64),
+    "7B-layers-8-streams": Row("7B", (EIGHT, FOUR), LLAMA, 8, 2.5, 16),
+    "7B-layers-32-streams": Row("7B", (EIGHT, FOUR), LLAMA, 32, 1.9, 8, 16),
+    "7B-layers-prefill": Row("7B", (EIGHT, FOUR), LLAMA, 0, 1.8, 1, 512, "prefill"),
     "decode-8-streams-bf16": Row("1.5B", ("denken bf16",), ("transformers bf16",), 8, 1.8, 8),
     "decode-32-streams-bf16": Row("1.5B", ("denken bf16",), ("transformers bf16",), 32, 1.8, 4, 16),
     "prefill-512-bf16": Row("1.5B", ("denken bf16",), ("transformers bf16",), 0, 1.8, 1, 512, "prefill"),

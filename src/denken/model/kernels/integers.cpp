@@ -76,7 +76,13 @@ struct Tile {
 // Every line of the weights is asked for ahead, into the second cache. Where one in four was, into the first, a row's
 // product took half as long again as without asking at all.
 constexpr index_t AHEAD = 2048;
-INLINE void ask(const uint8_t* at) { __builtin_prefetch(at + AHEAD, 0, 2); }
+INLINE void ask(const uint8_t* at, index_t ahead) { __builtin_prefetch(at + ahead, 0, 2); }
+// How far ahead a place in a panel of so many bytes looks, where W go side by side: what comes behind its end is read
+// already, and those that are read next lie behind them all.
+template <int W>
+INLINE index_t ahead(index_t place, index_t bytes) {
+    return W > 1 && place + AHEAD >= bytes ? AHEAD + (W - 1) * bytes : AHEAD;
+}
 
 // out[panel * R + row], of W panels side by side, before the row's scale. Of one row or few, several sums run in turn.
 template <int R, int W>
@@ -94,13 +100,14 @@ void tile8(const Matrix& matrix, index_t panel, const Tile& tile, v16* out) {
 #pragma GCC unroll 2
             for (int w = 0; w < W; w++) sums[s][r][w] = sums_of(s ? 0 : tile.begins[r]);
     index_t step = 0;
-    for (; step + SIDE <= steps; step += SIDE, at += SIDE * STEP, codes += SIDE * R)
+    for (; step + SIDE <= steps; step += SIDE, at += SIDE * STEP, codes += SIDE * R) {
+        index_t far = ahead<W>(step * STEP, next);
 #pragma GCC unroll 4
         for (int s = 0; s < SIDE; s++) {
             Bytes stored[W];
 #pragma GCC unroll 2
             for (int w = 0; w < W; w++) {
-                ask(at + w * next + s * STEP);
+                ask(at + w * next + s * STEP, far);
                 stored[w] = bytes_at(at + w * next + s * STEP);
             }
 #pragma GCC unroll 16
@@ -110,6 +117,7 @@ void tile8(const Matrix& matrix, index_t panel, const Tile& tile, v16* out) {
                 for (int w = 0; w < W; w++) sums[s][r][w] = dot8(sums[s][r][w], stored[w], row);
             }
         }
+    }
     if (SIDE > 1)
         for (; step < steps; step++, at += STEP, codes += R)
 #pragma GCC unroll 16
@@ -144,11 +152,12 @@ void tile4(const Matrix& matrix, index_t panel, const Tile& tile, v16* out) {
         for (int r = 0; r < R; r++)
 #pragma GCC unroll 2
             for (int w = 0; w < W; w++) sums[r][w] = sums_of(begins[r]);
+        index_t far = ahead<W>(g * steps * STEP, next);
         for (index_t step = 0; step < steps; step++, at += STEP, codes += 2 * R) {
             Bytes left[W], right[W];
 #pragma GCC unroll 2
             for (int w = 0; w < W; w++) {
-                ask(at + w * next);
+                ask(at + w * next, far);
                 Bytes both = bytes_at(at + w * next);
                 left[w] = low(both), right[w] = high(both);
             }
