@@ -228,10 +228,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_schemas_are_refused_at_once(engine: Engine, tokenizer: Tokenizer, name: str) -> None:
-    began = time.process_time()  # other tests' time is not theirs
+    began = time.monotonic()
     with pytest.raises(RequestError, match="schema or grammar") as refused:
         engine.check(tokenizer.encode("the"), SamplingParams(grammar=schema(**HOSTILE[name])))
-    assert time.process_time() - began < 10
+    assert time.monotonic() - began < 10
     assert len(str(refused.value)) < 500
 
 
