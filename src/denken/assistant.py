@@ -430,13 +430,14 @@ def load(
         no `Assistant.engine` then.
     Raises UnknownNameError where there is no such model, CheckpointError or ConfigError where it cannot be used.
     """
-    options: dict[str, Any] = {"threads": threads, "speculation": speculation, "head": head, "rows": rows}
+    options: dict[str, Any] = {"threads": threads, "speculation": speculation}
+    options |= {"head": head, "rows": rows, "device": device}
     if adapter is not None:
-        return load(name_or_folder, **options, device=device, apart=apart).adapted(adapter)
+        return load(name_or_folder, apart=apart, **options).adapted(adapter)
     if is_adapter(name_or_folder):
-        return load(base_of(name_or_folder), **options, device=device, apart=apart).adapted(name_or_folder)
+        return load(base_of(name_or_folder), apart=apart, **options).adapted(name_or_folder)
     folder = find_folder(name_or_folder)
-    begun = _begin_apart({"name_or_folder": str(folder), **options, "device": device}) if apart else None
+    begun = _begin_apart({"name_or_folder": str(folder), **options}) if apart else None
     try:
         tokenizer = Tokenizer.load(folder)
         format = formats.format_of(folder, tokenizer)
@@ -446,7 +447,7 @@ def load(
         if begun is None:
             from denken.engine.stream import Stream
 
-            stream = Stream(_engine(folder, tokenizer, eos_ids, device=device, **options))
+            stream = Stream(_engine(folder, tokenizer, eos_ids, **options))
             limits = stream.engine.limits
         else:
             from denken.engine.grammar import Grammars

@@ -207,7 +207,8 @@ class Reply:
         told = self._plan.params.top_logprobs is not None
         alone = told or self._plan.one_call or self._searches is not None
         thought = answer = 0
-        for index, ids in enumerate([id] for id in chunk.ids) if alone else ((0, chunk.ids),):
+        stretches = [[id] for id in chunk.ids] if alone else [chunk.ids]
+        for index, ids in enumerate(stretches):
             self._generated += ids
             kind: Literal["think", "answer"] = "answer"
             for id in ids:

@@ -154,17 +154,13 @@ def test_too_many_requests_are_refused(mortal: Apart) -> None:
     assert len(list(mortal.generate_sync([5, 6], BRIEF))[-1].ids) > 0
 
 
-def test_who_is_answered_by_an_error_of_the_process_gets_that_error(asked: Apart) -> None:
+def test_who_is_answered_by_an_error_of_the_process_gets_that_error(
+    asked: Apart, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As where the process finds something wrong that was not seen here."""
-    assert asked._limits is not None
-    limits, asked._limits = asked._limits, None
-    object.__setattr__(asked, "check", lambda prompt, params: None)
-    try:
-        with pytest.raises(RequestError, match="context is 512"):
-            next(asked.generate_sync([5] * 600, BRIEF))
-    finally:
-        del asked.__dict__["check"]
-        asked._limits = limits
+    monkeypatch.setattr(asked, "check", lambda prompt, params: None)
+    with pytest.raises(RequestError, match="context is 512"):
+        next(asked.generate_sync([5] * 600, BRIEF))
     assert not asked._listeners
 
 
@@ -291,6 +287,21 @@ def test_where_the_process_dies_who_waits_is_told_and_another_is_begun(
 def test_a_process_that_dies_at_once_is_not_begun_for_ever(mortal: Apart) -> None:
     os.kill(mortal._process.pid, signal.SIGKILL)
     until(lambda: not mortal._threads[0].is_alive())
+    with pytest.raises(EngineError, match=r"no other was begun .*restart the server"):
+        next(mortal.generate_sync([5, 6], BRIEF))
+
+
+def test_another_one_that_cannot_learn_what_the_first_knew_is_ended(
+    mortal: Apart, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where the folder of an adapter is gone meanwhile."""
+    monkeypatch.setattr(apart, "TOO_SOON_SECONDS", 0.0)
+    mortal._learnt.append((tmp_path, "tiny"))
+    first = mortal._process
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: not mortal._threads[0].is_alive())
+    assert mortal._process is not first
+    assert mortal._process.returncode == 0
     with pytest.raises(EngineError, match=r"no other was begun .*restart the server"):
         next(mortal.generate_sync([5, 6], BRIEF))
 

@@ -17,8 +17,7 @@ def answer(stream: Stream, orders: IO[bytes], news: IO[bytes]) -> None:
     """Does what orders say until there are no more; the stream is started and closed here."""
     wire = _Wire(stream, news)
     limits = stream.engine.limits
-    most = stream.engine.max_sequences + stream.max_waiting
-    wire.tell({"context": limits.context, "cache": limits.cache, "vocabulary": limits.vocabulary, "most": most})
+    wire.tell({"context": limits.context, "cache": limits.cache, "vocabulary": limits.vocabulary, "most": stream.most})
     with stream:
         for text in orders:
             order = json.loads(text)

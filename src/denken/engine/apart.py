@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 from denken.engine.grammar import Grammars
 from denken.engine.limits import Limits
 from denken.engine.lines import error_of, line, output_of
+from denken.engine.sequence import Output
 from denken.engine.stream import (
     MOST_WARMING,
+    SHUT_DOWN,
     Delivery,
     EngineError,
     Listener,
-    OverloadedError,
     Requests,
     Text,
     deliver,
@@ -50,8 +51,8 @@ END_SECONDS = 10.0
 class Guesses:
     """How many ids were guessed, and how many of them were right."""
 
-    guessed: int = 0
-    accepted: int = 0
+    guessed: int
+    accepted: int
 
 
 class Apart(Requests):
@@ -62,8 +63,8 @@ class Apart(Requests):
     """
 
     def __init__(self, command: Sequence[str]) -> None:
+        super().__init__()
         self._command = list(command)
-        self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._writing = threading.Lock()
         self._listeners: dict[int, Listener] = {}
@@ -72,9 +73,7 @@ class Apart(Requests):
         self._next, self._most = 0, 0
         self._guesses: Guesses | None = None
         self._limits: Limits | None = None
-        self._open = self._closing = False
-        self._why_closed = "The engine is not running; start its stream before sending requests."
-        self._threads: list[threading.Thread] = []
+        self._closing = False
         self._ready = 0.0
         self._process = self._begin()
 
@@ -86,15 +85,7 @@ class Apart(Requests):
         return self._limits
 
     def start(self) -> Apart:
-        if self._threads:
-            raise EngineError("This stream was started before; make a new one.")
-        self._open = True
-        self._threads = [
-            threading.Thread(target=work, name=f"denken-{name}", daemon=True)
-            for name, work in (("news", self._listen), ("warm", self._warm))
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._let_in(news=self._listen, warm=self._warm)
         return self
 
     def close(self) -> None:
@@ -111,16 +102,6 @@ class Apart(Requests):
     @property
     def engine(self) -> Engine:
         raise ConfigError("This model's engine is in a process of its own; load the model without `apart` to use it.")
-
-    @property
-    def alive(self) -> bool:
-        """Whether requests are taken."""
-        return self._open
-
-    @property
-    def down(self) -> bool:
-        """Whether they were taken, and are no more, or not before another process was begun."""
-        return bool(self._threads) and not self._open
 
     @property
     def speculation(self) -> Guesses | None:
@@ -149,12 +130,7 @@ class Apart(Requests):
     def submit(self, listener: Listener) -> Listener:
         self.check(listener.prompt_ids, listener.params)
         with self._lock:
-            if not self._open:
-                raise EngineError(self._why_closed)
-            if len(self._listeners) >= self._most:
-                raise OverloadedError(
-                    f"{len(self._listeners)} requests run or wait, which is all this engine takes; try again later."
-                )
+            self._admit(len(self._listeners), self._most)
             self._next += 1
             number = listener.request = self._next
             self._listeners[number] = listener
@@ -182,7 +158,7 @@ class Apart(Requests):
             for text in process.stdout:
                 self._read(json.loads(text))
             code = process.wait()
-            reason = "The engine was shut down; send the request again when it is back."
+            reason = SHUT_DOWN
             if not self._closing:
                 log.error("The engine's process ended by itself (code %d).", code)
                 reason = "The engine's process ended during this request; send it again."
@@ -200,18 +176,20 @@ class Apart(Requests):
 
     def _begin_again(self) -> None:
         self._why_closed = "The engine ended by itself and is begun anew; send the request again in a moment."
-        process = self._begin()
-        with self._lock:
-            self._process = process
+        self._process = self._begin()
         self._first_news()
-        # In the same order, which gives them the same numbers.
-        for folder, base in self._learnt:
-            self._learn(folder, base)
+        try:
+            # In the same order, which gives them the same numbers.
+            for folder, base in self._learnt:
+                self._learn(folder, base)
+        except DenkenError:
+            self._end(self._process)
+            raise
         with self._changed:
             self._open = not self._closing
             self._changed.notify_all()
         if self._closing:
-            self._end(process)
+            self._end(self._process)
 
     def _close_doors(self, reason: str) -> None:
         with self._changed:
@@ -224,27 +202,31 @@ class Apart(Requests):
         deliver([(listener, EngineError(reason)) for listener in listeners])
 
     def _read(self, news: Mapping[str, Any]) -> None:
-        deliveries: list[Delivery] = []
+        items: list[tuple[int, Output | DenkenError]]
         if "failed" in news:
-            listener = self._listeners.get(news["failed"])
-            if listener is not None and not listener.done:
+            items = [(news["failed"], error_of(news["error"]))]
+        else:
+            items = [(output.request, output) for output in map(output_of, news["said"])]
+            self._count(news["guesses"])
+        deliveries: list[Delivery] = []
+        for number, item in items:
+            listener = self._listeners.get(number)
+            if listener is None or listener.done:
+                continue
+            if isinstance(item, DenkenError) or item.finish_reason is not None:
                 listener.done = True
                 self._forget(listener)
-                deliveries.append((listener, error_of(news["error"])))
-        else:
-            if news["guesses"] is not None:
-                self._guesses = Guesses(*news["guesses"])
-            for record in news["said"]:
-                listener = self._listeners.get(record[0])
-                if listener is None or listener.done:
-                    continue
-                output = output_of(record)
-                if output.finish_reason is not None:
-                    listener.done = True
-                    self._forget(listener)
-                deliveries.append((listener, output))
+            deliveries.append((listener, item))
         for listener in deliver(deliveries):
             self.leave(listener)
+
+    def _count(self, guesses: list[int] | None) -> None:
+        """In place: adapters over one engine are to be seen to share one count."""
+        if guesses is None:
+            return
+        if self._guesses is None:
+            self._guesses = Guesses(*guesses)
+        self._guesses.guessed, self._guesses.accepted = guesses
 
     def _warm(self) -> None:
         while True:

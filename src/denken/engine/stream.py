@@ -88,8 +88,47 @@ class Text:
     ids: Sequence[int] | None = None
 
 
+# Why requests are not taken any more.
+SHUT_DOWN = "The engine was shut down; send the request again when it is back."
+
+
 class Requests(ABC):
-    """Requests as iterators, whoever it is that listeners are brought to."""
+    """Requests as iterators, let in from `start` to `close`, whoever it is that listeners are brought to."""
+
+    def __init__(self) -> None:
+        # Guards who is listening, and whether anyone may still be added.
+        self._lock = threading.Lock()
+        self._open = False
+        self._why_closed = "The engine is not running; start its stream before sending requests."
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests are taken."""
+        return self._open
+
+    @property
+    def down(self) -> bool:
+        """Whether they were taken, and are no more, or not for a while."""
+        return bool(self._threads) and not self._open
+
+    def _let_in(self, **works: Callable[[], None]) -> None:
+        """Takes requests from now on, for threads that begin now and do these works."""
+        if self._threads:
+            raise EngineError("This stream was started before; make a new one for the engine.")
+        self._open = True
+        self._threads = [
+            threading.Thread(target=work, name=f"denken-{name}", daemon=True) for name, work in works.items()
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _admit(self, listening: int, most: int) -> None:
+        """Raises EngineError or OverloadedError where one more cannot be added. Whoever calls it holds the lock."""
+        if not self._open:
+            raise EngineError(self._why_closed)
+        if listening >= most:
+            raise OverloadedError(f"{listening} requests run or wait, which is all this engine takes; try again later.")
 
     async def generate(
         self, prompt_ids: Sequence[int], params: SamplingParams, *, thinking: bool = True, adapter: int = 0
@@ -150,34 +189,27 @@ class Stream(Requests):
     """
 
     def __init__(self, engine: Engine, *, max_waiting: int = 256) -> None:
+        super().__init__()
         self.engine = engine
         self.max_waiting = max_waiting
         self._orders: queue.SimpleQueue[Listener | Text | None] = queue.SimpleQueue()
         self._warming: deque[Text] = deque(maxlen=MOST_WARMING)
-        # Guards the two below: who is listening, and whether anyone may still be added.
-        self._lock = threading.Lock()
         self._listeners: set[Listener] = set()
-        self._open = False
-        self._why_closed = "The engine is not running; start its stream before sending requests."
         self._by_request: dict[int, Listener] = {}
         # Outputs that wait for others to come along, and when any last went.
         self._held: dict[Listener, list[Output]] = {}
         self._handed_over = 0.0
-        self._thread: threading.Thread | None = None
 
     def start(self) -> Stream:
-        if self._thread is not None:
-            raise EngineError("This stream was started before; make a new Stream for the engine.")
-        self._open = True
-        self._thread = threading.Thread(target=self._work, name="denken-engine", daemon=True)
-        self._thread.start()
+        self._let_in(engine=self._work)
         return self
 
     def close(self) -> None:
         """Ends the thread after the step under way; requests that are not finished get an EngineError."""
-        if self._thread is not None:
+        if self._threads:
             self._orders.put(None)
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def __enter__(self) -> Stream:
         return self.start()
@@ -186,14 +218,9 @@ class Stream(Requests):
         self.close()
 
     @property
-    def alive(self) -> bool:
-        """Whether requests are taken."""
-        return self._open
-
-    @property
-    def down(self) -> bool:
-        """Whether they were taken, and are no more."""
-        return self._thread is not None and not self._open
+    def most(self) -> int:
+        """How many requests may run or wait at a time."""
+        return self.engine.max_sequences + self.max_waiting
 
     def check(self, prompt_ids: Sequence[int], params: SamplingParams) -> None:
         """Raises RequestError for what can never be served (see `Engine.check`); in any thread, started or not."""
@@ -215,12 +242,7 @@ class Stream(Requests):
     def submit(self, listener: Listener) -> Listener:
         self.engine.check(listener.prompt_ids, listener.params)
         with self._lock:
-            if not self._open:
-                raise EngineError(self._why_closed)
-            if len(self._listeners) >= self.engine.max_sequences + self.max_waiting:
-                raise OverloadedError(
-                    f"{len(self._listeners)} requests run or wait, which is all this engine takes; try again later."
-                )
+            self._admit(len(self._listeners), self.most)
             self._listeners.add(listener)
             self._orders.put(listener)
         return listener
@@ -232,7 +254,7 @@ class Stream(Requests):
             self._orders.put(listener)
 
     def _work(self) -> None:
-        reason = "The engine was shut down; send the request again when it is back."
+        reason = SHUT_DOWN
         try:
             while self._take_orders():
                 # Whoever uses the engine beside this thread must not have steps taken for them: what came of them
