@@ -89,23 +89,27 @@ def test_products_of_any_strides(n: int, k: int, m: int) -> None:
 
 
 @native
-@pytest.mark.parametrize(("inputs", "outputs"), [(1543, 103), (4500, 9), (31, 4)])
-def test_products_of_few_rows_with_bf16_matrices(inputs: int, outputs: int) -> None:
+@pytest.mark.parametrize(("inputs", "outputs"), [(1543, 103), (4500, 9), (31, 4), (1546, 103), (768, 96), (2, 33)])
+def test_products_with_bf16_matrices(inputs: int, outputs: int) -> None:
+    """The rows of few have one order of sums, those of many another; no company and no thread changes either."""
     weights = [torch.randn(outputs, inputs).bfloat16(), torch.randn(outputs + 2, inputs).bfloat16()]
     bias = torch.randn(outputs).bfloat16()
     table = torch.tensor([bf16.row(weights[0], bias), bf16.row(weights[1])])
-    x = torch.randn(bf16.FEW, inputs).bfloat16()
+    most = min(bf16.most_rows(), 1100)
+    x = torch.randn(most, inputs).bfloat16()
 
     def product(rows: int) -> Tensor:
         return bf16.side_by_side(x[:rows], table, 2 * outputs + 2, torch.float32)
 
     expected = x.double() @ torch.cat(weights).double().t()
     expected[:, :outputs] += bias.double()
-    whole = product(bf16.FEW)
-    torch.testing.assert_close(whole, expected.float(), atol=1e-3, rtol=1e-4)
-    for rows in (0, 1, 2, 8, 9, 13, 31):
-        with on_threads(2 if rows % 2 else 1):
-            assert torch.equal(product(rows), whole[:rows])
+    for sizes in ((0, 1, 2, 8, 9, 13, 15), (16, 21, 31, 34, 47, most)):
+        whole = product(sizes[-1])
+        torch.testing.assert_close(whole, expected[: len(whole)].float(), atol=1e-3, rtol=1e-4)
+        for rows in sizes:
+            with on_threads(2 if rows % 2 else 1):
+                assert torch.equal(product(rows), whole[:rows])
+    whole = product(most)
     rounded = bf16.side_by_side(x, table, 2 * outputs + 2, torch.bfloat16)
     assert torch.equal(rounded, whole.bfloat16())
 

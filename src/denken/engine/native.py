@@ -98,9 +98,8 @@ class Native(Fused):
         if self.head_kind is not None:
             _give_back()
         self.decoder = self._decoder()
-        # Many rows of bf16 are PyTorch's.
         halves = any(isinstance(layer.qkv, Halves) for layer in self.native)
-        self.most_read = bf16.FEW if halves else MOST_READ
+        self.most_read = min(bf16.most_rows(), MOST_READ) if halves else MOST_READ
         self._angles = (torch.empty(0), torch.empty(0))
 
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:

@@ -51,7 +51,7 @@ class Joined:
 
 
 class Halves:
-    """bf16 weights where they lie, if need be in large pages. Many rows are PyTorch's."""
+    """bf16 weights where they lie, if need be in large pages."""
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         self._layers = list(layers)
@@ -61,7 +61,7 @@ class Halves:
         self.inputs, self.outputs = layers[0].in_features, sum(layer.out_features for layer in layers)
 
     def __call__(self, x_NI: Tensor) -> Tensor:
-        if len(x_NI) <= bf16.FEW:
+        if len(x_NI) <= bf16.most_rows():
             return bf16.side_by_side(x_NI, self._table, self.outputs, torch.bfloat16)
         return torch.cat([F.linear(x_NI, layer.weight, layer.bias) for layer in self._layers], dim=1)
 

@@ -1,6 +1,9 @@
-// Products of few rows with bf16 matrices as they lie in memory: bound by reading them, once, straight on.
+// Products with bf16 matrices as they lie in memory, which is read once. A few rows are bound by that and multiply straight
+// on; for MANY, weights are turned on their side as they come, a panel at a time, so that the first cache and the registers
+// hold what is multiplied.
 //
-// Sums are in fp32. A row's sum over the inputs has one order, whatever the rows beside it and the number of threads.
+// Sums are in fp32. A row's sum over the inputs has one order, whatever the number of threads and the rows beside it, as
+// long as these are few, and another where they are many.
 
 #include <algorithm>
 #include <array>
@@ -24,6 +27,18 @@ constexpr int SIDE = 4;
 constexpr int MOST = 8, SOME = 6;
 // Inputs at a time where rows go in turns: so many of SIDE channels stay in the first cache.
 constexpr index_t STRETCH = 2048;
+
+// From so many rows on weights are turned, where the processor multiplies pairs; and the most rows that may come at all, so
+// that others do no better.
+#if defined(__AVX512BF16__)
+constexpr index_t MANY = 16, MOST_ROWS = INT64_MAX;
+#else
+constexpr index_t MANY = INT64_MAX, MOST_ROWS = 48;
+#endif
+// A panel's channels, and its inputs: 16 KB. Rows whose sums for all its channels find room in the registers, and rows that
+// the second cache has room for.
+constexpr int WIDE = 2 * LANES, TALL = 11;
+constexpr index_t DEEP = 256, LOT = 512;
 
 struct Weights {
     const bf16* at;
@@ -168,19 +183,147 @@ void channels(const Weights& weights, index_t left, index_t right, const bf16* x
     }
 }
 
+#if defined(__AVX512BF16__)
+// Sixteen channels of 32 inputs, or what there is of them and zeros, to sixteen lines `step` apart: the k-th holds the k-th
+// pair of inputs of each channel.
+template <bool ALL>
+INLINE void turn(const bf16* at, index_t pitch, index_t channels, index_t inputs, bf16* to, index_t step) {
+    __m512i a[LANES], b[LANES];
+    __mmask32 some = ALL ? ~0u : inputs >= 32 ? ~0u : (1u << inputs) - 1;
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+        a[i] = ALL            ? _mm512_loadu_si512(at + i * pitch)
+               : i < channels ? _mm512_maskz_loadu_epi16(some, at + i * pitch)
+                              : _mm512_setzero_si512();
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES; i += 2) {
+        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < LANES; i += 4) {
+        a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
+        a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
+        a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
+        a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        __m512i even = _mm512_shuffle_i32x4(a[i], a[4 + i], 0x88), odd = _mm512_shuffle_i32x4(a[i], a[4 + i], 0xdd);
+        __m512i even_8 = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0x88);
+        __m512i odd_8 = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0xdd);
+        _mm512_store_si512(to + i * step, _mm512_shuffle_i32x4(even, even_8, 0x88));
+        _mm512_store_si512(to + (4 + i) * step, _mm512_shuffle_i32x4(odd, odd_8, 0x88));
+        _mm512_store_si512(to + (8 + i) * step, _mm512_shuffle_i32x4(even, even_8, 0xdd));
+        _mm512_store_si512(to + (12 + i) * step, _mm512_shuffle_i32x4(odd, odd_8, 0xdd));
+    }
+}
+
+// A panel of so many channels and inputs.
+void turn_panel(const bf16* at, index_t pitch, index_t channels, index_t inputs, bf16* to) {
+    for (int side = 0; side < WIDE; side += LANES)
+        for (index_t i = 0; i < inputs; i += 32) {
+            index_t wide = std::clamp<index_t>(channels - side, 0, LANES), deep = std::min<index_t>(inputs - i, 32);
+            const bf16* from = at + side * pitch + i;
+            if (wide == LANES && deep == 32)
+                turn<true>(from, pitch, wide, deep, to + i * WIDE + 2 * side, 2 * WIDE);
+            else
+                turn<false>(from, pitch, wide, deep, to + i * WIDE + 2 * side, 2 * WIDE);
+        }
+}
+
+// R rows times a panel of so many pairs of inputs: sums, or more of them where there are `before`. Meanwhile half of the
+// next panel, from `ask` on, is asked for, a line with each pair: at once, so many would keep each other waiting.
+template <int R, bool ASKS>
+void tile(const bf16* panel, const bf16* x, index_t x_pitch, index_t pairs, bool before, v16* to, const bf16* ask,
+          index_t pitch) {
+    constexpr index_t LINES = DEEP / 32;
+    v16 sums[R][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+        for (int side = 0; side < 2; side++) sums[r][side] = before ? to[2 * r + side] : v16{};
+    for (index_t k = 0; k < pairs; k++) {
+        __m512bh left = (__m512bh)_mm512_load_si512(panel + 2 * k * WIDE);
+        __m512bh right = (__m512bh)_mm512_load_si512(panel + 2 * k * WIDE + 2 * LANES);
+        if (ASKS) __builtin_prefetch(ask + k / LINES * pitch + k % LINES * 32, 0, 2);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++) {
+            int32_t pair;
+            memcpy(&pair, x + r * x_pitch + 2 * k, sizeof pair);
+            __m512bh row = (__m512bh)_mm512_set1_epi32(pair);
+            sums[r][0] = (v16)_mm512_dpbf16_ps((__m512)sums[r][0], left, row);
+            sums[r][1] = (v16)_mm512_dpbf16_ps((__m512)sums[r][1], right, row);
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+        for (int side = 0; side < 2; side++) to[2 * r + side] = sums[r][side];
+}
+
+using Tile = void (*)(const bf16*, const bf16*, index_t, index_t, bool, v16*, const bf16*, index_t);
+
+template <bool ASKS, int... R>
+constexpr std::array<Tile, sizeof...(R)> tiles_of(std::integer_sequence<int, R...>) {
+    return {tile<R + 1, ASKS>...};
+}
+
+template <typename T>
+void panels(const Weights& weights, index_t left, index_t right, const bf16* x, index_t x_pitch, index_t rows,
+            index_t inputs, T* out, index_t out_pitch) {
+    constexpr auto ALL = std::make_integer_sequence<int, TALL>{};
+    constexpr std::array<std::array<Tile, TALL>, 2> TILES = {tiles_of<false>(ALL), tiles_of<true>(ALL)};
+    thread_local Scratch memory;
+    bf16* panel = reinterpret_cast<bf16*>(memory.of(WIDE * DEEP / 2 + 2 * rows * LANES));
+    v16* sums = reinterpret_cast<v16*>(panel + WIDE * DEEP);
+    index_t turns = (rows + TALL - 1) / TALL;
+    for (index_t o = left; o < right; o += WIDE) {
+        index_t wide = std::min<index_t>(WIDE, right - o);
+        for (index_t i = 0; i < inputs; i += DEEP) {
+            const bf16 *at = weights.at + o * inputs + i, *next = i + DEEP < inputs ? at + DEEP : at - i + WIDE * inputs;
+            index_t deep = std::min(DEEP, inputs - i);
+            turn_panel(at, inputs, wide, deep, panel);
+            for (index_t t = 0; t < turns; t++) {
+                index_t first = rows * t / turns, last = rows * (t + 1) / turns;
+                TILES[t < 2][last - first - 1](panel, x + first * x_pitch + i, x_pitch, deep / 2, i > 0,
+                                               sums + 2 * first, next + t * LANES * inputs, inputs);
+            }
+        }
+        const bf16* bias = weights.bias ? weights.bias + o : nullptr;
+        for (index_t r = 0; r < rows; r++)
+            for (index_t side = 0; side < wide; side += LANES) {
+                index_t count = std::min<index_t>(LANES, wide - side);
+                v16 x = sums[2 * r + side / LANES];
+                store_up_to(out + r * out_pitch + o + side, bias ? x + load_up_to(bias + side, count) : x, count);
+            }
+    }
+}
+#else
+template <typename T>
+void panels(const Weights&, index_t, index_t, const bf16*, index_t, index_t, index_t, T*, index_t) {}
+#endif
+
 template <typename T>
 void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, const Weights* matrices, index_t count,
               T* out, index_t pitch, index_t threads) {
     if (!rows) return;
     index_t total = 0;
     for (index_t m = 0; m < count; m++) total += matrices[m].outputs;
+    // Half a pair of inputs could not be turned.
+    bool many = rows >= MANY && inputs % 2 == 0;
+    index_t step = many ? WIDE : SIDE, lots = many ? (rows + LOT - 1) / LOT : 1;
     share_out(threads, shares_of(total * inputs * 2, threads), [&](index_t mine, index_t all) {
-        index_t from = total * mine / all / SIDE * SIDE, until = total * (mine + 1) / all / SIDE * SIDE, before = 0;
+        index_t from = total * mine / all / step * step, until = total * (mine + 1) / all / step * step, before = 0;
         if (mine + 1 == all) until = total;
         for (index_t m = 0; m < count; m++) {
             index_t own = matrices[m].outputs;
             index_t left = std::max<index_t>(from - before, 0), right = std::min(until - before, own);
-            channels(matrices[m], left, right, x, x_pitch, rows, inputs, out + before, pitch);
+            for (index_t lot = 0; lot < lots; lot++) {
+                index_t first = rows * lot / lots, last = rows * (lot + 1) / lots;
+                (many ? panels<T> : channels<T>)(matrices[m], left, right, x + first * x_pitch, x_pitch, last - first,
+                                                 inputs, out + first * pitch + before, pitch);
+            }
             before += own;
         }
     });
@@ -195,5 +338,6 @@ void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, cons
                                       const void* matrices, index_t count, T* out, index_t pitch, index_t threads) {  \
         multiply(x, x_pitch, rows, inputs, static_cast<const Weights*>(matrices), count, out, pitch, threads);        \
     }
+EXPORT index_t denken_bf16_most_rows() { return MOST_ROWS; }
 MULTIPLY(float, fp32)
 MULTIPLY(bf16, bf16)

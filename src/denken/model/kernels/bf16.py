@@ -1,20 +1,26 @@
-"""Products of few rows with bf16 matrices, read once and straight on from where they lie.
+"""Products with bf16 matrices, read once from where they lie.
 
-A few rows are bound by reading the weights, and this reads them faster than PyTorch's products do; up to FEW it
-multiplies no slower either. More rows are left to those. Sums are in fp32 and rounded once, as PyTorch's are, in
-another order.
+A few rows are bound by reading the weights, and this reads them faster than PyTorch's products do; where the processor
+multiplies pairs of bf16 (AVX-512 BF16), any number of rows is multiplied no slower either, and elsewhere up to
+`most_rows`. Sums are in fp32 and rounded once, as PyTorch's are, in another order.
 """
 
 # N = rows, I = inputs, O = outputs
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
 from denken.model.kernels.call import INTEGER, NAMES, POINTER, address, kernel, threads
 
-FEW = 48
+
+@functools.cache
+def most_rows() -> int:
+    """Up to how many rows PyTorch's products are no faster; more are better left to them."""
+    return int(kernel("denken_bf16_most_rows", (), INTEGER)())
 
 
 def row(weight_OI: Tensor, bias_O: Tensor | None = None) -> list[int]:
