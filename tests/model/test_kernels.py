@@ -103,7 +103,7 @@ def test_products_with_bf16_matrices(inputs: int, outputs: int) -> None:
 
     expected = x.double() @ torch.cat(weights).double().t()
     expected[:, :outputs] += bias.double()
-    for sizes in ((0, 1, 2, 8, 9, 13, 15), (16, 21, 31, 34, 47, most)):
+    for sizes in ((0, 1, 2, 8, 9, 11), (12, 21, 31, 34, 47, most)):
         whole = product(sizes[-1])
         torch.testing.assert_close(whole, expected[: len(whole)].float(), atol=1e-3, rtol=1e-4)
         for rows in sizes:

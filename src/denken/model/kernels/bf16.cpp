@@ -31,7 +31,7 @@ constexpr index_t STRETCH = 2048;
 // From so many rows on weights are turned, where the processor multiplies pairs; and the most rows that may come at all, so
 // that others do no better.
 #if defined(__AVX512BF16__)
-constexpr index_t MANY = 16, MOST_ROWS = INT64_MAX;
+constexpr index_t MANY = 12, MOST_ROWS = INT64_MAX;
 #else
 constexpr index_t MANY = INT64_MAX, MOST_ROWS = 48;
 #endif
