@@ -18,7 +18,8 @@ logits, while our figures include sampling. What is not installed is left out. U
 and 7 GiB of disk under `--folder`. Runs alone, on an otherwise idle machine, or not at all; with `--neighbour`, beside
 a process that keeps a core busy, and nothing else.
 
-Four rows hold the engine to itself: the bundled model's own thoughts with guesses beside those without, 32 clients of
+Four rows hold the engine to itself: the bundled model's own thoughts with guesses beside those without (as in every
+row of decoding, without the reading of the prompts), 32 clients of
 a server beside the bare engine (of random weights, as large as 1.5B's layers, and of the bundled model, on one thread,
 which leaves a core for the server), and the memory that a full cache takes, weights included, beside what both hold.
 What one stream reads is told as a share of the bandwidth that a loop finds before and behind it in the same round.
@@ -217,12 +218,15 @@ class Answers:
     time as there are streams, a large one, by the engine alone or by a server."""
 
     bytes = read = taken = 0
+    # How long what is measured took, where it is not all of a task: reading questions is not saying thoughts.
+    took: float | None = None
 
     def __init__(self, shape: dict[str, Any], kind: str, threads: int, folder: Path, streams: int) -> None:
         import speculate
 
         import serve
-        from denken.assistant import load
+        from denken.assistant import BUNDLED, load
+        from denken.engine import ngrams
         from denken.engine.speculate import Speculation
 
         self.kind, self.streams, self.large, self._kept = kind, streams, bool(shape), ExitStack()
@@ -238,7 +242,8 @@ class Answers:
         assistant = self._kept.enter_context(load(model, threads=threads))
         self.assistant = assistant
         if kind in ("guessing", "plain"):
-            guesses = Speculation() if kind == "guessing" else None
+            known = ngrams.find(BUNDLED, assistant.tokenizer.vocab_size)
+            guesses = Speculation(known=known) if kind == "guessing" else None
             self.engine = speculate.engine_of(assistant, guesses, ahead=True)
 
     def close(self) -> None:
@@ -254,7 +259,9 @@ class Answers:
         if self.kind in ("guessing", "plain"):
             own = list(speculate.questions(self.assistant, 85, speculate.FIRST_SEED + 1000 * round_))
             params = SamplingParams(temperature=0, max_tokens=400)
-            return sum(len(said) for prompt in own for said in speculate.run(self.engine, [prompt], params)[0])
+            said, seconds = zip(*(speculate.decode(self.engine, prompt, params) for prompt in own), strict=True)
+            self.took = sum(seconds)
+            return sum(said)
         each, most = (1, 24) if self.large else (6, None)
         asked = serve.questions(each * self.streams, seed=round_)
         if self.kind == "bare":
@@ -512,7 +519,8 @@ def work(name: str, shape: str, streams: int, threads: int, folder: Path) -> Non
         task = json.loads(line)
         started = time.perf_counter()
         made = getattr(subject, task["do"])(task["what"])
-        answer = {"seconds": time.perf_counter() - started, "made": made, "resident": resident()}
+        seconds = getattr(subject, "took", None) or time.perf_counter() - started
+        answer = {"seconds": seconds, "made": made, "resident": resident()}
         print(json.dumps(answer), file=said, flush=True)
     if isinstance(subject, Answers):
         subject.close()

@@ -34,8 +34,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from denken.assistant import Assistant, load
+from denken.assistant import BUNDLED, Assistant, load
+from denken.engine import ngrams
 from denken.engine.engine import Engine
+from denken.engine.ngrams import Ngrams
 from denken.engine.scheduler import Scheduler
 from denken.engine.speculate import Speculation
 from denken.model.mtp import MultiTokenPrediction
@@ -106,6 +108,17 @@ def run(engine: Engine, prompts: list[list[int]], params: SamplingParams) -> tup
     return [said[number] for number in numbers], passes[0], time.perf_counter() - began
 
 
+def decode(engine: Engine, prompt: list[int], params: SamplingParams) -> tuple[int, float]:
+    """How many ids were said behind the first, which comes as the prompt has been read, and in how many seconds."""
+    engine.add(prompt, params)
+    while not engine.step():
+        pass
+    said, began = 0, time.perf_counter()
+    while engine.has_work:
+        said += sum(len(output.ids) for output in engine.step())
+    return said, time.perf_counter() - began
+
+
 def texts(
     assistant: Assistant,
     name: str,
@@ -114,8 +127,9 @@ def texts(
     params: SamplingParams,
     ahead: bool,
     before: list[list[int]],
+    known: Ngrams | None,
 ) -> list[str]:
-    guessing = Speculation()
+    guessing = Speculation(known=known)
     plain, fast = (engine_of(assistant, speculation, ahead=ahead) for speculation in (None, guessing))
     run(plain, prompts[:streams], params)
     for prompt in before:
@@ -176,6 +190,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--questions", type=int, default=340)
     parser.add_argument("--before", type=int, default=0, help="other questions that are answered first, untimed")
+    parser.add_argument("--unknown", action="store_true", help="without the table of what the model is known to say")
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
@@ -188,13 +203,14 @@ def main() -> None:
         if "texts" in given.only:
             asked = list(questions(assistant, given.questions))
             before = list(questions(assistant, given.before, BEFORE))
+            known = None if given.unknown else ngrams.find(BUNDLED, assistant.tokenizer.vocab_size)
             draw = Random(1)
             odd = [[draw.randrange(10, 700) for _ in range(40)] for _ in range(max(8, given.questions // 16))]
             columns = ("plain, tokens/s", "guessing", "ratio", "second half", "fewer passes", "right")
             table = Table("texts", "streams", *columns)
             for streams in given.streams:
-                table.add_row(*texts(assistant, "its own", asked, streams, params, not given.single, before))
-            table.add_row(*texts(assistant, "untypical", odd, 1, params, not given.single, before))
+                table.add_row(*texts(assistant, "its own", asked, streams, params, not given.single, before, known))
+            table.add_row(*texts(assistant, "untypical", odd, 1, params, not given.single, before, known))
             console.print(table)
         if "gaps" in given.only:
             ours, plain = gaps(assistant, given.rounds)

@@ -1,7 +1,7 @@
 """Who may import whom: the arrows of the house, read from the source.
 
     errors < types, config, about, sandbox, remote < tokenizer < chat, model < engine, search, export < tasks < rollout,
-        language < reward < evaluate < train < quantize
+        language < reward < evaluate < train < quantize < draft
 
 Each imports from its left and from itself, never from its neighbour or its right. `serve` stands beside: it uses chat,
 engine and search. `assistant`, `apart`, `reply` and `cli` put everything together. Imports inside functions and those
@@ -31,6 +31,7 @@ LEFT_TO_RIGHT = (
     ("evaluate",),
     ("train",),
     ("quantize",),
+    ("draft",),
 )
 ORDER = {unit: place for place, units in enumerate(LEFT_TO_RIGHT) for unit in units}
 SERVES = {"errors", "types", "config", "about", "remote", "tokenizer", "chat", "engine", "search"}

@@ -493,6 +493,7 @@ def _engine(
     """The engine of a folder's network; the rest as in `load`."""
     import torch
 
+    from denken.engine import ngrams
     from denken.engine.engine import Engine
     from denken.engine.fused import is_small
     from denken.engine.speculate import Speculation
@@ -506,7 +507,9 @@ def _engine(
     on_gpu = _is_gpu(device, head or rows)
     model = load_weights(folder, dtype=torch.float32 if small else None).to(device)
     model.eval()
-    guesses = Speculation() if speculation and not on_gpu else None
+    guesses = None
+    if speculation and not on_gpu:
+        guesses = Speculation(known=ngrams.find(folder, model.config.vocab_size))
     return Engine(
         model,
         eos_ids=eos_ids,

@@ -847,6 +847,32 @@ def quantize_model(
     print(f"{out} is the model: denken ask --model {out} ...")
 
 
+@app.command("draft")
+def draft_model(
+    model: Annotated[str, typer.Argument(help="'bundled', or a folder in the Hugging Face layout.")],
+    names: Annotated[list[str] | None, typer.Option("--task", help="A task that it is asked; may be repeated.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe: all of its tasks are asked, as it has them.")] = None,
+    texts: Annotated[
+        list[Path] | None, typer.Option(help="What it is going to say, .jsonl or plain, instead; may be repeated.")
+    ] = None,
+    answers: Annotated[int, typer.Option(min=1, max=10**7, help="How many answers are counted.")] = 20_000,
+    out: Annotated[Path | None, typer.Option(help="The table; draft.ngrams in the model's folder if absent.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Count what a model says again and again: its engine guesses that, and answers come sooner."""
+    from denken import draft as drafting
+    from denken.assistant import find_folder, load
+    from denken.engine import ngrams
+
+    plan = drafting.planned(names or (), recipe, texts or (), answers)
+    folder = find_folder(model)
+    out = out or folder / ngrams.FILE
+    with load(folder, threads=threads) as opened:
+        table, ids = drafting.draft(opened, plan, out)
+    size = out.stat().st_size / 1e6
+    print(f"{out}: {len(table.ids_N):,} contexts of {ids:,} ids, {size:.1f} MB; `denken.load` finds it in its folder.")
+
+
 @app.command("pull")
 def pull_model(
     model: Annotated[str, typer.Argument(metavar="hf:ORG/NAME", help="A model at the Hub; @REVISION may follow.")],

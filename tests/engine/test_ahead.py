@@ -10,7 +10,7 @@ import torch
 from small_models import tiny_model
 from test_native import PROMPTS, network
 
-from denken.engine import runner, speculate
+from denken.engine import ngrams, runner, speculate
 from denken.engine.engine import Engine
 from denken.engine.scheduler import Lead
 from denken.engine.sequence import Output
@@ -116,13 +116,18 @@ def test_guesses_within_a_call_change_nothing_that_is_said(calls: list[list[int]
     assert calls
 
 
-def test_a_call_learns_what_single_steps_learn(calls: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("knows", [False, True])
+def test_a_call_learns_what_single_steps_learn(
+    calls: list[list[int]], monkeypatch: pytest.MonkeyPatch, knows: bool
+) -> None:
     """To the bit, prompts too, but for how often the network's own guesses were right: those of a call end with it."""
     model, tables, said = tiny_model(), [], []
+    draw = random.Random(5)
+    known = ngrams.counted([([draw.randrange(3, 20) for _ in range(3000)], 0)], least=1) if knows else None
     params = [replace(MANNERS[1], max_tokens=120, temperature=temperature) for temperature in (0.3, 1.0)]
     for ahead, many in ((False, 1000), (True, speculate.MANY)):
         monkeypatch.setattr(speculate, "MANY", many)
-        speculation = Cheap()
+        speculation = Cheap(known=known)
         subject = Engine(model, eos_ids=[], speculation=speculation, ahead=ahead)
         said.append([subject([PROMPTS[4]], own) for own in params])
         own = speculation._guesses

@@ -4,16 +4,16 @@ A guess is never believed: the network computes every id of it, each place draws
 own noise, as it would have, and the first that differs from the guess ends it (`Engine.step`). So guesses change how
 long a text takes, never what it says.
 
-What is guessed is what followed the same few ids before: in the same text, prompt included, and in what this engine
-said lately in any other (what others asked is not looked at). Contexts are kept in one table of fixed size, where old
-ones give way. How often such guesses are right is counted for each kind of them (how long the context was, whether it
-stood in this text, how often it was followed by this id and how often by another), all the time, also while nothing is
-guessed, at no cost to the network. Behind a guess that was wrong the network has said, in the same pass, what it would
-have gone on with; much of that is said all the same, a place further on (Jacobi decoding: Santilli et al. 2023,
-arXiv 2305.10427), and is the third source; where a network has a layer for multi-token prediction, what that says takes
-its place (`drafts.py`). A guess goes on as long as the chance that all of it is right is worth the
-time that one more id takes in a step, which is measured (`Pace`). So it stops by itself where texts cannot be guessed,
-and where steps are full anyway.
+What is guessed is what followed the same few ids before: in the same text, prompt included, and in what the network is
+known to say (`ngrams.py`) or else in what this engine said lately in any other text (what others asked is not looked
+at). Contexts are kept in one table of fixed size, where old ones give way. How often such guesses are right is counted
+for each kind of them (how long the context was, where it stood, how often it was followed by this id and how often by
+another), all the time, also while nothing is guessed, at no cost to the network. Behind a guess that was wrong the
+network has said, in the same pass, what it would have gone on with; much of that is said all the same, a place further
+on (Jacobi decoding: Santilli et al. 2023, arXiv 2305.10427), and is the third source; where a network has a layer for
+multi-token prediction, what that says takes its place (`drafts.py`). A guess goes on as long as the chance that all of
+it is right is worth the time that one more id takes in a step, which is measured (`Pace`). So it stops by itself where
+texts cannot be guessed, and where steps are full anyway.
 
 What it leaves to others: whether a step has room (`scheduler.py`), and whether a guess was right (`engine.py`).
 """
@@ -24,12 +24,13 @@ import ctypes
 from array import array
 from itertools import repeat
 
+from denken.engine.ngrams import ORDERS, Ngrams
 from denken.engine.sequence import Sequence
 from denken.model.kernels.build import library
 from denken.model.kernels.decode import Ahead, Guessing, learn
 
-# How many ids before a place it is looked up by, the longest first.
-ORDERS = (6, 4, 3, 2)
+# The number of a text that stands for what the network is known to say.
+KNOWN = -(1 << 63)
 # Beyond so many, counts only say "often".
 OFTEN = 7
 # The kinds of guesses that the network made itself: the first id of one, and what follows in it.
@@ -41,15 +42,26 @@ AT_A_TIME = 512
 
 
 class Guesses:
-    """Which id followed which, and how often that was right. slots: how many contexts are remembered, 10 bytes each."""
+    """Which id followed which, and how often that was right.
 
-    def __init__(self, slots: int = 1 << 19) -> None:
-        self._mask = slots - 1
+    slots: how many contexts of texts are remembered, 14 bytes each. known: what the network is known to say; it stands
+    behind those, and nothing that is said changes it.
+    """
+
+    def __init__(self, slots: int = 1 << 19, known: Ngrams | None = None) -> None:
+        self._mask, self._known_mask = slots - 1, -1
         self._tags = array("q", repeat(0, slots))
         self._ids = array("i", repeat(0, slots))
         self._hits = bytearray(slots)
         self._misses = bytearray(slots)
-        kinds = (2 * len(ORDERS) << 6) + 2
+        if known is not None:
+            tags, ids, hits, misses = known.slots()
+            self._known_mask = len(tags) - 1
+            self._tags.frombytes(tags.tobytes())
+            self._ids.frombytes(ids.tobytes())
+            self._hits += hits.tobytes()
+            self._misses += misses.tobytes()
+        kinds = (3 * len(ORDERS) << 6) + 2
         # A kind that was never seen is given a chance of one in four.
         self._right = array("d", repeat(0.5, kinds))
         self._seen = array("d", repeat(2.0, kinds))
@@ -64,9 +76,9 @@ class Guesses:
         return (*(x.buffer_info()[0] for x in before), *bytes_at, *(x.buffer_info()[0] for x in behind))
 
     @property
-    def mask(self) -> int:
-        """Which bits of a context's number are its slot's."""
-        return self._mask
+    def masks(self) -> tuple[int, int]:
+        """Which bits of a context's number are its slot's: of texts, and of what is known (-1 where nothing is)."""
+        return self._mask, self._known_mask
 
     def guess(self, texts: tuple[int, ...], tail: list[int]) -> tuple[int, float]:
         """The id that most likely follows, and its chance; 0.0 where nothing is known.
@@ -74,15 +86,15 @@ class Guesses:
         texts: numbers of the texts that are asked: this one, and what stands for all others.
         """
         best, chance = 0, 0.0
-        contexts, tags, mask = _contexts(tail), self._tags, self._mask
+        contexts, tags = _contexts(tail), self._tags
         for source, text in enumerate(texts):
             salt = _salt(text)
             for order, context in enumerate(contexts):
                 mixed = context ^ salt
-                slot = mixed & mask
+                slot = self._slot(text, mixed)
                 # Only the longest context that is known is asked.
                 if tags[slot] == mixed:
-                    if (likely := self.chance(self._kind(source, order, slot))) > chance:
+                    if (likely := self.chance(self._kind(text, source, order, slot))) > chance:
                         best, chance = self._ids[slot], likely
                     break
         return best, chance
@@ -101,12 +113,14 @@ class Guesses:
 
     def learn(self, texts: tuple[int, ...], tail: list[int], id: int, *, count: bool = True) -> None:
         """`id` followed. count: whether guesses at this place are to be counted as right or wrong."""
-        contexts, tags, ids, hits, mask = _contexts(tail), self._tags, self._ids, self._hits, self._mask
+        contexts, tags, ids, hits = _contexts(tail), self._tags, self._ids, self._hits
         for source, text in enumerate(texts):
-            salt, asked = _salt(text), not count
+            salt, asked, known = _salt(text), not count, text == KNOWN
             for order, context in enumerate(contexts):
                 mixed = context ^ salt
-                slot = mixed & mask
+                slot = self._slot(text, mixed)
+                if known and (asked or tags[slot] != mixed):
+                    continue
                 if tags[slot] != mixed:
                     if hits[slot] > 1:
                         hits[slot] -= 1
@@ -115,8 +129,9 @@ class Guesses:
                     continue
                 if not asked:
                     asked = True
-                    self.count(self._kind(source, order, slot), ids[slot] == id)
-                self._note(slot, id)
+                    self.count(self._kind(text, source, order, slot), ids[slot] == id)
+                if not known:
+                    self._note(slot, id)
 
     def _note(self, slot: int, id: int) -> None:
         """This context was followed by `id` once more, or by it instead of another."""
@@ -131,7 +146,11 @@ class Guesses:
         else:
             self._ids[slot], self._hits[slot], self._misses[slot] = id, 1, hits
 
-    def _kind(self, source: int, order: int, slot: int) -> int:
+    def _slot(self, text: int, mixed: int) -> int:
+        return self._mask + 1 + (mixed & self._known_mask) if text == KNOWN else mixed & self._mask
+
+    def _kind(self, text: int, source: int, order: int, slot: int) -> int:
+        source = 2 if text == KNOWN else source
         return (source * len(ORDERS) + order) << 6 | self._hits[slot] << 3 | self._misses[slot]
 
 
@@ -178,7 +197,8 @@ class Pace:
 class Speculation:
     """Guesses for the texts of one engine, while they pay.
 
-    shared: whether what one text said is guessed in others.
+    shared: whether what one text said is guessed in others. known: what the network is known to say, which is guessed
+    instead; under adapters only where nothing is shared.
     guessed, accepted: how many ids were guessed so far, and how many of them were right.
     """
 
@@ -189,14 +209,14 @@ class Speculation:
     # are with it and the next TRIAL without, and the others as more was said in a second.
     DEEPEST, TRIAL, TURN = 4, 32, 4096
 
-    def __init__(self, *, shared: bool = True) -> None:
-        self.shared = shared
+    def __init__(self, *, shared: bool = True, known: Ngrams | None = None) -> None:
+        self.shared, self._known = shared, known is not None
         self._turns = 0
         # Whether the layer was asked in this step; ids said since the last one; ids and seconds without it and with it.
         self._asked, self._said = False, 0
         self._rates = [[0.0, 0.0], [0.0, 0.0]]
         self.guessed = self.accepted = 0
-        self._guesses = Guesses()
+        self._guesses = Guesses(known=known)
         self._pace = Pace()
         # Ids that a sequence got from a step, lately.
         self._gain = 1.0
@@ -244,7 +264,7 @@ class Speculation:
         end = min(len(ids), sequence.learnt + AT_A_TIME)
         start = min(max(1, sequence.learnt), end)
         if end - start >= MANY and library() is not None:
-            learn(self._guesses.tables, self._guesses.mask, texts, ids, (start, end), sequence.prompt)
+            learn(self._guesses.tables, self._guesses.masks, texts, ids, (start, end), sequence.prompt)
         else:
             for i in range(start, end):
                 said = i >= sequence.prompt
@@ -282,7 +302,7 @@ class Speculation:
         worth = self._worth(running)
         return Guessing(
             self._guesses.tables,
-            self._guesses.mask,
+            self._guesses.masks,
             [self._texts(sequence) for sequence in sequences],
             [sequence.ids[-ORDERS[0] :] for sequence in sequences],
             [sequence.surmise for sequence in sequences],
@@ -329,4 +349,6 @@ class Speculation:
 
     def _texts(self, sequence: Sequence) -> tuple[int, ...]:
         own = sequence.request + 1
+        if self._known and not (self.shared and sequence.adapter):
+            return own, KNOWN
         return (own, -sequence.adapter) if self.shared else (own,)

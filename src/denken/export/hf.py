@@ -18,7 +18,8 @@ from denken.export.source import Source, replacing
 from denken.model import checkpoint
 from denken.model.config import ModelConfig
 
-COPIED = ("tokenizer.json", about.FILE, "README.md", "LICENSE")
+# The last is `engine/ngrams.py`'s: what a model is known to say, a smaller copy of it says as well.
+COPIED = ("tokenizer.json", about.FILE, "README.md", "LICENSE", "draft.ngrams")
 
 
 def export(folder: Path, out: Path, *, max_shard_bytes: int = 5_000_000_000) -> Path:

@@ -19,6 +19,7 @@ from denken import tasks as task_names
 from denken.chat.template import render
 from denken.errors import ConfigError
 from denken.rollout import Draw, lookup_of, prompt_ids, sample
+from denken.tasks.base import Task
 from denken.tokenizer import Tokenizer
 from denken.train.jsonl import JsonlSet
 from denken.types import Generate, SamplingParams
@@ -43,25 +44,37 @@ def own_texts(
     generate: Generate, tokenizer: Tokenizer, names: Sequence[str], count: int, seeds_from: int, seed: int = 0
 ) -> list[Text]:
     """What a model says to about `count` problems, as many of each task; sampled, so that it is not always the same."""
-    params = SamplingParams(temperature=1.0, top_p=0.95, max_tokens=LONGEST // 2, seed=seed)
+    each = -(-count // len(names))
     found = []
     for name in names:
-        task = task_names.get(name)
-        problems = [task.problem(seeds_from + number) for number in range(-(-count // len(names)))]
-        rollouts = sample(task, [Draw(problem) for problem in problems], tokenizer, generate, params)
-        for problem, rollout in zip(problems, rollouts, strict=True):
-            asked = prompt_ids(problem, tokenizer, searching=lookup_of(task, problem) is not None)
-            found.append(Text((*asked, *rollout.completion.ids), len(asked)))
+        found += said(generate, tokenizer, task_names.get(name), range(seeds_from, seeds_from + each), seed)
     return within(found)
+
+
+def said(generate: Generate, tokenizer: Tokenizer, task: Task, seeds: Sequence[int], seed: int = 0) -> list[Text]:
+    """What a model says to a task's problems of these seeds. seed: the sampler's."""
+    params = SamplingParams(temperature=1.0, top_p=0.95, max_tokens=LONGEST // 2, seed=seed)
+    problems = [task.problem(own) for own in seeds]
+    found = []
+    rollouts = sample(task, [Draw(problem) for problem in problems], tokenizer, generate, params)
+    for problem, rollout in zip(problems, rollouts, strict=True):
+        asked = prompt_ids(problem, tokenizer, searching=lookup_of(task, problem) is not None)
+        found.append(Text((*asked, *rollout.completion.ids), len(asked)))
+    return found
 
 
 def texts_of(file: Path, tokenizer: Tokenizer) -> tuple[list[Text], list[Text]]:
     """A file's texts to calibrate with, and those to measure with. ConfigError where there are fewer than two."""
-    found = list(_conversations(file, tokenizer) if file.suffix == ".jsonl" else _pieces(file, tokenizer))
+    found = list(pieces_of(file, tokenizer))
     if len(found) < 2:
         raise ConfigError(f"{file} holds {len(found)} texts of at least two tokens; give two or more.")
     kept_back = max(1, len(found) // KEPT_BACK)
     return within(found[:-kept_back]), within(found[-kept_back:])
+
+
+def pieces_of(file: Path, tokenizer: Tokenizer) -> Iterator[Text]:
+    """A file's conversations, or the pieces of its text."""
+    return _conversations(file, tokenizer) if file.suffix == ".jsonl" else _pieces(file, tokenizer)
 
 
 def within(texts: Sequence[Text]) -> list[Text]:

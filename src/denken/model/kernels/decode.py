@@ -138,13 +138,13 @@ class Going:
 class Guessing:
     """What sequences guess from, and what came of it (`denken.engine.speculate`, whose tables are read and written).
 
-    tables: addresses of tags, ids, hits, misses, right and seen; mask: that of slots. texts: numbers of each one's
+    tables: addresses of tags, ids, hits, misses, right and seen; masks: those of slots. texts: numbers of each one's
     texts. tails: their last ids. surmises: as in `Sequence`. longest, worth, gain: the most ids of a guess, the least
     chance, and ids of a step, lately.
     """
 
     tables: Sequence[int]
-    mask: int
+    masks: Sequence[int]
     texts: Sequence[tuple[int, ...]]
     tails: Sequence[Sequence[int]]
     surmises: Sequence[tuple[int, ...]]
@@ -243,7 +243,7 @@ class _Rows(ctypes.Structure):
 
 class _Tables(ctypes.Structure):
     _fields_ = [
-        ("mask", INTEGER),
+        *((name, INTEGER) for name in ("mask", "known_mask")),
         *((name, POINTER) for name in ("table", "ids", "hits", "misses", "right", "seen")),
     ]
 
@@ -341,12 +341,17 @@ class Decoder:
 
 
 def learn(
-    tables: Sequence[int], mask: int, texts: tuple[int, ...], ids: list[int], span: tuple[int, int], prompt: int
+    tables: Sequence[int],
+    masks: Sequence[int],
+    texts: tuple[int, ...],
+    ids: list[int],
+    span: tuple[int, int],
+    prompt: int,
 ) -> None:
     """As `denken.engine.speculate.Speculation.learn`: the ids `span` of a text follow what stands before them."""
     first = max(0, span[0] - TAIL)
     part, own = torch.tensor(ids[first : span[1]]), torch.tensor(texts)
-    record = _Tables(mask, *tables)
+    record = _Tables(*masks, *tables)
     call = kernel("denken_learn", (POINTER, POINTER, INTEGER, POINTER, *[INTEGER] * 3))
     places = (place - first for place in (*span, prompt))
     call(ctypes.addressof(record), address(own), len(texts), address(part), *places)
@@ -364,7 +369,7 @@ class _Guesses:
         self._guessed_S, self._right_S = (torch.zeros(rows, dtype=torch.long) for _ in range(2))
         written = (self._texts_SX, self._tails_SX, self._surmises_SX, self._guessed_S, self._right_S)
         numbers = (sources, given.longest, given.worth, given.gain)
-        self.record = _Guessing(_Tables(given.mask, *given.tables), *numbers, *map(address, written))
+        self.record = _Guessing(_Tables(*given.masks, *given.tables), *numbers, *map(address, written))
 
     def result(self) -> Guessed:
         surmises = [tuple(id for id in own if id >= 0) for own in self._surmises_SX.tolist()]

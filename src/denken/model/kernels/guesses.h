@@ -7,11 +7,14 @@
 
 #include "vector.h"
 
-// Which id followed which contexts, how often and how often another; and by kind, how often such guesses were right.
+// Which id followed which contexts, how often and how often another; and by kind, how often such guesses were right. What
+// the network is known to say stands behind what texts have said, and is not changed.
 class Guesses {
   public:
-    static constexpr index_t ORDERS[] = {6, 4, 3, 2}, COUNT = 4, OFTEN = 7, KINDS = (2 * COUNT << 6) + 2;
+    static constexpr index_t ORDERS[] = {6, 4, 3, 2}, COUNT = 4, OFTEN = 7, KINDS = (3 * COUNT << 6) + 2;
     static constexpr index_t FIRST = KINDS - 2, LATER = KINDS - 1;
+    // The number of a text that stands for what is known.
+    static constexpr index_t KNOWN = INT64_MIN;
     using Ids = std::vector<index_t>;
     struct Guess {
         index_t id;
@@ -23,9 +26,9 @@ class Guesses {
         Contexts contexts(tail);
         for (index_t source = 0; source < sources; source++)
             for (index_t order = 0; order < COUNT; order++) {
-                int64_t mixed = contexts.at[order] ^ salt(texts[source]), slot = mixed & mask;
+                int64_t mixed = contexts.at[order] ^ salt(texts[source]), slot = slot_of(texts[source], mixed);
                 if (tags[slot] != mixed) continue;
-                double likely = chance(kind(source, order, slot));
+                double likely = chance(kind(texts, source, order, slot));
                 if (likely > best.chance) best = {ids[slot], likely};
                 break;
             }
@@ -36,16 +39,16 @@ class Guesses {
     void learn(const index_t* texts, index_t sources, const Ids& tail, index_t id, bool counted = true) {
         Contexts contexts(tail);
         for (index_t source = 0; source < sources; source++) {
-            bool asked = !counted;
-            for (index_t order = 0; order < COUNT; order++) {
-                int64_t mixed = contexts.at[order] ^ salt(texts[source]), slot = mixed & mask;
+            bool asked = !counted, known = texts[source] == KNOWN;
+            for (index_t order = 0; order < COUNT && !(asked && known); order++) {
+                int64_t mixed = contexts.at[order] ^ salt(texts[source]), slot = slot_of(texts[source], mixed);
                 if (tags[slot] != mixed) {
-                    replace(slot, mixed, id);
+                    if (!known) replace(slot, mixed, id);
                     continue;
                 }
-                if (!asked) count(kind(source, order, slot), ids[slot] == id);
+                if (!asked) count(kind(texts, source, order, slot), ids[slot] == id);
                 asked = true;
-                note(slot, id);
+                if (!known) note(slot, id);
             }
         }
     }
@@ -59,7 +62,8 @@ class Guesses {
     }
 
   private:
-    index_t mask;
+    // Of the slots for texts, and of those for what is known; -1 where nothing is.
+    index_t mask, known_mask;
     int64_t* tags;
     int32_t* ids;
     uint8_t *hits, *misses;
@@ -89,7 +93,12 @@ class Guesses {
 
     static int64_t salt(index_t text) { return int64_t(uint64_t(text) * 0x9E3779B97F4A7C15u & 0x7FFFFFFFFFFFFFFFu); }
 
-    index_t kind(index_t source, index_t order, index_t slot) const {
+    index_t slot_of(index_t text, int64_t mixed) const {
+        return text == KNOWN ? mask + 1 + (mixed & known_mask) : mixed & mask;
+    }
+
+    index_t kind(const index_t* texts, index_t source, index_t order, index_t slot) const {
+        if (texts[source] == KNOWN) source = 2;
         return (source * COUNT + order) << 6 | index_t(hits[slot]) << 3 | index_t(misses[slot]);
     }
 

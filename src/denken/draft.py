@@ -1,0 +1,97 @@
+"""`denken draft`: what a model says again and again is counted, so that its engine guesses it and answers come sooner.
+
+The model answers problems of its tasks, or a file of the user's holds what it is going to say: then the table of
+`engine/ngrams.py` is written beside its weights, where `denken.load` finds it. It changes how long an answer takes,
+never what it says. Seeds are training's side of the line that `tasks/base.py` draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from denken.config import Recipe
+from denken.engine import ngrams
+from denken.engine.ngrams import Ngrams
+from denken.errors import ConfigError
+from denken.quantize.calibration import Text, pieces_of, said
+from denken.quantize.folder import TASKS
+from denken.tasks.base import Task
+from denken.tasks.registry import get
+from denken.tokenizer import Tokenizer
+from denken.train.data import mixture_of
+from denken.types import Generate
+
+# Apart from those that quantising calibrates and measures with.
+SEEDS_FROM = 750_000_000
+# Problems that are answered at a time.
+AT_A_TIME = 256
+
+
+class Model(Protocol):
+    """A loaded model, which can be asked."""
+
+    @property
+    def engine(self) -> Generate: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """tasks: what the model is asked, `answers` times in all, as often of each. texts: files that are read instead."""
+
+    tasks: Sequence[Task] = ()
+    answers: int = 20_000
+    texts: Sequence[Path] = ()
+
+
+def planned(names: Sequence[str], recipe: Path | None, texts: Sequence[Path], answers: int) -> Plan:
+    """What was asked for: tasks by name, all of a recipe's, or files; what quantising asks where nothing is named.
+
+    Raises UnknownNameError or ConfigError as `tasks.registry.get` and `Recipe.load` do, and where both are named.
+    """
+    if texts and (names or recipe):
+        raise ConfigError("Give texts, or tasks to be asked; not both.")
+    asked = [get(name) for name in names]
+    if recipe is not None:
+        sources = mixture_of(Recipe.load(recipe).data.sources).sources
+        asked += [get(source.task, source.config) for source in sources if source.task is not None]
+    return Plan(asked or ([] if texts else [get(name) for name in TASKS]), answers, texts)
+
+
+def draft(model: Model, plan: Plan, out: Path, *, progress: bool = True) -> tuple[Ngrams, int]:
+    """Counts what the plan says, and writes the table. Returns it, and how many ids were counted.
+
+    Ctrl-C ends the asking: what was answered until then is counted.
+    """
+    texts = [text for file in plan.texts for text in pieces_of(file, model.tokenizer)]
+    if plan.tasks:
+        texts += _answers(model, plan, progress)
+    table = ngrams.counted((text.ids, text.start) for text in texts)
+    if not len(table.ids_N):
+        raise ConfigError(f"Nothing was said {ngrams.LEAST} times in {len(texts)} texts; give more of them.")
+    ngrams.write(out, table)
+    return table, sum(len(text.ids) - text.start for text in texts)
+
+
+def _answers(model: Model, plan: Plan, progress: bool) -> list[Text]:
+    each = -(-plan.answers // len(plan.tasks))
+    texts: list[Text] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not progress) as shown:
+        bar = shown.add_task("answers", total=each * len(plan.tasks))
+        try:
+            for task in plan.tasks:
+                for first in range(0, each, AT_A_TIME):
+                    seeds = range(SEEDS_FROM + first, SEEDS_FROM + min(first + AT_A_TIME, each))
+                    texts += said(model.engine, model.tokenizer, task, seeds)
+                    shown.update(bar, description=task.name, advance=len(seeds))
+        except KeyboardInterrupt:
+            shown.console.print(f"Stopped: {len(texts):,} answers are counted.")
+    return texts
