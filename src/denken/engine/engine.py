@@ -10,7 +10,6 @@ import math
 import secrets
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -164,6 +163,7 @@ class Engine:
                 steps = max(len(said.ids) for said in ahead.said)
                 self._scheduler.went(ahead.passes, steps, time.perf_counter() - began)
                 return outputs
+            chunks = self._scheduler.guess(chunks)
             logits_RV = self._runner.run(chunks)
             outputs = self._commit(chunks, logits_RV)
             self._draft(chunks)
@@ -346,14 +346,13 @@ class Engine:
     def _go_ahead(self, chunks: list[Chunk]) -> Ahead | None:
         """What everybody says in several steps, drawn without Python; None where that is not possible: somebody reads,
         or has no part in the step; a next id hangs on more than its logits; steps are long; or blocks or rows are too
-        few. Guesses that were made for one step are given up: the call makes its own."""
+        few. The call makes guesses of its own."""
         steps = self._scheduler.lead.steps
         if not self._ahead or steps == 1 or not 0 < len(chunks) == self.running or not self._runner.goes_ahead:
             return None
         runs = [chunk.sequence.free_run if chunk.decodes else 0 for chunk in chunks]
         if 0 in runs or (steps := self._scheduler.reserve(chunks, min(steps, max(runs)))) == 1:
             return None
-        chunks = [replace(chunk, count=1, guess=()) if chunk.guess else chunk for chunk in chunks]
         draws = []
         for chunk, limit in zip(chunks, runs, strict=True):
             params = chunk.sequence.params

@@ -10,7 +10,7 @@ tensors are others' matters.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from denken.engine.cache import Blocks
 from denken.engine.sequence import Sequence
@@ -172,6 +172,22 @@ class Scheduler:
             portion -= chunk.count
         return chunks
 
+    def guess(self, chunks: list[Chunk]) -> list[Chunk]:
+        """These chunks, and behind texts that decode what may follow. Nobody goes without ids or blocks for that: it
+        gets what is left of the step, and a block stays free for each that runs."""
+        if self.speculation is None:
+            return chunks
+        running, size, guessed = len(self.running), self.blocks.size, []
+        left = self.max_batch_tokens - sum(chunk.count for chunk in chunks)
+        for chunk in chunks:
+            room = min(left, (self.blocks.free - running) * size) if chunk.decodes else 0
+            ids = self.speculation.guess(chunk.sequence, room, running) if room > 0 else ()
+            if ids and self.blocks.grow(chunk.sequence, chunk.count + len(ids)):
+                left -= len(ids)
+                chunk = replace(chunk, count=chunk.count + len(ids), guess=ids)
+            guessed.append(chunk)
+        return guessed
+
     def reserve(self, chunks: list[Chunk], steps: int) -> int:
         """How many steps these chunks of one id each have blocks for, up to so many; nobody gives up any for it."""
         size = self.blocks.size
@@ -226,22 +242,12 @@ class Scheduler:
         decodes = sequence.pending == 1 and not admitted
         if not decodes:
             self._take_known(sequence)
-        guess = self._guess(sequence, budget) if decodes and self.speculation is not None else ()
         count = min(sequence.pending, budget)
         while not self.blocks.grow(sequence, count):
             if self._preempt_newest() is sequence:
                 return None
         self.blocks.remember(sequence, count)
-        if guess and not self.blocks.grow(sequence, count + len(guess)):
-            guess = ()
-        return Chunk(sequence, sequence.computed, count + len(guess), decodes, guess)
-
-    def _guess(self, sequence: Sequence, budget: int) -> tuple[int, ...]:
-        """What may follow, where neither ids nor blocks are taken from anybody for it."""
-        assert self.speculation is not None
-        running = len(self.running)
-        room = min(budget - running, (self.blocks.free - running) * self.blocks.size)
-        return self.speculation.guess(sequence, room, running) if room > 0 else ()
+        return Chunk(sequence, sequence.computed, count, decodes)
 
     def _take_known(self, sequence: Sequence) -> None:
         before = sequence.computed
