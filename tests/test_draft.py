@@ -76,7 +76,7 @@ def test_texts_are_read_instead(assistant: Assistant, tmp_path: Path) -> None:
     assert numpy.array_equal(ngrams.read(out, assistant.tokenizer.vocab_size).contexts_N, table.contexts_N)
     assert ids > 200
     texts.write_text("Nothing twice here.", encoding="utf-8")
-    with pytest.raises(ConfigError, match="4 times"):
+    with pytest.raises(ConfigError, match="8 times"):
         drafting.draft(assistant, drafting.planned([], None, [texts], 10), out, progress=False)
     with pytest.raises(ConfigError, match="not both"):
         drafting.planned(["gcd"], None, [texts], 10)

@@ -52,8 +52,8 @@ def test_what_followed_is_counted_and_what_a_shorter_context_says_is_not_said_tw
 
 
 def test_prompts_are_looked_back_at_and_not_counted() -> None:
-    table = ngrams.counted([([5, 6, 7, 8, 9], 4)] * 4)
-    assert followed_by(table, 7, 8) == (9, 3, 0)
+    table = ngrams.counted([([5, 6, 7, 8, 9], 4)] * 8)
+    assert followed_by(table, 7, 8) == (9, 4, 0)
     assert followed_by(table, 6, 7) is None
     assert len(ngrams.counted([]).ids_N) == 0
 
@@ -90,7 +90,7 @@ def test_a_table_is_written_and_read_and_found_at_its_slots(tmp_path: Path) -> N
 
 def test_tables_that_are_damaged_or_another_networks_are_refused(tmp_path: Path) -> None:
     path = tmp_path / ngrams.FILE
-    ngrams.write(path, ngrams.counted([([4, 1, 2, 3], 1)] * 5))
+    ngrams.write(path, ngrams.counted([([4, 1, 2, 3], 1)] * 8))
     with pytest.raises(CheckpointError, match="ids that this network does not have"):
         ngrams.read(path, 3)
     contexts, said = torch.zeros(4, dtype=torch.int64), torch.zeros(4, dtype=torch.int32)

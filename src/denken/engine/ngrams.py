@@ -33,7 +33,7 @@ FILE = "draft.ngrams"
 # How many ids before a place it is looked up by, the longest first.
 ORDERS = (6, 4, 3, 2)
 # A context that was followed by one id so often is kept.
-LEAST = 4
+LEAST = 8
 # From how often, and from what share of others on, the next degree begins.
 OFTEN = (2, 3, 5, 9, 17, 65)
 OTHERS = (1e-9, 0.03, 0.08, 0.16, 0.3, 0.5, 0.7)

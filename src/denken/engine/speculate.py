@@ -50,8 +50,7 @@ class Guesses:
 
     def __init__(self, slots: int = 1 << 19, known: Ngrams | None = None) -> None:
         self._mask, self._known_mask = slots - 1, -1
-        self._tags = array("q", repeat(0, slots))
-        self._ids = array("i", repeat(0, slots))
+        self._tags, self._ids = array("q", bytes(8 * slots)), array("i", bytes(4 * slots))
         self._hits = bytearray(slots)
         self._misses = bytearray(slots)
         if known is not None:
