@@ -368,11 +368,8 @@ class Engine:
         outputs, self._others = self._others, []
         for chunk, each in zip(chunks, said, strict=True):
             sequence, before = chunk.sequence, chunk.known
-            for count, (id, logprob, kept) in enumerate(zip(each.ids, each.logprobs, each.kept, strict=True), 1):
-                sequence.append(id, logprob, (), kept)
-                # An end, or ids that were forced: what follows was drawn behind another text.
-                if sequence.finish_reason is not None or len(sequence.ids) != before + count:
-                    break
+            # Behind an end, or ids that were forced, what follows was drawn behind another text.
+            count = sequence.append_all(each.ids, each.logprobs, each.kept)
             sequence.computed = before + count - 1
             self._blocks.remember(sequence, 0)
             if self.speculation is not None:

@@ -24,6 +24,7 @@ asked looks it up, and asks again with what was found behind it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -276,6 +277,23 @@ class Sequence:
                 self._go_on(id)
         if self.finish_reason is None and self.generated >= self.limit:
             self.finish_reason = "length"
+
+    def append_all(self, ids: Many[int], logprobs: Many[float], kept: Many[int]) -> int:
+        """As `append`, of one after the other, until the request has finished or other ids were forced behind one; how
+        many were taken. Of a run the last alone can have consequences, unless somebody reads along."""
+        taken, alone = 0, self._watch is None and self._parser is None and (self.thinking or self.matcher is None)
+        if alone and len(ids) <= self.free_run and self.endings.turns.isdisjoint(ids[:-1]):
+            taken = len(ids) - 1
+            self.ids += ids[:taken]
+            self.logprobs += logprobs[:taken]
+            if self.params.cuts:
+                self.kept += kept[:taken]
+        for id, logprob, own in zip(ids[taken:], logprobs[taken:], kept[taken:], strict=True):
+            before, taken = len(self.ids), taken + 1
+            self.append(id, logprob, (), own)
+            if self.finish_reason is not None or len(self.ids) != before + 1:
+                break
+        return taken
 
     def release(self) -> Output | None:
         """What can be handed out since the last call; None if that is nothing."""

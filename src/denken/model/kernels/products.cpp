@@ -75,7 +75,7 @@ template <int R, int W, typename A>
 INLINE void add_lines(v16 (&sums)[R][W], index_t depth, const A& a, const float* const (&b)[W]) {
     for (index_t k = 0; k < depth; k++) {
         v16 line[W];
-        for (int j = 0; j < W; j++) line[j] = load(b[j] + k * COLUMNS);
+        for (int j = 0; j < W; j++) hold(line[j] = load(b[j] + k * COLUMNS));
         add_line(sums, a, k, line);
     }
 }

@@ -68,6 +68,8 @@ void score(index_t size, const float* queries, index_t apart, const R* keys, flo
         ask<BYTES>(next + d * BYTES);
 #pragma GCC unroll 2
         for (int s = 0; s < S; s++) line_of(keys + (s * size + d) * PANEL, line + 2 * s);
+#pragma GCC unroll 4
+        for (int j = 0; j < 2 * S; j++) hold(line[j]);
 #pragma GCC unroll 12
         for (int i = 0; i < N; i++)
 #pragma GCC unroll 4
@@ -92,7 +94,7 @@ void weigh(index_t count, const float* weights, index_t pitch, const R* values, 
         v16 line[W];
         ask<W * LANES * sizeof(R)>(next + t * size * sizeof(R));
 #pragma GCC unroll 4
-        for (int j = 0; j < W; j++) line[j] = load(values + t * size + j * LANES);
+        for (int j = 0; j < W; j++) hold(line[j] = load(values + t * size + j * LANES));
 #pragma GCC unroll 12
         for (int i = 0; i < N; i++)
 #pragma GCC unroll 4
@@ -123,10 +125,14 @@ template <typename R>
 constexpr auto SCORES = scores_of<R, 1>(std::make_integer_sequence<int, MOST>{});
 template <typename R>
 constexpr auto SCORES_FEW = scores_of<R, 2>(std::make_integer_sequence<int, FEW>{});
+// [vectors - 1][queries - 1]
 template <typename R>
-constexpr auto WEIGHS = weighs_of<R, 2>(std::make_integer_sequence<int, MOST>{});
+constexpr std::array<std::array<Weigh<R>, MOST>, 2> WEIGHS = {
+    weighs_of<R, 1>(std::make_integer_sequence<int, MOST>{}), weighs_of<R, 2>(std::make_integer_sequence<int, MOST>{})};
 template <typename R>
-constexpr auto WEIGHS_FEW = weighs_of<R, BROAD>(std::make_integer_sequence<int, FEW>{});
+constexpr std::array<std::array<Weigh<R>, FEW>, BROAD> WEIGHS_FEW = {
+    weighs_of<R, 1>(std::make_integer_sequence<int, FEW>{}), weighs_of<R, 2>(std::make_integer_sequence<int, FEW>{}),
+    weighs_of<R, 3>(std::make_integer_sequence<int, FEW>{}), weighs_of<R, 4>(std::make_integer_sequence<int, FEW>{})};
 
 // Scores are written to a panel's end. next: what is read after these keys.
 template <typename R>
@@ -144,13 +150,16 @@ void score_all(index_t queries, index_t size, const float* turned, index_t apart
 template <typename R>
 void weigh_all(index_t queries, const float* weights, index_t pitch, const R* values, index_t tokens, index_t size,
                float* sums, index_t wide, bool add, const R* next) {
-    index_t step = (queries <= FEW ? BROAD : 2) * LANES;
-    Weigh<R> run = queries <= FEW ? WEIGHS_FEW<R>[queries - 1] : WEIGHS<R>[queries - 1];
+    index_t vectors = up(size, LANES) / LANES, most = queries <= FEW ? BROAD : 2;
     for (index_t t = 0; t < tokens; t += NEAR) {
         const R *at = values + t * size, *after = t + NEAR < tokens ? at + NEAR * size : next;
-        for (index_t d = 0; d < size; d += step)
+        for (index_t first = 0, side; first < vectors; first += side) {
+            side = std::min(most, vectors - first);
+            Weigh<R> run = queries <= FEW ? WEIGHS_FEW<R>[side - 1][queries - 1] : WEIGHS<R>[side - 1][queries - 1];
+            index_t d = first * LANES;
             run(std::min(NEAR, tokens - t), weights + t, pitch, at + d, size, sums + d, wide, add || t > 0,
                 reinterpret_cast<const char*>(after + d));
+        }
     }
 }
 
@@ -246,7 +255,7 @@ void score_parts(index_t size, const float* queries, index_t apart, const T* con
 #pragma GCC unroll 4
         for (int s = 0; s < S; s++) {
             ask<LANES * sizeof(T)>(reinterpret_cast<const char*>(next[s] + d * LANES));
-            line[s] = load(keys[s] + d * LANES);
+            hold(line[s] = load(keys[s] + d * LANES));
         }
 #pragma GCC unroll 12
         for (int i = 0; i < N; i++)

@@ -27,7 +27,7 @@ void tile(index_t depth, const float* a, index_t a_pitch, const float* b, index_
                 sums[i][j] = load_up_to(c + i * pitch + j * LANES, columns - j * LANES);
     for (index_t k = 0; k < depth; k++) {
         v16 line[W];
-        for (int j = 0; j < W; j++) line[j] = load(b + k * b_pitch + j * LANES);
+        for (int j = 0; j < W; j++) hold(line[j] = load(b + k * b_pitch + j * LANES));
         for (int i = 0; i < R; i++)
             for (int j = 0; j < W; j++) sums[i][j] += a[k * a_pitch + i] * line[j];
     }

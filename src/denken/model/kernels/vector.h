@@ -49,6 +49,15 @@ INLINE v16 load(const bf16* from) {
 
 INLINE void store(float* to, v16 x) { memcpy(to, &x, sizeof x); }
 
+// Stays in a register: what is multiplied several times, compilers would rather fetch each time, and loads are dear.
+INLINE void hold(v16& x) {
+#if defined(__AVX512F__)
+    asm("" : "+v"(x));
+#else
+    (void)x;
+#endif
+}
+
 // To the nearest, ties to even, as PyTorch rounds.
 INLINE halves16 rounded_bits(v16 x) {
 #if defined(__AVX512BF16__)
