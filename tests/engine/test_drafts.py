@@ -157,7 +157,7 @@ def test_it_rests_where_more_is_said_without_it_and_is_tried_again(seconds: floa
     for _ in range(2 * Speculation.TURN):
         asked.append(speculation.depth(1) > 0)
         speculation.checked(sequence, [8, 9][: 1 + asked[-1]], int(asked[-1]), int(asked[-1]), [])
-        speculation.took(1 + asked[-1], seconds if asked[-1] else 0.010)
+        speculation.took([(1 + asked[-1], seconds if asked[-1] else 0.010)])
     trial = Speculation.TRIAL
     for turn in (asked[: Speculation.TURN], asked[Speculation.TURN :]):
         assert any(turn[:trial])
@@ -169,8 +169,8 @@ def test_it_rests_where_more_is_said_without_it_and_is_tried_again(seconds: floa
 def test_it_goes_as_deep_as_it_was_right() -> None:
     speculation = Speculation()
     for _ in range(40):
-        speculation.took(1, 0.010)
-        speculation.took(4, 0.013)
+        speculation.took([(1, 0.010)])
+        speculation.took([(4, 0.013)])
     for _ in range(300):
         speculation._guesses.count(FIRST, False)
     assert speculation.depth(1) == 1

@@ -238,7 +238,7 @@ def test_a_text_that_misleads_costs_little() -> None:
 def test_nothing_is_guessed_where_one_more_id_costs_as_much_as_it_saves() -> None:
     speculation = Speculation()
     for ids in (1, 3, 2, 5) * 20:
-        speculation.took(ids, 0.001 + 0.0001 * ids)
+        speculation.took([(ids, 0.001 + 0.0001 * ids)])
     assert speculation._worth(1) == pytest.approx(0.0001 / 0.0011, rel=0.25)
     assert speculation._worth(4) < 0.4
     speculation._gain = 1.1
@@ -263,11 +263,10 @@ def test_pace_is_the_line_through_steps_and_forgets_odd_ones() -> None:
     draw, pace = random.Random(2), Pace()
     for i in range(400):
         ids = draw.randint(1, 9)
-        pace.took(ids, (0.002 + 0.0003 * ids) * (40 if i % 50 == 49 else 1))
+        pace.took([(ids, (0.002 + 0.0003 * ids) * (40 if i % 50 == 49 else 1))])
     assert pace.step == pytest.approx(0.002, rel=0.35)
     assert pace.each == pytest.approx(0.0003, rel=0.6)
-    for _ in range(600):
-        pace.took(1, 0.0025)
+    pace.took([(1, 0.0025)] * 600)
     # Where nothing varies, the slope is what is believed.
     assert pace.each == pytest.approx(0.0025 / 30, rel=0.1)
 

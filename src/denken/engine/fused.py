@@ -92,7 +92,7 @@ class Fused:
     @torch.inference_mode()
     def refresh(self) -> None:
         """Takes the model's weights as they are now."""
-        self._parameters = list(self.model.parameters())
+        self._parameters = [p for p in self.model.parameters() if not p.is_inference()]
         self._seen = self._versions()
         layers = [self._layer(block) for block in self.model.blocks]
         # Logits are not rounded to bf16: at 30, that would be by a sixteenth.
@@ -189,8 +189,9 @@ class Fused:
         return (None, weight * norm.weight, bias) if self.fold else (norm.weight, weight, bias)
 
     def _versions(self) -> list[int]:
-        """Changes whenever a weight is changed in place: nobody should sample from weights that are no more."""
-        return [0 if p.is_inference() else p._version for p in self._parameters]
+        """Changes whenever a weight is changed in place, where that can be: nobody should sample from weights that are no
+        more."""
+        return [p._version for p in self._parameters]
 
 
 def _norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:

@@ -206,8 +206,7 @@ class Scheduler:
             return
         self.lead.took(sum(own for _, own in passes) / len(passes) if self.lead.on_device else seconds / steps)
         if self.speculation is not None:
-            for ids, own in passes:
-                self.speculation.took(ids, own)
+            self.speculation.took(passes)
         if self.portions is not None:
             self.portions.took(True, 0, seconds / len(passes))
 
@@ -216,7 +215,7 @@ class Scheduler:
         if not self.lead.on_device and chunks and all(chunk.decodes and not chunk.guess for chunk in chunks):
             self.lead.took(seconds)
         if self.speculation is not None and chunks and all(chunk.decodes for chunk in chunks):
-            self.speculation.took(sum(chunk.count for chunk in chunks), seconds)
+            self.speculation.took([(sum(chunk.count for chunk in chunks), seconds)])
         if self.portions is not None and chunks:
             decode = any(chunk.decodes for chunk in chunks)
             self.portions.took(decode, sum(chunk.count for chunk in chunks if not chunk.decodes), seconds)

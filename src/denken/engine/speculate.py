@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import ctypes
 from array import array
+from collections.abc import Iterable
+from collections.abc import Sequence as Many
 from itertools import repeat
 
 from denken.engine.ngrams import ORDERS, Ngrams
@@ -175,16 +177,18 @@ class Pace:
         self.step = self.each = 0.0
         self._steps = self._ids = self._seconds = self._squares = self._products = 0.0
 
-    def took(self, ids: int, seconds: float) -> None:
-        """One more step; one that took far longer than steps do says little (somebody else had the processor)."""
-        if self._steps > 8:
-            seconds = min(seconds, 2 * (self.step + self.each * ids))
+    def took(self, steps: Iterable[tuple[int, float]]) -> None:
+        """Some more steps, of so many ids and seconds each; one that took far longer than steps do says little: somebody
+        else had the processor."""
         kept = self.KEPT
-        self._steps = kept * self._steps + 1
-        self._ids = kept * self._ids + ids
-        self._seconds = kept * self._seconds + seconds
-        self._squares = kept * self._squares + ids * ids
-        self._products = kept * self._products + ids * seconds
+        for ids, seconds in steps:
+            if self._steps > 8:
+                seconds = min(seconds, 2 * (self.step + self.each * ids))
+            self._steps = kept * self._steps + 1
+            self._ids = kept * self._ids + ids
+            self._seconds = kept * self._seconds + seconds
+            self._squares = kept * self._squares + ids * ids
+            self._products = kept * self._products + ids * seconds
         mean_ids, mean = self._ids / self._steps, self._seconds / self._steps
         spread = self._squares - mean_ids * self._ids
         together = self._products - mean_ids * self._seconds
@@ -329,12 +333,12 @@ class Speculation:
             return id, 1 - (1 - likely) * (1 - own)
         return (surmised, own) if own > likely else (id, likely)
 
-    def took(self, ids: int, seconds: float) -> None:
-        """A step that only decoded took so long."""
-        self._pace.took(ids, seconds)
+    def took(self, steps: Many[tuple[int, float]]) -> None:
+        """Steps that only decoded had so many ids and took so many seconds; one, or those of a call."""
+        self._pace.took(steps)
         rate = self._rates[self._asked]
         rate[0] += self._said
-        rate[1] += seconds
+        rate[1] += sum(seconds for _, seconds in steps)
         self._said = 0
 
     def _worth(self, running: int) -> float:
