@@ -189,8 +189,7 @@ class Fused:
         return (None, weight * norm.weight, bias) if self.fold else (norm.weight, weight, bias)
 
     def _versions(self) -> list[int]:
-        """Changes whenever a weight is changed in place, where that can be: nobody should sample from weights that are no
-        more."""
+        """Changes whenever a weight is changed in place: nobody should sample from weights that are no more."""
         return [p._version for p in self._parameters]
 
 

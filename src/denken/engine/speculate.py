@@ -178,8 +178,8 @@ class Pace:
         self._steps = self._ids = self._seconds = self._squares = self._products = 0.0
 
     def took(self, steps: Iterable[tuple[int, float]]) -> None:
-        """Some more steps, of so many ids and seconds each; one that took far longer than steps do says little: somebody
-        else had the processor."""
+        """Some more steps, of so many ids and seconds each; one that took far longer than steps do says little, for
+        somebody else had the processor."""
         kept = self.KEPT
         for ids, seconds in steps:
             if self._steps > 8:
