@@ -98,6 +98,11 @@ def test_problems_leave_the_callers_random_numbers_alone() -> None:
     assert random.random() == expected
 
 
+def test_problems_are_made_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    assert get("bf").problem(17).prompt
+    assert capfd.readouterr().out == ""
+
+
 def test_configurations() -> None:
     task = get("chain_sum", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1})
     assert all(re.fullmatch(r"[^\d]*\d [+-] \d =", task.problem(seed).prompt) for seed in range(5))

@@ -367,6 +367,8 @@ def _item(name: str, key: str, seed: int) -> dict[str, Any]:
 def _library_item(name: str, key: str, seed: int) -> dict[str, Any]:
     from reasoning_gym.factory import create_dataset
 
+    if name == "bf":
+        _hush_compiler()
     # decimal_arithmetic sets the precision of the whole thread, by which decimal_chain_sum would then be rounded.
     with _own_random_state(seed), decimal.localcontext(decimal.DefaultContext):
         try:
@@ -377,6 +379,14 @@ def _library_item(name: str, key: str, seed: int) -> dict[str, Any]:
             return dict(data[seed])
         except (ValueError, IndexError, RuntimeError) as error:
             raise ConfigError(f"{name} has no item for seed {seed} at this configuration: {error}") from error
+
+
+@lru_cache(maxsize=1)
+def _hush_compiler() -> None:
+    """What compiles bf's programs prints a dot for each of its passes, into whatever a command prints."""
+    from reasoning_gym.code.contrib.bfit.Compiler import Optimizer
+
+    Optimizer.print = lambda *_, **__: None
 
 
 _remembered_item = lru_cache(maxsize=256)(_item)

@@ -22,9 +22,8 @@ namespace {
 // Channels that go side by side, so that rows are fetched once for all of them. One row reads one channel after the
 // other, straight on.
 constexpr int SIDE = 4;
-// Rows that go side by side. A few are bound by memory, and go together so that weights are read once; of more the sums of
-// SOME at a time find room in the registers, and weights come again from the caches.
-constexpr int MOST = 8, SOME = 6;
+// Rows that go side by side: so many rows' sums find room in the registers. Of more the weights come again from the caches.
+constexpr int SOME = 6;
 // Inputs at a time where rows go in turns: so many of SIDE channels stay in the first cache.
 constexpr index_t STRETCH = 2048;
 
@@ -94,23 +93,23 @@ INLINE v16 dot(v16 sum, Some32 a, Some32 b) { return sum + a * b; }
 #endif
 
 // `C` channels from `at` on, times R rows of x, over `inputs` of all those of a channel, which lie `pitch` apart: sums, or
-// more of them where there are `before`. sums[row * C + channel].
+// more of them where there are `before`. sums[row * C + channel]. next: what is to be asked for meanwhile.
 template <int R, int C>
-void block(const bf16* at, index_t pitch, const bf16* x, index_t x_pitch, index_t inputs, bool before, v16* to) {
+void block(const bf16* at, index_t pitch, const bf16* x, index_t x_pitch, index_t inputs, bool before, v16* to,
+           const bf16* next) {
     v16 sums[R][C];
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
         for (int c = 0; c < C; c++) sums[r][c] = before ? to[r * C + c] : v16{};
     index_t i = 0;
-    // Channels end before the processor sees that they are read straight on: those behind them are asked for, into the
-    // second cache, for the first has no room for so many.
-    index_t ahead = SIDE * pitch;
+    // Channels end before the processor sees that they are read straight on: those behind them are asked for, straight on
+    // and one line for each that is read, into the second cache, for the first has no room for so many.
     for (; i + STEP <= inputs; i += STEP) {
         Some32 weights[C];
 #pragma GCC unroll 4
         for (int c = 0; c < C; c++) {
-            __builtin_prefetch(at + c * pitch + i + ahead, 0, 2);
+            __builtin_prefetch(next + C * i + c * STEP, 0, 2);
             weights[c] = some_at(at + c * pitch + i);
         }
 #pragma GCC unroll 8
@@ -135,7 +134,7 @@ void block(const bf16* at, index_t pitch, const bf16* x, index_t x_pitch, index_
         for (int c = 0; c < C; c++) to[r * C + c] = sums[r][c];
 }
 
-using Block = void (*)(const bf16*, index_t, const bf16*, index_t, index_t, bool, v16*);
+using Block = void (*)(const bf16*, index_t, const bf16*, index_t, index_t, bool, v16*, const bf16*);
 
 template <int C, int... R>
 constexpr std::array<Block, sizeof...(R)> blocks_of(std::integer_sequence<int, R...>) {
@@ -155,13 +154,13 @@ INLINE void put(T* to, const v16* sums, const bf16* bias) {
 template <int C, typename T>
 INLINE void side(const bf16* at, const bf16* bias, const bf16* x, index_t x_pitch, index_t rows, index_t inputs,
                  v16* sums, T* out, index_t pitch) {
-    constexpr auto BLOCKS = blocks_of<C>(std::make_integer_sequence<int, MOST>{});
-    index_t turns = rows <= MOST ? 1 : (rows + SOME - 1) / SOME, stretch = turns == 1 ? inputs : STRETCH;
+    constexpr auto BLOCKS = blocks_of<C>(std::make_integer_sequence<int, SOME>{});
+    index_t turns = (rows + SOME - 1) / SOME, stretch = turns == 1 ? inputs : STRETCH;
     for (index_t i = 0; i < inputs; i += stretch)
         for (index_t t = 0; t < turns; t++) {
             index_t first = rows * t / turns, last = rows * (t + 1) / turns;
             BLOCKS[last - first - 1](at + i, inputs, x + first * x_pitch + i, x_pitch, std::min(stretch, inputs - i),
-                                     i > 0, sums + first * C);
+                                     i > 0, sums + first * C, at + SIDE * inputs + C * i);
         }
     for (index_t r = 0; r < rows; r++) put<C>(out + r * pitch, sums + r * C, bias);
 }
