@@ -78,6 +78,8 @@ def test_texts_are_read_instead(assistant: Assistant, tmp_path: Path) -> None:
     texts.write_text("Nothing twice here.", encoding="utf-8")
     with pytest.raises(ConfigError, match="8 times"):
         drafting.draft(assistant, drafting.planned([], None, [texts], 10), out, progress=False)
+    with pytest.raises(ConfigError, match="--out"):
+        drafting.draft(assistant, drafting.planned(["gcd"], None, [], 10**6), tmp_path / "none" / "table")
     with pytest.raises(ConfigError, match="not both"):
         drafting.planned(["gcd"], None, [texts], 10)
 

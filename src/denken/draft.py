@@ -7,6 +7,7 @@ never what it says. Seeds are training's side of the line that `tasks/base.py` d
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +69,11 @@ def planned(names: Sequence[str], recipe: Path | None, texts: Sequence[Path], an
 def draft(model: Model, plan: Plan, out: Path, *, progress: bool = True) -> tuple[Ngrams, int]:
     """Counts what the plan says, and writes the table. Returns it, and how many ids were counted.
 
-    Ctrl-C ends the asking: what was answered until then is counted.
+    Ctrl-C ends the asking: what was answered until then is counted. Raises ConfigError, at once, where `out` cannot be
+    written.
     """
+    if not os.access(out.parent, os.W_OK) or out.is_dir():
+        raise ConfigError(f"{out} cannot be written; name another file with --out.")
     texts = [text for file in plan.texts for text in pieces_of(file, model.tokenizer)]
     if plan.tasks:
         texts += _answers(model, plan, progress)

@@ -11,6 +11,7 @@ pieces. Its last fifth is what is measured with.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,15 +53,19 @@ def own_texts(
 
 
 def said(generate: Generate, tokenizer: Tokenizer, task: Task, seeds: Sequence[int], seed: int = 0) -> list[Text]:
-    """What a model says to a task's problems of these seeds. seed: the sampler's."""
+    """What a model says to a task's problems of these seeds, but those that its context cannot hold. seed: the
+    sampler's."""
     params = SamplingParams(temperature=1.0, top_p=0.95, max_tokens=LONGEST // 2, seed=seed)
-    problems = [task.problem(own) for own in seeds]
-    found = []
-    rollouts = sample(task, [Draw(problem) for problem in problems], tokenizer, generate, params)
-    for problem, rollout in zip(problems, rollouts, strict=True):
+    context, fitting = int(getattr(generate, "context", sys.maxsize)), []
+    for problem in map(task.problem, seeds):
         asked = prompt_ids(problem, tokenizer, searching=lookup_of(task, problem) is not None)
-        found.append(Text((*asked, *rollout.completion.ids), len(asked)))
-    return found
+        if len(asked) < context:
+            fitting.append((problem, asked))
+    rollouts = sample(task, [Draw(problem) for problem, _ in fitting], tokenizer, generate, params)
+    return [
+        Text((*asked, *rollout.completion.ids), len(asked))
+        for (_, asked), rollout in zip(fitting, rollouts, strict=True)
+    ]
 
 
 def texts_of(file: Path, tokenizer: Tokenizer) -> tuple[list[Text], list[Text]]:
