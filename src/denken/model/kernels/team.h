@@ -105,6 +105,23 @@ void share_out(index_t threads, index_t shares, Body body) {
     with_team(threads, [&] { Team::own->share_out(shares, body); });
 }
 
+// How many seconds pass until another thread of a team has begun what it was handed, and this one knows; at the best of a
+// few times, and at most PATIENCE each, for it may have been taken off its processor.
+inline double answer_of_team(index_t threads) {
+    constexpr double PATIENCE = 2e-6;
+    double best = PATIENCE;
+    for (int i = 0; i < 4; i++) {
+        std::atomic<int> there{0};
+        double began = omp_get_wtime();
+        share_out(threads, 2, [&](index_t, index_t) {
+            if (there.fetch_add(1) == 0)
+                while (there.load() < 2 && omp_get_wtime() - began < PATIENCE) spin();
+        });
+        best = std::min(best, omp_get_wtime() - began);
+    }
+    return best;
+}
+
 // How many shares so many bytes of weights make for as many threads: enough that a late one matters little, and each long
 // enough to be read straight on.
 INLINE index_t shares_of(index_t bytes, index_t threads) {
