@@ -7,7 +7,7 @@ nothing else. The table is a file beside the weights, `denken draft` makes it, a
 what it has said itself.
 
 A context is told by the hash of its ids, as CPython has it of a tuple: 64 bits, so that another one is taken for it
-once in 10^13 times. Of each the file keeps the id that followed most often, and in eight degrees each how often that
+once in 10^14 times. Of each the file keeps the id that followed most often, and in eight degrees each how often that
 was seen and how often another followed. A context is left out where too little was seen of it, and where a shorter
 one says the same as surely.
 """
