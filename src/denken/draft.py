@@ -11,7 +11,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,25 +21,15 @@ from denken.engine.ngrams import Ngrams
 from denken.errors import ConfigError
 from denken.quantize.calibration import Text, pieces_of, said
 from denken.quantize.folder import TASKS
+from denken.rollout import Model
 from denken.tasks.base import Task
 from denken.tasks.registry import get
-from denken.tokenizer import Tokenizer
 from denken.train.data import mixture_of
-from denken.types import Generate
 
 # Apart from those that quantising calibrates and measures with.
 SEEDS_FROM = 750_000_000
 # Problems that are answered at a time.
 AT_A_TIME = 256
-
-
-class Model(Protocol):
-    """A loaded model, which can be asked."""
-
-    @property
-    def engine(self) -> Generate: ...
-    @property
-    def tokenizer(self) -> Tokenizer: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,15 @@ class Answered:
     prompt_tokens: int = 0
 
 
+class Model(Protocol):
+    """A loaded model, which can be asked."""
+
+    @property
+    def engine(self) -> Generate: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+
 class Answers(Protocol):
     """Whoever answers problems: a model here (`Local`) or a server elsewhere. One judged answer a draw, in order."""
 

@@ -92,8 +92,7 @@ class Fused:
     @torch.inference_mode()
     def refresh(self) -> None:
         """Takes the model's weights as they are now."""
-        self._parameters = [p for p in self.model.parameters() if not p.is_inference()]
-        self._seen = self._versions()
+        self._look_at_weights()
         layers = [self._layer(block) for block in self.model.blocks]
         # Logits are not rounded to bf16: at 30, that would be by a sixteenth.
         head = self.model.head_weight.float()
@@ -187,6 +186,11 @@ class Fused:
         biases: list[Tensor] = [projection.bias for projection in projections if projection.bias is not None]
         bias = torch.cat(biases) if biases else None
         return (None, weight * norm.weight, bias) if self.fold else (norm.weight, weight, bias)
+
+    def _look_at_weights(self) -> None:
+        """Those that can be changed in place, and what they are now."""
+        self._parameters = [p for p in self.model.parameters() if not p.is_inference()]
+        self._seen = self._versions()
 
     def _versions(self) -> list[int]:
         """Changes whenever a weight is changed in place: nobody should sample from weights that are no more."""

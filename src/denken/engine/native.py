@@ -87,8 +87,7 @@ class Native(Fused):
     @torch.inference_mode()
     def refresh(self) -> None:
         """Takes the model's weights as they are now."""
-        self._parameters = [p for p in self.model.parameters() if not p.is_inference()]
-        self._seen = self._versions()
+        self._look_at_weights()
         self.native = []
         for block in self.model.blocks:
             self.native.append(self._native_layer(block))

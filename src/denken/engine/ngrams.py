@@ -20,6 +20,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy
 import torch
@@ -41,6 +42,7 @@ OTHERS = (1e-9, 0.03, 0.08, 0.16, 0.3, 0.5, 0.7)
 MOST = 1 << 24
 
 Numbers = NDArray[numpy.int64]
+Kind = TypeVar("Kind", bound=numpy.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +63,16 @@ class Ngrams:
         held_by_S[self.contexts_N[order] & (count - 1)] = order
         held_S = held_by_S >= 0
 
-        def laid(numbers_N: Numbers) -> Numbers:
-            found_S = numpy.zeros(count, dtype=numpy.int64)
+        def laid(numbers_N: Numbers, kind: type[Kind]) -> NDArray[Kind]:
+            found_S = numpy.zeros(count, dtype=kind)
             found_S[held_S] = numbers_N[held_by_S[held_S]]
             return found_S
 
         return (
-            laid(self.contexts_N),
-            laid(self.ids_N).astype(numpy.int32),
-            laid(self.hits_N).astype(numpy.uint8),
-            laid(self.misses_N).astype(numpy.uint8),
+            laid(self.contexts_N, numpy.int64),
+            laid(self.ids_N, numpy.int32),
+            laid(self.hits_N, numpy.uint8),
+            laid(self.misses_N, numpy.uint8),
         )
 
 
@@ -79,23 +81,21 @@ def counted(texts: Iterable[tuple[Sequence[int], int]], least: int = LEAST) -> N
 
     texts: ids, and from which on they were said; what stands before is looked back at, and not counted.
     """
-    ids, starts, ends = [], [], []
-    length = 0
-    for text, said in texts:
+    none = numpy.zeros(0, dtype=numpy.int64)
+    ids, before, said = [none], [none], [numpy.zeros(0, dtype=bool)]
+    for text, start in texts:
         ids.append(numpy.asarray(text, dtype=numpy.int64))
-        starts += [length] * len(text)
-        ends += [place >= said for place in range(len(text))]
-        length += len(text)
-    ids_T = numpy.concatenate([numpy.zeros(0, dtype=numpy.int64), *ids])
-    starts_T, said_T = numpy.array(starts, dtype=numpy.int64), numpy.array(ends, dtype=bool)
+        before.append(numpy.arange(len(text)))
+        said.append(before[-1] >= start)
+    ids_T, before_T, said_T = map(numpy.concatenate, (ids, before, said))
     kept: list[Ngrams] = []
     for order in reversed(ORDERS):
-        (places_L,) = numpy.nonzero(said_T & (numpy.arange(length) - starts_T >= order))
+        (places_L,) = numpy.nonzero(said_T & (before_T >= order))
         found, first_N = _followed(_hashes(ids_T, places_L, order), ids_T[places_L], least)
         shorter = zip(ORDERS[-len(kept) :], reversed(kept), strict=True) if kept else ()
         told_N = _told(found, [(_hashes(ids_T, places_L[first_N], size), table) for size, table in shorter])
         kept.append(_chosen(found, ~told_N))
-    return _chosen(_joined(kept), slice(None))
+    return _joined(kept)
 
 
 def _followed(hashes_L: Numbers, next_L: Numbers, least: int) -> tuple[Ngrams, Numbers]:
@@ -156,7 +156,7 @@ def _joined(tables: Sequence[Ngrams]) -> Ngrams:
     return _chosen(joined, numpy.argsort(joined.contexts_N, kind="stable"))
 
 
-def _chosen(table: Ngrams, which: NDArray[numpy.bool_] | Numbers | slice) -> Ngrams:
+def _chosen(table: Ngrams, which: NDArray[numpy.bool_] | Numbers) -> Ngrams:
     return Ngrams(table.contexts_N[which], table.ids_N[which], table.hits_N[which], table.misses_N[which])
 
 

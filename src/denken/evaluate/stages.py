@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import Field
 from rich.table import Table as RichTable
@@ -37,9 +37,9 @@ from denken.evaluate.plots import save
 from denken.evaluate.report import write_whole
 from denken.evaluate.rerun import weights_digest
 from denken.evaluate.runner import evaluate
+from denken.rollout import Model
 from denken.tasks import get
-from denken.tokenizer import Tokenizer
-from denken.types import Generate, SamplingParams
+from denken.types import SamplingParams
 
 RUN = "run:"
 
@@ -73,15 +73,6 @@ class Stages(Section):
     @property
     def params(self) -> SamplingParams:
         return SamplingParams(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens, seed=0)
-
-
-class Model(Protocol):
-    """What is asked of a loaded model."""
-
-    @property
-    def engine(self) -> Generate: ...
-    @property
-    def tokenizer(self) -> Tokenizer: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -29,8 +29,7 @@ from denken.quantize import calibration, check
 from denken.quantize.calibration import Text
 from denken.quantize.check import Measured, Report
 from denken.quantize.layers import Method, Quantiser, planned
-from denken.tokenizer import Tokenizer
-from denken.types import Generate
+from denken.rollout import Model
 
 FILE = "quantize.json"
 # What the model in the box is good at: worked out step by step, in formulas and in words, English and German.
@@ -42,15 +41,6 @@ TASKS = (
 CALIBRATED_WITH, MEASURED_WITH = 144, 72
 # Parameters up to which perplexity is measured in fp32 whatever the weights are stored in.
 SMALL = 500_000_000
-
-
-class Model(Protocol):
-    """A loaded model, which can be asked."""
-
-    @property
-    def engine(self) -> Generate: ...
-    @property
-    def tokenizer(self) -> Tokenizer: ...
 
 
 Open = Callable[[Path], AbstractContextManager[Model]]

@@ -236,23 +236,22 @@ void turn_panel(const bf16* at, index_t pitch, index_t channels, index_t inputs,
 template <int R, bool ASKS>
 void tile(const bf16* panel, const bf16* x, index_t x_pitch, index_t pairs, bool before, v16* to, const bf16* ask,
           index_t pitch) {
-    constexpr index_t LINES = DEEP / 32;
+    constexpr index_t LINES = DEEP / STEP;
     v16 sums[R][2];
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 2
         for (int side = 0; side < 2; side++) sums[r][side] = before ? to[2 * r + side] : v16{};
     for (index_t k = 0; k < pairs; k++) {
-        __m512bh left = (__m512bh)_mm512_load_si512(panel + 2 * k * WIDE);
-        __m512bh right = (__m512bh)_mm512_load_si512(panel + 2 * k * WIDE + 2 * LANES);
-        if (ASKS) __builtin_prefetch(ask + k / LINES * pitch + k % LINES * 32, 0, 2);
+        Some32 left = some_at(panel + 2 * k * WIDE), right = some_at(panel + 2 * k * WIDE + STEP);
+        if (ASKS) __builtin_prefetch(ask + k / LINES * pitch + k % LINES * STEP, 0, 2);
 #pragma GCC unroll 16
         for (int r = 0; r < R; r++) {
             int32_t pair;
             memcpy(&pair, x + r * x_pitch + 2 * k, sizeof pair);
-            __m512bh row = (__m512bh)_mm512_set1_epi32(pair);
-            sums[r][0] = (v16)_mm512_dpbf16_ps((__m512)sums[r][0], left, row);
-            sums[r][1] = (v16)_mm512_dpbf16_ps((__m512)sums[r][1], right, row);
+            Some32 row = (Some32)_mm512_set1_epi32(pair);
+            sums[r][0] = dot(sums[r][0], left, row);
+            sums[r][1] = dot(sums[r][1], right, row);
         }
     }
 #pragma GCC unroll 16
@@ -330,6 +329,9 @@ void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, cons
 
 }  // namespace
 
+// More rows are better left to others.
+EXPORT index_t denken_bf16_most_rows() { return MOST_ROWS; }
+
 // out (rows, outputs of all matrices side by side; rows `pitch` apart) = x (rows, inputs; rows x_pitch apart) times
 // `count` matrices (outputs, inputs), without gaps. A bias is added before the sum is rounded.
 #define MULTIPLY(T, NAME)                                                                                             \
@@ -337,6 +339,5 @@ void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, cons
                                       const void* matrices, index_t count, T* out, index_t pitch, index_t threads) {  \
         multiply(x, x_pitch, rows, inputs, static_cast<const Weights*>(matrices), count, out, pitch, threads);        \
     }
-EXPORT index_t denken_bf16_most_rows() { return MOST_ROWS; }
 MULTIPLY(float, fp32)
 MULTIPLY(bf16, bf16)
