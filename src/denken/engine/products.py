@@ -1,8 +1,9 @@
 """A layer's products, as native code computes them: several linear layers of one input, side by side.
 
-fp32 weights are packed anew, a copy. bf16 weights of a small network are copied side by side and multiplied by PyTorch,
-as its trainer does; those of a large one are read from where they lie. Whole numbers are packed once, by the layer that
-has them, and shared with it. What is of none of these kinds, or of several, goes through the layers themselves.
+fp32 weights are packed anew, a copy. bf16 weights of a small network are copied side by side, into panels where the
+processor multiplies pairs of them and else for PyTorch, as its trainer does in either case; those of a large one are
+read from where they lie. Whole numbers are packed once, by the layer that has them, and shared with it. What is of none
+of these kinds, or of several, goes through the layers themselves.
 """
 
 # N = rows, I = inputs, O = outputs of all layers
@@ -34,6 +35,19 @@ class Dense:
 
     def native(self) -> decode.Product:
         return decode.Product.of(self._packed, self._bias_O)
+
+
+class InPanels:
+    """bf16 weights side by side, in panels: a copy."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        self._turned = bf16.Turned(torch.cat([layer.weight for layer in layers]), _bias(layers))
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        return self._turned(x_NI)
+
+    def native(self) -> decode.Product:
+        return decode.Product(decode.BF16, self._turned.table, None, self._turned.inputs, self._turned.outputs)
 
 
 class Joined:
@@ -100,7 +114,7 @@ class Mixed:
         return None
 
 
-AnyProduct = Dense | Joined | Halves | Whole | Mixed
+AnyProduct = Dense | InPanels | Joined | Halves | Whole | Mixed
 
 
 def product(layers: Sequence[nn.Module], dtype: torch.dtype, *, copies: bool) -> AnyProduct:
@@ -113,8 +127,10 @@ def product(layers: Sequence[nn.Module], dtype: torch.dtype, *, copies: bool) ->
             return Whole(quantised, panels, dtype)
     if len(plain) == len(layers):
         kinds = {layer.weight.dtype for layer in plain}
+        if copies and kinds == {dtype} == {torch.float32}:
+            return Dense(plain)
         if copies and kinds == {dtype}:
-            return Dense(plain) if dtype == torch.float32 else Joined(plain)
+            return InPanels(plain) if bf16.in_panels(plain[0].in_features) else Joined(plain)
         if kinds == {dtype} == {torch.bfloat16} and all(layer.weight.is_contiguous() for layer in plain):
             return Halves(plain)
     return Mixed(layers)

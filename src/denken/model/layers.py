@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from denken.model.kernels import bf16, products
 from denken.model.kernels.call import covers
 from denken.model.kernels.elementwise import LONGEST_NORM, Gated, Norm
-from denken.model.kernels.products import Product
 
 
 class Linear(nn.Linear):
@@ -29,10 +29,15 @@ class Linear(nn.Linear):
 
 
 def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    """`F.linear`; in fp32 on a CPU with kernels, a product that gives a row the same numbers in any company."""
-    if x.dtype == torch.float32 and covers(x, weight_OI):
-        out: Tensor = Product.apply(x, weight_OI)
-        return out if bias_O is None else out + bias_O
+    """`F.linear`; on a CPU with kernels, in fp32 and where it multiplies pairs of bf16, a product that gives a row the
+    same numbers in any company."""
+    if covers(x, weight_OI):
+        if x.dtype == torch.float32:
+            out: Tensor = products.Product.apply(x, weight_OI)
+            return out if bias_O is None else out + bias_O
+        if bf16.in_panels(x.shape[-1]):
+            rounded: Tensor = bf16.Product.apply(x, weight_OI, bias_O)
+            return rounded
     return F.linear(x, weight_OI, bias_O)
 
 

@@ -34,15 +34,19 @@ constexpr index_t MANY = 12, MOST_ROWS = INT64_MAX;
 #else
 constexpr index_t MANY = INT64_MAX, MOST_ROWS = 48;
 #endif
-// A panel's channels, and its inputs: 16 KB. Rows whose sums for all its channels find room in the registers, and rows that
-// the second cache has room for.
-constexpr int WIDE = 2 * LANES, TALL = 11;
+// A panel's channels, and its inputs: 16 KB. Rows whose sums for all its channels find room in the registers, those for which
+// two panels' do, and rows that the second cache has room for.
+constexpr int WIDE = 2 * LANES, TALL = 11, FEW = 4;
 constexpr index_t DEEP = 256, LOT = 512;
+
+// As they lie, in whichever way is faster; in panels, however few the rows; or in panels that lie turned, from
+// `denken_bf16_turn`, with no other matrix beside them.
+enum Way : index_t { AS_MANY, ALWAYS, TURNED };
 
 struct Weights {
     const bf16* at;
     const bf16* bias;
-    index_t outputs;
+    index_t outputs, way;
 };
 
 // What the lanes of C vectors add up to; in one order, so that a channel's sum is the same alone.
@@ -231,47 +235,61 @@ void turn_panel(const bf16* at, index_t pitch, index_t channels, index_t inputs,
         }
 }
 
-// R rows times a panel of so many pairs of inputs: sums, or more of them where there are `before`. Meanwhile half of the
-// next panel, from `ask` on, is asked for, a line with each pair: at once, so many would keep each other waiting.
-template <int R, bool ASKS>
-void tile(const bf16* panel, const bf16* x, index_t x_pitch, index_t pairs, bool before, v16* to, const bf16* ask,
-          index_t pitch) {
+// R rows times W vectors of channels, two a panel, panels `apart`, over so many pairs of inputs, one after the other: sums, or
+// more of them where there are `before`. Meanwhile half of the next panel, from `ask` on, is asked for, a line with each
+// pair: at once, so many would keep each other waiting.
+template <int R, int W, bool ASKS>
+void tile(const bf16* panel, index_t apart, const bf16* x, index_t x_pitch, index_t pairs, bool before, v16* to,
+          const bf16* ask, index_t pitch) {
     constexpr index_t LINES = DEEP / STEP;
-    v16 sums[R][2];
+    v16 sums[R][W];
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-        for (int side = 0; side < 2; side++) sums[r][side] = before ? to[2 * r + side] : v16{};
+#pragma GCC unroll 4
+        for (int w = 0; w < W; w++) sums[r][w] = before ? to[W * r + w] : v16{};
     for (index_t k = 0; k < pairs; k++) {
-        Some32 left = some_at(panel + 2 * k * WIDE), right = some_at(panel + 2 * k * WIDE + STEP);
+        Some32 channels[W];
+#pragma GCC unroll 4
+        for (int w = 0; w < W; w++) channels[w] = some_at(panel + w / 2 * apart + 2 * k * WIDE + w % 2 * STEP);
         if (ASKS) __builtin_prefetch(ask + k / LINES * pitch + k % LINES * STEP, 0, 2);
 #pragma GCC unroll 16
         for (int r = 0; r < R; r++) {
             int32_t pair;
             memcpy(&pair, x + r * x_pitch + 2 * k, sizeof pair);
             Some32 row = (Some32)_mm512_set1_epi32(pair);
-            sums[r][0] = dot(sums[r][0], left, row);
-            sums[r][1] = dot(sums[r][1], right, row);
+#pragma GCC unroll 4
+            for (int w = 0; w < W; w++) sums[r][w] = dot(sums[r][w], channels[w], row);
         }
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-        for (int side = 0; side < 2; side++) to[2 * r + side] = sums[r][side];
+#pragma GCC unroll 4
+        for (int w = 0; w < W; w++) to[W * r + w] = sums[r][w];
 }
 
-using Tile = void (*)(const bf16*, const bf16*, index_t, index_t, bool, v16*, const bf16*, index_t);
+using Tile = void (*)(const bf16*, index_t, const bf16*, index_t, index_t, bool, v16*, const bf16*, index_t);
 
-template <bool ASKS, int... R>
+template <int W, bool ASKS, int... R>
 constexpr std::array<Tile, sizeof...(R)> tiles_of(std::integer_sequence<int, R...>) {
-    return {tile<R + 1, ASKS>...};
+    return {tile<R + 1, W, ASKS>...};
+}
+template <int W, bool ASKS, int MOST>
+constexpr auto TILES = tiles_of<W, ASKS>(std::make_integer_sequence<int, MOST>{});
+
+// W vectors of channels of each row, or as many of them as there are channels, biased and rounded.
+template <typename T>
+void put_all(const v16* sums, int vectors, const bf16* bias, T* out, index_t pitch, index_t rows, index_t channels) {
+    for (index_t r = 0; r < rows; r++)
+        for (index_t w = 0; w < vectors && w * LANES < channels; w++) {
+            index_t count = std::min<index_t>(LANES, channels - w * LANES);
+            v16 x = sums[vectors * r + w];
+            store_up_to(out + r * pitch + w * LANES, bias ? x + load_up_to(bias + w * LANES, count) : x, count);
+        }
 }
 
 template <typename T>
 void panels(const Weights& weights, index_t left, index_t right, const bf16* x, index_t x_pitch, index_t rows,
-            index_t inputs, T* out, index_t out_pitch) {
-    constexpr auto ALL = std::make_integer_sequence<int, TALL>{};
-    constexpr std::array<std::array<Tile, TALL>, 2> TILES = {tiles_of<false>(ALL), tiles_of<true>(ALL)};
+            index_t inputs, T* out, index_t pitch) {
     thread_local Scratch memory;
     bf16* panel = reinterpret_cast<bf16*>(memory.of(WIDE * DEEP / 2 + 2 * rows * LANES));
     v16* sums = reinterpret_cast<v16*>(panel + WIDE * DEEP);
@@ -284,22 +302,44 @@ void panels(const Weights& weights, index_t left, index_t right, const bf16* x, 
             turn_panel(at, inputs, wide, deep, panel);
             for (index_t t = 0; t < turns; t++) {
                 index_t first = rows * t / turns, last = rows * (t + 1) / turns;
-                TILES[t < 2][last - first - 1](panel, x + first * x_pitch + i, x_pitch, deep / 2, i > 0,
-                                               sums + 2 * first, next + t * LANES * inputs, inputs);
+                auto run = (t < 2 ? TILES<2, true, TALL> : TILES<2, false, TALL>)[last - first - 1];
+                run(panel, 0, x + first * x_pitch + i, x_pitch, deep / 2, i > 0, sums + 2 * first,
+                    next + t * LANES * inputs, inputs);
             }
         }
-        const bf16* bias = weights.bias ? weights.bias + o : nullptr;
-        for (index_t r = 0; r < rows; r++)
-            for (index_t side = 0; side < wide; side += LANES) {
-                index_t count = std::min<index_t>(LANES, wide - side);
-                v16 x = sums[2 * r + side / LANES];
-                store_up_to(out + r * out_pitch + o + side, bias ? x + load_up_to(bias + side, count) : x, count);
-            }
+        put_all(sums, 2, weights.bias ? weights.bias + o : nullptr, out + o, pitch, rows, wide);
+    }
+}
+
+// The same where panels lie turned, of all inputs each: sums of the same order, of any number of rows.
+template <typename T>
+void turned_panels(const Weights& weights, index_t left, index_t right, const bf16* x, index_t x_pitch, index_t rows,
+                   index_t inputs, T* out, index_t pitch) {
+    thread_local Scratch memory;
+    v16* sums = reinterpret_cast<v16*>(memory.of(2 * std::max<index_t>(rows, 2 * FEW) * LANES));
+    index_t turns = (rows + TALL - 1) / TALL, stretch = turns == 1 ? inputs : DEEP;
+    for (index_t o = left, wide; o < right; o += wide) {
+        const bf16 *at = weights.at + o * inputs, *bias = weights.bias ? weights.bias + o : nullptr;
+        bool two = rows <= FEW && right - o > WIDE;
+        wide = std::min<index_t>((1 + two) * WIDE, right - o);
+        if (two)
+            TILES<4, false, FEW>[rows - 1](at, WIDE * inputs, x, x_pitch, inputs / 2, false, sums, nullptr, 0);
+        else
+            for (index_t i = 0; i < inputs; i += stretch)
+                for (index_t t = 0; t < turns; t++) {
+                    index_t first = rows * t / turns, last = rows * (t + 1) / turns;
+                    TILES<2, false, TALL>[last - first - 1](at + WIDE * i, 0, x + first * x_pitch + i, x_pitch,
+                                                            std::min(stretch, inputs - i) / 2, i > 0, sums + 2 * first,
+                                                            nullptr, 0);
+                }
+        put_all(sums, two ? 4 : 2, bias, out + o, pitch, rows, wide);
     }
 }
 #else
 template <typename T>
 void panels(const Weights&, index_t, index_t, const bf16*, index_t, index_t, index_t, T*, index_t) {}
+template <typename T>
+void turned_panels(const Weights&, index_t, index_t, const bf16*, index_t, index_t, index_t, T*, index_t) {}
 #endif
 
 template <typename T>
@@ -309,7 +349,8 @@ void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, cons
     index_t total = 0;
     for (index_t m = 0; m < count; m++) total += matrices[m].outputs;
     // Half a pair of inputs could not be turned.
-    bool many = rows >= MANY && inputs % 2 == 0;
+    bool many = (rows >= MANY || matrices[0].way) && inputs % 2 == 0;
+    auto run = matrices[0].way == TURNED ? turned_panels<T> : many ? panels<T> : channels<T>;
     index_t step = many ? WIDE : SIDE, lots = many ? (rows + LOT - 1) / LOT : 1;
     share_out(threads, shares_of(total * inputs * 2, threads), [&](index_t mine, index_t all) {
         index_t from = total * mine / all / step * step, until = total * (mine + 1) / all / step * step, before = 0;
@@ -319,8 +360,8 @@ void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, cons
             index_t left = std::max<index_t>(from - before, 0), right = std::min(until - before, own);
             for (index_t lot = 0; lot < lots; lot++) {
                 index_t first = rows * lot / lots, last = rows * (lot + 1) / lots;
-                (many ? panels<T> : channels<T>)(matrices[m], left, right, x + first * x_pitch, x_pitch, last - first,
-                                                 inputs, out + first * pitch + before, pitch);
+                run(matrices[m], left, right, x + first * x_pitch, x_pitch, last - first, inputs,
+                    out + first * pitch + before, pitch);
             }
             before += own;
         }
@@ -331,6 +372,18 @@ void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, cons
 
 // More rows are better left to others.
 EXPORT index_t denken_bf16_most_rows() { return MOST_ROWS; }
+
+// How many numbers a matrix (outputs, inputs) takes in panels, whose last may be written over its end; 0 where none are made.
+EXPORT index_t denken_bf16_turned_size(index_t outputs, index_t inputs) {
+    return MANY == INT64_MAX || inputs % 2 ? 0 : (outputs + WIDE - 1) / WIDE * WIDE * inputs + 32 * WIDE;
+}
+
+EXPORT void denken_bf16_turn(const bf16* from, index_t outputs, index_t inputs, bf16* to) {
+#if defined(__AVX512BF16__)
+    for (index_t o = 0; o < outputs; o += WIDE)
+        turn_panel(from + o * inputs, inputs, std::min<index_t>(WIDE, outputs - o), inputs, to + o * inputs);
+#endif
+}
 
 // out (rows, outputs of all matrices side by side; rows `pitch` apart) = x (rows, inputs; rows x_pitch apart) times
 // `count` matrices (outputs, inputs), without gaps. A bias is added before the sum is rounded.

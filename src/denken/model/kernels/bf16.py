@@ -1,8 +1,11 @@
-"""Products with bf16 matrices, read once from where they lie.
+"""Products with bf16 matrices, read once from where they lie, or turned into panels beforehand.
 
 A few rows are bound by reading the weights, and this reads them faster than PyTorch's products do; where the processor
 multiplies pairs of bf16 (AVX-512 BF16), any number of rows is multiplied no slower either, and elsewhere up to
 `most_rows`. Sums are in fp32 and rounded once, as PyTorch's are, in another order.
+
+Where pairs are multiplied, `Product`, which is learnt through, and `Turned` add up in one order for any number of rows:
+a token that is decoded and the same token that is learnt from agree to the bit.
 """
 
 # N = rows, I = inputs, O = outputs
@@ -10,11 +13,16 @@ multiplies pairs of bf16 (AVX-512 BF16), any number of rows is multiplied no slo
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from denken.model.kernels import pages
 from denken.model.kernels.call import INTEGER, NAMES, POINTER, address, kernel, threads
+
+# How a matrix is multiplied: as it lies, few rows along it and many in panels; in panels always; or it lies in panels.
+AS_MANY, ALWAYS, TURNED = range(3)
 
 
 @functools.cache
@@ -23,10 +31,10 @@ def most_rows() -> int:
     return int(kernel("denken_bf16_most_rows", (), INTEGER)())
 
 
-def row(weight_OI: Tensor, bias_O: Tensor | None = None) -> list[int]:
+def row(weight_OI: Tensor, bias_O: Tensor | None = None, way: int = AS_MANY) -> list[int]:
     """What `bf16.cpp` calls Weights. Both are bf16 without gaps; whoever keeps the row keeps them."""
     assert weight_OI.is_contiguous()
-    return [weight_OI.data_ptr(), 0 if bias_O is None else bias_O.data_ptr(), len(weight_OI)]
+    return [weight_OI.data_ptr(), 0 if bias_O is None else bias_O.data_ptr(), len(weight_OI), way]
 
 
 def side_by_side(x_NI: Tensor, table: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
@@ -47,3 +55,53 @@ def side_by_side(x_NI: Tensor, table: Tensor, outputs: int, dtype: torch.dtype) 
         threads(rows * inputs * outputs // 16),
     )
     return out_NO
+
+
+def in_panels(inputs: int) -> bool:
+    """Whether products with so many inputs can be made in panels here."""
+    return _turned_size(1, inputs) > 0
+
+
+class Turned:
+    """A matrix (O, I) in panels, a copy; `in_panels` must have said yes. bias_O: added to products before they are
+    rounded."""
+
+    def __init__(self, weight_OI: Tensor, bias_O: Tensor | None = None) -> None:
+        self.outputs, self.inputs = weight_OI.shape
+        weight_OI = weight_OI.contiguous()
+        self._numbers = pages.room(2 * _turned_size(self.outputs, self.inputs))
+        turn = kernel("denken_bf16_turn", (POINTER, INTEGER, INTEGER, POINTER))
+        turn(address(weight_OI), self.outputs, self.inputs, address(self._numbers))
+        self._bias_O = bias_O
+        self.table = torch.tensor([[address(self._numbers), address(bias_O) or 0, self.outputs, TURNED]])
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        return side_by_side(x_NI, self.table, self.outputs, torch.bfloat16)
+
+
+class Product(torch.autograd.Function):
+    """x (..., I) @ weight (O, I).T + bias (O,), to be learnt through; `in_panels` must have said yes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+        x_NI, weight_OI = x.reshape(-1, x.shape[-1]), weight_OI.contiguous()
+        bias_O = None if bias_O is None else bias_O.contiguous()
+        out_NO = side_by_side(x_NI, torch.tensor([row(weight_OI, bias_O, ALWAYS)]), len(weight_OI), torch.bfloat16)
+        ctx.save_for_backward(x_NI, weight_OI)
+        return out_NO.view(*x.shape[:-1], len(weight_OI))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x_NI, weight_OI = ctx.saved_tensors
+        grad_NO = grad.reshape(-1, grad.shape[-1])
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        return (
+            (grad_NO @ weight_OI).view(*grad.shape[:-1], x_NI.shape[1]) if wants_x else None,
+            grad_NO.t() @ x_NI if wants_weight else None,
+            grad_NO.sum(dim=0) if wants_bias else None,
+        )
+
+
+@functools.cache
+def _turned_size(outputs: int, inputs: int) -> int:
+    return int(kernel("denken_bf16_turned_size", (INTEGER, INTEGER), INTEGER)(outputs, inputs))

@@ -65,23 +65,27 @@ INLINE float sum_of_squares(const T* x, index_t size) {
     return total;
 }
 
-// Returns what the row was multiplied with, before the weight.
+// What a row is multiplied with, before the weight.
 template <typename T>
-INLINE float norm_row(const T* x, const T* weight, T* out, index_t size, float eps) {
-    float by = 1.0f / std::sqrt(sum_of_squares(x, size) / size + eps);
-    over(size, [&](index_t i, auto part) {
-        v16 normed = load(x + i, part) * by;
-        if (weight) normed *= load(weight + i, part);
-        store(out + i, normed, part);
-    });
-    return by;
+INLINE float root_of(const T* x, index_t size, float eps) {
+    return 1.0f / std::sqrt(sum_of_squares(x, size) / size + eps);
+}
+
+template <typename T, typename Part>
+INLINE v16 normed(const T* x, const T* weight, float by, Part part) {
+    v16 scaled = load(x, part) * by;
+    return weight ? scaled * load(weight, part) : scaled;
 }
 
 template <typename T>
 void norm(const T* x, index_t pitch, const T* weight, T* out, float* root, index_t rows, index_t size, float eps,
           index_t threads) {
     for_each(rows, threads, [&](index_t row) {
-        float by = norm_row(x + row * pitch, weight, out + row * size, size, eps);
+        const T* from = x + row * pitch;
+        float by = root_of(from, size, eps);
+        over(size, [&](index_t i, auto part) {
+            store(out + row * size + i, normed(from + i, weight ? weight + i : nullptr, by, part), part);
+        });
         if (root) root[row] = by;
     });
 }
@@ -145,15 +149,15 @@ void swiglu_backward(const T* gate, const T* up, const T* grad, T* grad_gate, T*
     });
 }
 
-// One head: its halves (a, b) become (a cos - b sin, b cos + a sin).
-template <typename T>
-INLINE void turn_head(const T* from, const float* cosine, const float* sine, T* to, index_t half, bool back) {
+// One head: its halves (a, b), as `at` has them, become (a cos - b sin, b cos + a sin).
+template <typename T, typename At>
+INLINE void turn_head(At at, const float* cosine, const float* sine, T* to, index_t half, bool back) {
     over(half, [&](index_t i, auto part) {
-        v16 a = load(from + i, part), b = load(from + half + i, part);
-        v16 c = rounded(load(cosine + i, part), from), s = rounded(load(sine + i, part), from);
+        v16 a = at(i, part), b = at(half + i, part);
+        v16 c = rounded(load(cosine + i, part), to), s = rounded(load(sine + i, part), to);
         if (back) s = -s;
-        store(to + i, rounded(a * c, from) - rounded(b * s, from), part);
-        store(to + half + i, rounded(b * c, from) + rounded(a * s, from), part);
+        store(to + i, rounded(a * c, to) - rounded(b * s, to), part);
+        store(to + half + i, rounded(b * c, to) + rounded(a * s, to), part);
     });
 }
 
@@ -162,23 +166,26 @@ template <typename T>
 void turn(const T* x, index_t pitch, const float* cosine, const float* sine, T* out, index_t tokens, index_t heads,
           index_t half, index_t back, index_t threads) {
     for_each(tokens, threads, [&](index_t token) {
-        for (index_t head = 0; head < heads; head++)
-            turn_head(x + token * pitch + head * 2 * half, cosine + token * half, sine + token * half,
-                      out + (token * heads + head) * 2 * half, half, back);
+        for (index_t head = 0; head < heads; head++) {
+            const T* from = x + token * pitch + head * 2 * half;
+            turn_head([&](index_t i, auto part) { return load(from + i, part); }, cosine + token * half,
+                      sine + token * half, out + (token * heads + head) * 2 * half, half, back);
+        }
     });
 }
 
-// Norm, then turn, of every head.
+// Norm, then turn, of every head; what is between the two stays in registers, rounded.
 template <typename T>
 void norm_turn(const T* x, index_t pitch, const T* weight, float eps, const float* cosine, const float* sine, T* out,
                index_t tokens, index_t heads, index_t half, index_t threads) {
     index_t size = 2 * half;
+    if (!weight) return turn(x, pitch, cosine, sine, out, tokens, heads, half, false, threads);
     for_each(tokens, threads, [&](index_t token) {
         for (index_t head = 0; head < heads; head++) {
-            T* to = out + (token * heads + head) * size;
-            const T* from = x + token * pitch + head * size;
-            if (weight) norm_row(from, weight + head * size, to, size, eps), from = to;
-            turn_head(from, cosine + token * half, sine + token * half, to, half, false);
+            const T *from = x + token * pitch + head * size, *own = weight + head * size;
+            float by = root_of(from, size, eps);
+            turn_head([&](index_t i, auto part) { return rounded(normed(from + i, own + i, by, part), from); },
+                      cosine + token * half, sine + token * half, out + (token * heads + head) * size, half, false);
         }
     });
 }

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
 #include <immintrin.h>
 #endif
 
@@ -78,7 +78,7 @@ INLINE void store(bf16* to, v16 x) {
 INLINE v16 rounded(v16 x, const float*) { return x; }
 INLINE v16 rounded(v16 x, const bf16*) { return widened(rounded_bits(x)); }
 
-// The first `count` of sixteen; the others are 0.
+// The first `count` of sixteen; the others are 0, and their memory is not looked at.
 template <typename T>
 INLINE v16 load_some(const T* from, index_t count) {
     T some[LANES] = {};
@@ -92,6 +92,18 @@ INLINE void store_some(T* to, v16 x, index_t count) {
     store(some, x);
     memcpy(to, some, count * sizeof(T));
 }
+
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+INLINE __mmask16 first(index_t count) { return __mmask16((1u << count) - 1); }
+INLINE v16 load_some(const float* from, index_t count) { return (v16)_mm512_maskz_loadu_ps(first(count), from); }
+INLINE v16 load_some(const bf16* from, index_t count) {
+    return widened((halves16)_mm256_maskz_loadu_epi16(first(count), from));
+}
+INLINE void store_some(float* to, v16 x, index_t count) { _mm512_mask_storeu_ps(to, first(count), (__m512)x); }
+INLINE void store_some(bf16* to, v16 x, index_t count) {
+    _mm256_mask_storeu_epi16(to, first(count), (__m256i)rounded_bits(x));
+}
+#endif
 
 template <typename T>
 INLINE v16 load_up_to(const T* from, index_t count) {
