@@ -28,7 +28,7 @@ from denken.engine.sequence import Sequence as Request
 from denken.engine.speculate import Speculation
 from denken.errors import ConfigError, RequestError
 from denken.model.fields import unknown
-from denken.model.kernels.decode import Ahead, Said
+from denken.model.kernels.decode import ENDS, OPENS, Ahead, Said
 from denken.model.mtp import MultiTokenPrediction
 from denken.model.transformer import Transformer
 from denken.types import Completion, SamplingParams
@@ -42,6 +42,8 @@ CACHE_BYTES = 512 << 20
 DECODING = ("rows", "eager", "graph")
 ROW_TYPES = {"bf16": torch.bfloat16, "int8": torch.int8}
 WARM_TOKENS = 64
+# The noise of so many places is made ahead: each takes Python a microsecond, and a short text has no use for more.
+MOST_NOISE = 64
 
 
 class Engine:
@@ -133,7 +135,9 @@ class Engine:
         self._runner = self._runner_for(way, count, block_size, head, _row_type(narrow_rows), layer)
         self._ahead = ahead
         self._turns_V = torch.zeros(vocabulary, dtype=torch.uint8)
-        self._turns_V[sorted(self._endings.turns)] = 1
+        self._turns_V[sorted(self._endings.turns)] = ENDS
+        if self._endings.closer is not None:
+            self._turns_V[self._endings.closer] = OPENS
         self._requests: dict[int, Request] = {}
         self._next = 0
         self._others: list[Output] = []
@@ -350,15 +354,17 @@ class Engine:
         steps = self._scheduler.lead.steps
         if not self._ahead or steps == 1 or not 0 < len(chunks) == self.running or not self._runner.goes_ahead:
             return None
-        runs = [chunk.sequence.free_run if chunk.decodes else 0 for chunk in chunks]
-        if 0 in runs or (steps := self._scheduler.reserve(chunks, min(steps, max(runs)))) == 1:
+        runs = [chunk.sequence.free_run if chunk.decodes else (0, 0) for chunk in chunks]
+        if (0, 0) in runs or (steps := self._scheduler.reserve(chunks, min(steps, max(map(max, runs))))) == 1:
             return None
+        if any(chunk.sequence.params.temperature for chunk in chunks):
+            steps = min(steps, MOST_NOISE)
         draws = []
-        for chunk, limit in zip(chunks, runs, strict=True):
+        for chunk, (limit, behind) in zip(chunks, runs, strict=True):
             params = chunk.sequence.params
-            count = min(limit, steps) if params.temperature else 0
+            count = min(max(limit, behind), steps) if params.temperature else 0
             noise = [chunk.sequence.noise(place) for place in range(count)]
-            draws.append(Draws(limit, manner_of(params), [*noise, *[0.0] * (steps - count)]))
+            draws.append(Draws(limit, behind, manner_of(params), [*noise, *[0.0] * (steps - count)]))
         return self._runner.ahead(chunks, draws, self._turns_V, steps, self.speculation)
 
     def _take(self, chunks: list[Chunk], said: list[Said]) -> list[Output]:

@@ -48,9 +48,11 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """How a sequence draws by itself: at most `limit` ids, each as `softmax.draw` does with the noise of its place."""
+    """How a sequence draws by itself: at most `limit` ids, or `behind` where it has closed its thought by itself (0: it
+    stops there), each as `softmax.draw` does with the noise of its place."""
 
     limit: int
+    behind: int
     manner: tuple[float, float, float, float]
     noise: list[float]
 
@@ -157,6 +159,7 @@ class Runner:
             seating.skips,
             places_ST,
             [draw.limit for draw in own],
+            [draw.behind for draw in own],
             [draw.manner for draw in own],
             [draw.noise for draw in own],
             stops_V,

@@ -85,7 +85,7 @@ class Lead:
     are always taken.
     """
 
-    SECONDS, MOST, UNKNOWN = 0.02, 64, 4
+    SECONDS, MOST, UNKNOWN = 0.02, 256, 4
     ON_DEVICE, LEAST_ON_DEVICE = 0.05, 4
 
     def __init__(self, on_device: bool = False) -> None:

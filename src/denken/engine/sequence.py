@@ -236,15 +236,17 @@ class Sequence:
         return self._answer_begins == len(self.ids)
 
     @property
-    def free_run(self) -> int:
+    def free_run(self) -> tuple[int, int]:
         """The most ids that can be drawn one after another from nothing but their logits and noise: as many as may
-        come, unless one of `Endings.turns` comes before. 0 where the next one's logits are to be changed or shown."""
+        come, unless one of `Endings.turns` comes before; and in all where that is the one that closes a thought, 0 if
+        nothing can be drawn behind it. (0, 0) where the next one's logits are to be changed or shown."""
         if self.params.steers or self.params.top_logprobs is not None or self.owes_answer or self.adapter:
-            return 0
-        left = self.limit - self.generated
-        if self.thinking and self._thought_limit is not None:
-            left = min(left, self._thought_limit - self.generated)
-        return max(1, left)
+            return 0, 0
+        left = max(1, self.limit - self.generated)
+        if not self.thinking or self._thought_limit is None:
+            return left, 0
+        watched = self.params.stop or self._parser is not None or self.matcher is not None
+        return max(1, min(left, self._thought_limit - self.generated)), 0 if watched else left
 
     @property
     def mask(self) -> bytes | None:
@@ -280,20 +282,29 @@ class Sequence:
 
     def append_all(self, ids: Many[int], logprobs: Many[float], kept: Many[int]) -> int:
         """As `append`, of one after the other, until the request has finished or other ids were forced behind one; how
-        many were taken. Of a run the last alone can have consequences, unless somebody reads along."""
-        taken, alone = 0, self._watch is None and self._parser is None and (self.thinking or self.matcher is None)
-        if alone and len(ids) <= self.free_run and self.endings.turns.isdisjoint(ids[:-1]):
-            taken = len(ids) - 1
-            self.ids += ids[:taken]
-            self.logprobs += logprobs[:taken]
+        many were taken."""
+        taken = 0
+        while taken < len(ids):
+            end = taken + self._alike(ids[taken:])
+            self.ids += ids[taken:end]
+            self.logprobs += logprobs[taken:end]
             if self.params.cuts:
-                self.kept += kept[:taken]
-        for id, logprob, own in zip(ids[taken:], logprobs[taken:], kept[taken:], strict=True):
-            before, taken = len(self.ids), taken + 1
-            self.append(id, logprob, (), own)
-            if self.finish_reason is not None or len(self.ids) != before + 1:
-                break
+                self.kept += kept[taken:end]
+            taken = end
+            if taken < len(ids):
+                before, taken = len(self.ids), taken + 1
+                self.append(ids[end], logprobs[end], (), kept[end])
+                if self.finish_reason is not None or len(self.ids) != before + 1:
+                    break
         return taken
+
+    def _alike(self, ids: Many[int]) -> int:
+        """How many of the first of these ids have no consequences."""
+        if self._watch is not None or self._parser is not None or (self.matcher is not None and not self.thinking):
+            return 0
+        most = max(0, min(len(ids), self.free_run[0] - 1))
+        turns = self.endings.turns
+        return next((i for i, id in enumerate(ids[:most]) if id in turns), most)
 
     def release(self) -> Output | None:
         """What can be handed out since the last call; None if that is nothing."""

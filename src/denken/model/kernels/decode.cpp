@@ -252,14 +252,19 @@ struct Ends {
     index_t vocabulary;
 };
 
-// Rows that go on, each for at most `steps` ids, until its limit or the first of the ids that end a call (`stops`, a byte
-// an id). ids, positions: of each row's last id, moved on. skips: how many of its first ids stand in its slot. places,
-// noise: (rows, steps). Out: said, logprobs and kept (rows, steps), and of each row how many ids it said.
+// What an id ends (`stops`, a byte an id): nothing, a row's part in the call, or that only where `behind` is 0: or else it is
+// the row's limit from there on, and 0 itself.
+enum Stop : uint8_t { GOES_ON, ENDS, OPENS };
+
+// Rows that go on, each for at most `steps` ids, until its limit or the first id that ends it. ids, positions: of each row's
+// last id, moved on. skips: how many of its first ids stand in its slot. places, noise: (rows, steps). Out: said, logprobs
+// and kept (rows, steps), and of each row how many ids it said.
 struct Rows {
     index_t count, steps;
     double seconds;
     index_t *ids, *positions;
-    const index_t *skips, *places, *limits;
+    const index_t *skips, *places;
+    index_t *limits, *behind;
     const double *manners, *noise;
     const uint8_t* stops;
     index_t* said;
@@ -442,6 +447,16 @@ void note(Rows& rows, index_t row, const Drawn& drawn, index_t token) {
     rows.positions[row]++;
 }
 
+// Whether a row's part in the call is over with this id, its last one.
+bool ends(Rows& rows, index_t row, index_t id) {
+    index_t stop = rows.stops[id];
+    if (stop == OPENS && rows.behind[row]) {
+        rows.limits[row] = rows.behind[row], rows.behind[row] = 0;
+        stop = GOES_ON;
+    }
+    return stop || rows.counts[row] >= std::min(rows.limits[row], rows.steps);
+}
+
 // Takes what was drawn for a row: behind its last id, and behind each of its guess as far as that is right. Returns
 // whether it goes on.
 bool take(Rows& rows, index_t row, const Drawn& drawn, index_t first, index_t end, Guesser* guesser) {
@@ -450,7 +465,7 @@ bool take(Rows& rows, index_t row, const Drawn& drawn, index_t first, index_t en
     bool stops = false, as_guessed = true;
     while (as_guessed && !stops) {
         note(rows, row, drawn, first + said);
-        stops = rows.counts[row] >= std::min(rows.limits[row], rows.steps) || rows.stops[ids[said]];
+        stops = ends(rows, row, ids[said]);
         as_guessed = said < guessed && guesser->ids[said] == ids[said];
         right += as_guessed;
         said++;

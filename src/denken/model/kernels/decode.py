@@ -24,6 +24,8 @@ from denken.model.kernels.rows import Begun, Tables, narrow
 
 # What `decode.cpp` calls a Product's kinds.
 PACKED, INTEGERS, BF16, PAIRS = range(4)
+# And what an id does to a sequence.
+ENDS, OPENS = 1, 2
 _CALL = (*[POINTER] * 7, INTEGER)
 _AHEAD = (*[POINTER] * 6, INTEGER)
 # The most ids that a guess looks back, as in `guesses.h`.
@@ -120,8 +122,9 @@ class Ends:
 @dataclass(frozen=True, slots=True)
 class Going:
     """Sequences that go on by themselves. ids_S, positions_S: of each one's last id. skips_S: how many of its ids stand
-    in its slot. places_ST: where in the blocks each id's key goes. limits_S: the most ids to say. manners, noise_ST: as
-    `softmax.draw` takes them. stops_V: bytes; not 0 for ids behind which a sequence stops.
+    in its slot. places_ST: where in the blocks each id's key goes. limits_S: the most ids to say. behind_S: the same
+    where an id has come that opens another part of a text; 0 where a sequence stops there. manners, noise_ST: as
+    `softmax.draw` takes them. stops_V: bytes; ENDS for ids behind which a sequence stops, OPENS for those.
     """
 
     ids_S: Sequence[int]
@@ -129,6 +132,7 @@ class Going:
     skips_S: Sequence[int]
     places_ST: Sequence[Sequence[int]]
     limits_S: Sequence[int]
+    behind_S: Sequence[int]
     manners: Sequence[tuple[float, float, float, float]]
     noise_ST: Sequence[Sequence[float]]
     stops_V: Tensor
@@ -233,7 +237,8 @@ class _Rows(ctypes.Structure):
         ("count", INTEGER),
         ("steps", INTEGER),
         ("seconds", ctypes.c_double),
-        *((name, POINTER) for name in ("ids", "positions", "skips", "places", "limits", "manners", "noise", "stops")),
+        *((name, POINTER) for name in ("ids", "positions", "skips", "places", "limits", "behind")),
+        *((name, POINTER) for name in ("manners", "noise", "stops")),
         *((name, POINTER) for name in ("said", "logprobs", "kept", "counts")),
         ("passes", INTEGER),
         ("tokens", POINTER),
@@ -297,15 +302,13 @@ class Decoder:
         """
         self._find(seats)
         steps = len(going.noise_ST[0])
-        ids, positions, skips, places, limits = (
-            torch.tensor(x, dtype=torch.long)
-            for x in (going.ids_S, going.positions_S, going.skips_S, going.places_ST, going.limits_S)
-        )
+        lists = (going.ids_S, going.positions_S, going.skips_S, going.places_ST, going.limits_S, going.behind_S)
+        ids, positions, skips, places, limits, behind = (torch.tensor(x, dtype=torch.long) for x in lists)
         manners, noise = (torch.tensor(x, dtype=torch.float64) for x in (going.manners, going.noise_ST))
         said, kept = (torch.empty(len(ids), steps, dtype=torch.long) for _ in range(2))
         logprobs, counts = torch.empty(len(ids), steps, dtype=torch.float64), torch.zeros(len(ids), dtype=torch.long)
         tokens, took = torch.empty(steps, dtype=torch.long), torch.empty(steps, dtype=torch.float64)
-        inputs = (ids, positions, skips, places, limits, manners, noise, going.stops_V)
+        inputs = (ids, positions, skips, places, limits, behind, manners, noise, going.stops_V)
         outputs = map(address, (said, logprobs, kept, counts))
         rows = _Rows(len(ids), steps, seconds, *map(address, inputs), *outputs, 0, address(tokens), address(took))
         tables = map(address, (ends.embedding_VM, ends.cos_PF, ends.sin_PF))
