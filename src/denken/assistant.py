@@ -48,7 +48,6 @@ LEAST_ROOM = 8
 # What conversations share is found in whole blocks: small ones, so that little of a short turn is computed again. Those
 # of large networks are read by attention as they lie, and are large enough for that.
 SMALL_BLOCKS, BLOCKS = 4, 16
-SMALL_BYTES = 2**30
 # What `model/adapters.py` reads; named here, too, for that file brings PyTorch along.
 ADAPTER_CONFIG, ADAPTER = "adapter_config.json", "adapter"
 
@@ -496,16 +495,18 @@ def _engine(
     from denken.engine import ngrams
     from denken.engine.engine import Engine
     from denken.engine.fused import is_small
+    from denken.engine.native import precision
     from denken.engine.speculate import Speculation
     from denken.model import mtp
+    from denken.model.checkpoint import Weights
     from denken.model.checkpoint import load as load_weights
 
     if threads is not None:
         torch.set_num_threads(threads)
-    # One token at a time, a processor is faster in float32 than in bfloat16, where memory is no concern.
-    small = sum(path.stat().st_size for path in folder.glob("*.safetensors")) < SMALL_BYTES
     on_gpu = _is_gpu(device, head or rows)
-    model = load_weights(folder, dtype=torch.float32 if small else None).to(device)
+    weights = Weights.open(folder)
+    dtype = precision(weights.dtype, weights.numbers, on_gpu=on_gpu)
+    model = load_weights(folder, dtype=dtype).to(device)
     model.eval()
     guesses = None
     if speculation and not on_gpu:

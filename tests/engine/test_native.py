@@ -10,13 +10,14 @@ import torch.nn.functional as F
 
 from denken.engine import fused, native, runner
 from denken.engine.engine import Engine
-from denken.engine.native import Native
+from denken.engine.native import Native, precision
 from denken.engine.paged import Store
-from denken.engine.products import Halves, Mixed, Whole
+from denken.engine.products import Halves, InPanels, Mixed, Whole
 from denken.engine.speculate import Speculation
 from denken.errors import ConfigError
 from denken.model.attention import Causal
 from denken.model.config import ModelConfig
+from denken.model.kernels import bf16
 from denken.model.kernels.build import library
 from denken.model.kernels.rows import BEHIND
 from denken.model.quantized import INT8, QuantizedLinear, Scheme, replace_linears
@@ -97,7 +98,53 @@ def test_a_large_bf16_network_is_read_where_it_lies(monkeypatch: pytest.MonkeyPa
         assert (found - expected[:, :count]).norm() < 0.02 * expected.norm()
     logits = subject.logits(expected[0])
     torch.testing.assert_close(logits, expected[0].float() @ model.head_weight.float().t(), atol=1e-4, rtol=1e-4)
-    assert not Native.covers(network("qwen2", torch.float32, 0))
+
+
+@torch.inference_mode()
+def test_larger_fp32_networks_are_copied_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("denken.engine.fused.LARGEST", 1000)
+    model = network("qwen2", torch.float32, 0)
+    subject = Native(model)
+    assert subject.goes_ahead
+    expected = model.hidden(IDS, POSITIONS)
+    assert torch.equal(subject.hidden(IDS, POSITIONS, Causal()), expected)
+    torch.testing.assert_close(subject.logits(expected[0]), model.logits(expected)[0], atol=1e-5, rtol=1e-5)
+    monkeypatch.setattr("denken.engine.native.COPIED", 1000)
+    assert not Native.covers(model)
+
+
+@pytest.mark.parametrize(
+    ("own", "numbers", "pairs", "expected"),
+    [
+        (torch.bfloat16, 10**6, True, torch.bfloat16),
+        (torch.bfloat16, 10**6, False, torch.float32),
+        (torch.bfloat16, 10**9, False, torch.bfloat16),
+        (torch.float16, 10**6, True, torch.float32),
+        (torch.float16, 10**9, True, torch.bfloat16),
+        (torch.float32, 10**9, True, torch.float32),
+    ],
+)
+def test_a_network_is_computed_in_the_precision_in_which_it_says_most(
+    own: torch.dtype, numbers: int, pairs: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bf16, "in_panels", lambda inputs: pairs)
+    assert precision(own, numbers) == expected
+    assert precision(own, numbers, on_gpu=True) == (torch.float32 if own.itemsize * numbers < 2**30 else own)
+
+
+@torch.inference_mode()
+def test_a_small_bf16_network_in_panels_is_the_network_to_the_bit() -> None:
+    if not bf16.in_panels(64):
+        pytest.skip("this processor multiplies no pairs of bf16")
+    model = network("qwen2", torch.bfloat16, 0)
+    for name, parameter in model.named_parameters():
+        if "bias" in name:
+            parameter.data.uniform_(-0.3, 0.3)
+    subject = Native(model)
+    assert all(isinstance(layer.qkv, InPanels) for layer in subject.native)
+    for count in (1, 3, 13, 57):
+        ids, positions = IDS[:, :count], POSITIONS[:, :count]
+        assert torch.equal(subject.hidden(ids, positions, Causal()), model.hidden(ids, positions))
 
 
 @torch.inference_mode()

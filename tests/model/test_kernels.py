@@ -115,6 +115,38 @@ def test_products_with_bf16_matrices(inputs: int, outputs: int) -> None:
 
 
 @native
+@pytest.mark.parametrize(("inputs", "outputs"), [(2, 1), (48, 33), (192, 384), (192, 1024), (514, 70), (768, 97)])
+def test_turned_bf16_matrices_give_a_row_the_same_in_any_company_and_as_learnt(inputs: int, outputs: int) -> None:
+    if not bf16.in_panels(inputs):
+        pytest.skip("this processor multiplies no pairs of bf16")
+    weight, bias = torch.randn(outputs, inputs).bfloat16(), torch.randn(outputs).bfloat16()
+    x = torch.randn(1100, inputs).bfloat16()
+    learnt = bf16.Product.apply(x, weight, bias)
+    expected = x.double() @ weight.double().t() + bias.double()
+    torch.testing.assert_close(learnt.double(), expected, atol=1e-2, rtol=1e-2)
+    for rows in (0, 1, 2, 4, 5, 11, 12, 23, 513, 1100):
+        with on_threads(2 if rows % 2 else 1):
+            assert torch.equal(bf16.Turned(weight, bias)(x[:rows]), learnt[:rows])
+            assert torch.equal(bf16.Product.apply(x[:rows], weight, bias), learnt[:rows])
+    assert not bf16.in_panels(inputs + 1)
+
+
+@native
+def test_products_with_bf16_matrices_are_learnt_through() -> None:
+    if not bf16.in_panels(64):
+        pytest.skip("this processor multiplies no pairs of bf16")
+    x, weight, bias = torch.randn(2, 7, 64), torch.randn(40, 64), torch.randn(40)
+    grads = []
+    for product in (bf16.Product.apply, torch.nn.functional.linear):
+        given = [tensor.bfloat16().requires_grad_() for tensor in (x, weight, bias)]
+        product(*given).float().square().sum().backward()
+        grads.append([tensor.grad for tensor in given])
+    for own, theirs in zip(*grads, strict=True):
+        assert own.dtype == torch.bfloat16
+        torch.testing.assert_close(own, theirs, atol=0.05 * float(theirs.float().abs().max()), rtol=0.05)
+
+
+@native
 def test_a_rows_product_is_the_same_in_any_company_on_any_threads() -> None:
     a, b = torch.randn(130, 300), torch.randn(300, 70)
     whole = multiply(a, b)

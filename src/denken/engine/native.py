@@ -3,13 +3,15 @@
 Queries, keys and values come from one product, gate and up from another; everything between two products is one pass
 over memory. A step goes through all layers in one call (`kernels/decode.py`), prompts read beside those who decode
 included; or several steps do in which everybody decodes, with what they draw. A step that reads long prompts, or has
-adapters, goes a kernel at a time. In fp32 and in whole numbers every number is the one that `denken.model` computes for
-that token, to the bit; in bf16 one of three matrices may add in another order than three.
+adapters, goes a kernel at a time. In fp32, in whole numbers, and in bf16 where a network is small and the processor
+multiplies pairs, every number is the one that `denken.model` computes for that token, to the bit; in bf16 elsewhere
+sums may be added up in another order.
 
-The weights of small networks are copies, taken anew by `refresh` (in two bytes each where fp32 weights are all exactly
-bf16, as a folder in bf16 leaves them); those of quantised and of large bf16 networks are shared with the model. The
-head is multiplied in fp32, or in bf16 with sums in fp32, unless an engine is told to do it in whole numbers: read once
-for every token, a bf16 head costs more than half of an int4 network. Covers dense networks with grouped attention.
+The weights of small networks, and of fp32 ones up to COPIED, are copies, taken anew by `refresh` (in two bytes each
+where fp32 weights are all exactly bf16, as a folder in bf16 leaves them); those of quantised and of large bf16 networks
+are shared with the model. The head is multiplied in fp32, or in bf16 with sums in fp32, unless an engine is told to do
+it in whole numbers: read once for every token, a bf16 head costs more than half of an int4 network. Covers dense
+networks with grouped attention.
 """
 
 # N = tokens of the step (one row), M = hidden size, I = feed-forward size, H = query heads, K = key heads,
@@ -26,11 +28,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from denken.engine import fused
 from denken.engine.fused import Fused, is_small
 from denken.engine.paged import Paged
 from denken.engine.products import AnyProduct, Halves, product
 from denken.model.attention import Attend, GroupedAttention
 from denken.model.kernels import bf16, decode
+from denken.model.kernels.build import library
 from denken.model.kernels.call import covers
 from denken.model.kernels.decode import Ahead, Decoder, Ends, Going, Guessing, Layer, Seats
 from denken.model.kernels.elementwise import LONGEST_NORM, gated, norm, norm_turned
@@ -41,6 +45,11 @@ from denken.model.layers import MLP
 from denken.model.quantized import is_quantised
 from denken.model.transformer import Block, Transformer
 
+# fp32 networks of up to so many bytes are copied, though copies cost something: read as they lie, where each matrix is
+# packed in each step, 135 million weights say a fifth as much in one stream.
+COPIED = 2 << 30
+# Up to so many bytes of a folder PyTorch's own products are made in fp32: of one token at a time it makes those sooner.
+UNAIDED = 1 << 30
 # Of more tokens than this the calls of Python's cost nothing, and one after the other they need less memory.
 MOST_READ = 256
 
@@ -82,7 +91,7 @@ class Native(Fused):
         if config.is_latent or config.n_routed_experts or config.hidden_size > LONGEST_NORM or not covers(like):
             return False
         alike = all(p.dtype == like.dtype and p.device == like.device for p in model.parameters())
-        return alike and (like.dtype == torch.bfloat16 or is_small(model) or is_quantised(model))
+        return alike and (like.dtype == torch.bfloat16 or _is_copied(model) or is_quantised(model))
 
     @torch.inference_mode()
     def refresh(self) -> None:
@@ -185,10 +194,10 @@ class Native(Fused):
         if attention.q_norm is not None and attention.k_norm is not None:
             queries = attention.q_norm.weight.expand(self.config.num_attention_heads, -1)
             turn = torch.cat((queries, attention.k_norm.weight.expand(self.config.num_key_value_heads, -1)))
-        small = is_small(self.model)
+        copies = _is_copied(self.model)
 
         def one(*layers: nn.Module) -> AnyProduct:
-            return product(layers, block.input_layernorm.weight.dtype, copies=small)
+            return product(layers, block.input_layernorm.weight.dtype, copies=copies)
 
         return NativeLayer(
             block.input_layernorm.weight,
@@ -199,6 +208,22 @@ class Native(Fused):
             one(mlp.gate_proj, mlp.up_proj),
             one(mlp.down_proj),
         )
+
+
+def precision(own: torch.dtype, numbers: int, *, on_gpu: bool = False) -> torch.dtype:
+    """In which type a network of so many numbers, stored in `own`, is computed: the one in which it says most, and none
+    that rounds what is stored, but of large networks in fp16."""
+    if on_gpu or own == torch.float32 or library() is None:
+        return torch.float32 if own.itemsize * numbers < UNAIDED else own
+    small = torch.float32.itemsize * numbers <= fused.LARGEST
+    return torch.float32 if small and not (own == torch.bfloat16 and bf16.in_panels(2)) else torch.bfloat16
+
+
+def _is_copied(model: Transformer) -> bool:
+    """Whether weights are copied into the order in which products read them fastest."""
+    weights = list(model.parameters())
+    size = sum(p.numel() * p.element_size() for p in weights)
+    return is_small(model) or (size <= COPIED and all(p.dtype == torch.float32 for p in weights))
 
 
 def _give_back() -> None:
@@ -217,7 +242,7 @@ def _head(model: Transformer, kind: str | None) -> tuple[Product, decode.Product
         table = None if whole.packed is None else torch.tensor([whole.packed.row()])
         numbers = None if table is None else decode.Product(decode.INTEGERS, table, None, hidden, size)
         return lambda hidden_NM: whole(hidden_NM.float()), numbers
-    if is_small(model):
+    if _is_copied(model):
         packed = Packed(weight_VM.float().t())
         return lambda hidden_NM: packed(hidden_NM.float()), decode.Product.of(packed)
     if weight_VM.dtype == torch.float32:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import uuid
@@ -101,6 +102,12 @@ class Weights:
         stored = quantized.replace_linears(model, layers).state_dict()
         files.check(stored)
         return cls(files.config, shapes, files.common_dtype(stored), layers, files)
+
+    @property
+    def numbers(self) -> int:
+        """How many there are, codes of quantised layers not counted."""
+        codes = {f"{layer}.weight" for layer in self.quantised}
+        return sum(math.prod(shape) for name, shape in self.shapes.items() if name not in codes)
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """One tensor of the model, in memory of its own; dequantised where it is stored as int8 or int4."""

@@ -15,6 +15,7 @@
 
 #include "scratch.h"
 #include "team.h"
+#include "turn.h"
 #include "vector.h"
 
 namespace {
@@ -191,35 +192,14 @@ void channels(const Weights& weights, index_t left, index_t right, const bf16* x
 // pair of inputs of each channel.
 template <bool ALL>
 INLINE void turn(const bf16* at, index_t pitch, index_t channels, index_t inputs, bf16* to, index_t step) {
-    __m512i a[LANES], b[LANES];
+    __m512i a[LANES];
     __mmask32 some = ALL ? ~0u : inputs >= 32 ? ~0u : (1u << inputs) - 1;
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++)
         a[i] = ALL            ? _mm512_loadu_si512(at + i * pitch)
                : i < channels ? _mm512_maskz_loadu_epi16(some, at + i * pitch)
                               : _mm512_setzero_si512();
-#pragma GCC unroll 8
-    for (int i = 0; i < LANES; i += 2) {
-        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
-        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < LANES; i += 4) {
-        a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
-        a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
-        a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
-        a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        __m512i even = _mm512_shuffle_i32x4(a[i], a[4 + i], 0x88), odd = _mm512_shuffle_i32x4(a[i], a[4 + i], 0xdd);
-        __m512i even_8 = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0x88);
-        __m512i odd_8 = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0xdd);
-        _mm512_store_si512(to + i * step, _mm512_shuffle_i32x4(even, even_8, 0x88));
-        _mm512_store_si512(to + (4 + i) * step, _mm512_shuffle_i32x4(odd, odd_8, 0x88));
-        _mm512_store_si512(to + (8 + i) * step, _mm512_shuffle_i32x4(even, even_8, 0xdd));
-        _mm512_store_si512(to + (12 + i) * step, _mm512_shuffle_i32x4(odd, odd_8, 0xdd));
-    }
+    turn_lines(a, to, step);
 }
 
 // A panel of so many channels and inputs.

@@ -6,6 +6,7 @@
 #include "scratch.h"
 #include "team.h"
 #include "tile.h"
+#include "turn.h"
 
 namespace {
 
@@ -32,6 +33,18 @@ void pack_columns(float* to, Matrix b, index_t depth, index_t columns) {
     }
     if (columns < COLUMNS) std::fill(to, to + depth * COLUMNS, 0.0f);
     index_t k = 0;
+#if defined(__AVX512F__)
+    if (b.row == 1)
+        for (; k + LANES <= depth; k += LANES)
+            for (index_t side = 0; side < columns; side += LANES) {
+                __m512i lines[LANES];
+#pragma GCC unroll 16
+                for (int j = 0; j < LANES; j++)
+                    lines[j] = side + j < columns ? _mm512_loadu_si512(b.at + (side + j) * b.column + k)
+                                                  : _mm512_setzero_si512();
+                turn_lines(lines, to + k * COLUMNS + side, COLUMNS);
+            }
+#endif
     if (b.row == 1)
         for (; k + LANES <= depth; k += LANES)
             for (index_t j = 0; j < columns; j++) {
