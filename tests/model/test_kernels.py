@@ -121,13 +121,13 @@ def test_turned_bf16_matrices_give_a_row_the_same_in_any_company_and_as_learnt(i
         pytest.skip("this processor multiplies no pairs of bf16")
     weight, bias = torch.randn(outputs, inputs).bfloat16(), torch.randn(outputs).bfloat16()
     x = torch.randn(1100, inputs).bfloat16()
-    learnt = bf16.Product.apply(x, weight, bias)
+    learnt = bf16.Product.apply(x, weight, bias, bf16.ALWAYS)
     expected = x.double() @ weight.double().t() + bias.double()
     torch.testing.assert_close(learnt.double(), expected, atol=1e-2, rtol=1e-2)
     for rows in (0, 1, 2, 4, 5, 11, 12, 23, 513, 1100):
         with on_threads(2 if rows % 2 else 1):
             assert torch.equal(bf16.Turned(weight, bias)(x[:rows]), learnt[:rows])
-            assert torch.equal(bf16.Product.apply(x[:rows], weight, bias), learnt[:rows])
+            assert torch.equal(bf16.Product.apply(x[:rows], weight, bias, bf16.ALWAYS), learnt[:rows])
     assert not bf16.in_panels(inputs + 1)
 
 
@@ -137,7 +137,7 @@ def test_products_with_bf16_matrices_are_learnt_through() -> None:
         pytest.skip("this processor multiplies no pairs of bf16")
     x, weight, bias = torch.randn(2, 7, 64), torch.randn(40, 64), torch.randn(40)
     grads = []
-    for product in (bf16.Product.apply, torch.nn.functional.linear):
+    for product in (lambda *given: bf16.Product.apply(*given, bf16.ALWAYS), torch.nn.functional.linear):
         given = [tensor.bfloat16().requires_grad_() for tensor in (x, weight, bias)]
         product(*given).float().square().sum().backward()
         grads.append([tensor.grad for tensor in given])

@@ -33,7 +33,7 @@ from denken.engine.fused import Fused, is_small
 from denken.engine.paged import Paged
 from denken.engine.products import AnyProduct, Halves, product
 from denken.model.attention import Attend, GroupedAttention
-from denken.model.kernels import bf16, decode
+from denken.model.kernels import bf16, operands
 from denken.model.kernels.build import library
 from denken.model.kernels.call import covers
 from denken.model.kernels.decode import Ahead, Decoder, Ends, Going, Guessing, Layer, Seats
@@ -226,13 +226,42 @@ def _is_copied(model: Transformer) -> bool:
     return is_small(model) or (size <= COPIED and all(p.dtype == torch.float32 for p in weights))
 
 
+class HeadAlone(Fused):
+    """Stands in for networks that neither covers: their own layers, in large pages, with the head that `Native` has."""
+
+    def __init__(self, model: Transformer, head: str | None = None) -> None:
+        self.head_kind = head
+        super().__init__(model)
+
+    @staticmethod
+    def covers(model: Transformer) -> bool:
+        like = model.head_weight
+        return covers(like) and (like.dtype == torch.bfloat16 or _is_copied(model))
+
+    @torch.inference_mode()
+    def refresh(self) -> None:
+        """Takes the model's weights as they are now."""
+        self._look_at_weights()
+        for weight in self.model.parameters():
+            if weight.dtype == torch.bfloat16 and weight.is_contiguous():
+                collapse(weight)
+        self.head_product, _ = _head(self.model, self.head_kind)
+
+    def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:
+        self.keep_up()
+        return self.model.hidden(ids_BT, positions_BT, attend)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.head_product(hidden)
+
+
 def _give_back() -> None:
     """Returns to the system what the heap keeps of numbers that have been packed: as much again as an int4 network."""
     with contextlib.suppress(AttributeError, OSError):  # glibc's alone
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _head(model: Transformer, kind: str | None) -> tuple[Product, decode.Product | None]:
+def _head(model: Transformer, kind: str | None) -> tuple[Product, operands.Product | None]:
     """Hidden states (N, M) to logits in fp32: at 30, rounding them to bf16 would be by a sixteenth. And where the
     head's numbers lie, if kernels can be told."""
     weight_VM = model.head_weight.detach()
@@ -240,14 +269,14 @@ def _head(model: Transformer, kind: str | None) -> tuple[Product, decode.Product
     if kind is not None:
         whole = whole_numbers(weight_VM, 8 if kind == "int8" else 4)
         table = None if whole.packed is None else torch.tensor([whole.packed.row()])
-        numbers = None if table is None else decode.Product(decode.INTEGERS, table, None, hidden, size)
+        numbers = None if table is None else operands.Product(operands.INTEGERS, table, None, hidden, size)
         return lambda hidden_NM: whole(hidden_NM.float()), numbers
     if _is_copied(model):
         packed = Packed(weight_VM.float().t())
-        return lambda hidden_NM: packed(hidden_NM.float()), decode.Product.of(packed)
+        return lambda hidden_NM: packed(hidden_NM.float()), operands.Product.of(packed)
     if weight_VM.dtype == torch.float32:
         return lambda hidden_NM: multiply(hidden_NM, weight_VM.t()), None
     collapse(weight_VM)
     table = torch.tensor([bf16.row(weight_VM)])
-    numbers = decode.Product(decode.BF16, table, None, hidden, size)
+    numbers = operands.Product(operands.BF16, table, None, hidden, size)
     return lambda hidden_NM: bf16.side_by_side(hidden_NM, table, size, torch.float32), numbers

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denken.model.kernels import bf16, decode, integers
+from denken.model.kernels import bf16, integers, operands
 from denken.model.kernels.pages import collapse
 from denken.model.kernels.products import Packed
 from denken.model.quantized import QuantizedLinear
@@ -33,8 +33,8 @@ class Dense:
         out_NO = self._packed(x_NI)
         return out_NO if self._bias_O is None else out_NO.add_(self._bias_O)
 
-    def native(self) -> decode.Product:
-        return decode.Product.of(self._packed, self._bias_O)
+    def native(self) -> operands.Product:
+        return operands.Product.of(self._packed, self._bias_O)
 
 
 class InPanels:
@@ -46,8 +46,8 @@ class InPanels:
     def __call__(self, x_NI: Tensor) -> Tensor:
         return self._turned(x_NI)
 
-    def native(self) -> decode.Product:
-        return decode.Product(decode.BF16, self._turned.table, None, self._turned.inputs, self._turned.outputs)
+    def native(self) -> operands.Product:
+        return operands.Product(operands.BF16, self._turned.table, None, self._turned.inputs, self._turned.outputs)
 
 
 class Joined:
@@ -79,8 +79,8 @@ class Halves:
             return bf16.side_by_side(x_NI, self._table, self.outputs, torch.bfloat16)
         return torch.cat([F.linear(x_NI, layer.weight, layer.bias) for layer in self._layers], dim=1)
 
-    def native(self) -> decode.Product:
-        return decode.Product(decode.BF16, self._table, None, self.inputs, self.outputs)
+    def native(self) -> operands.Product:
+        return operands.Product(operands.BF16, self._table, None, self.inputs, self.outputs)
 
 
 class Whole:
@@ -97,8 +97,8 @@ class Whole:
     def __call__(self, x_NI: Tensor) -> Tensor:
         return integers.side_by_side(x_NI, self._table, self.outputs, self.group)
 
-    def native(self) -> decode.Product:
-        return decode.Product(decode.INTEGERS, self._table, None, self.inputs, self.outputs)
+    def native(self) -> operands.Product:
+        return operands.Product(operands.INTEGERS, self._table, None, self.inputs, self.outputs)
 
 
 class Mixed:

@@ -19,7 +19,7 @@ from torch import Tensor
 from denken.engine.adapters import Adapters
 from denken.engine.drafts import Drafts
 from denken.engine.fused import Fused, is_small
-from denken.engine.native import Native
+from denken.engine.native import HeadAlone, Native
 from denken.engine.paged import Beginnings, Paged, Store
 from denken.engine.rows import Rows, Seating
 from denken.engine.scheduler import Chunk, Lead
@@ -81,6 +81,8 @@ class Runner:
                 self.model = Native(model, head)
             elif Fused.covers(model):
                 self.model = Fused(model)
+            elif HeadAlone.covers(model):
+                self.model = HeadAlone(model, head)
         self.adapters = Adapters(model, like.device)
         self.device = like.device
         layout = model.cache_layout

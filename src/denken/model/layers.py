@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from denken.model.kernels import bf16, products
 from denken.model.kernels.call import covers
 from denken.model.kernels.elementwise import LONGEST_NORM, Gated, Norm
+from denken.model.kernels.operands import BF16, Operand
 
 
 class Linear(nn.Linear):
@@ -27,16 +28,25 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
+    def operand(self, dtype: torch.dtype, rows: int) -> Operand | None:
+        """As `HasOperand`."""
+        weight_OI = self.weight
+        if not dtype == weight_OI.dtype == torch.bfloat16 or self.bias is not None or not weight_OI.is_contiguous():
+            return None
+        way = bf16.way_of(rows, weight_OI)
+        return None if way is None else Operand(BF16, bf16.row(weight_OI, None, way), *weight_OI.shape[::-1])
+
 
 def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """`F.linear`; on a CPU with kernels, in fp32 and where it multiplies pairs of bf16, a product that gives a row the
-    same numbers in any company."""
+    same numbers in any company (`kernels/bf16.py` says when not)."""
     if covers(x, weight_OI):
         if x.dtype == torch.float32:
             out: Tensor = products.Product.apply(x, weight_OI)
             return out if bias_O is None else out + bias_O
-        if bf16.in_panels(x.shape[-1]):
-            rounded: Tensor = bf16.Product.apply(x, weight_OI, bias_O)
+        way = bf16.way_of(x.numel() // weight_OI.shape[1], weight_OI)
+        if way is not None:
+            rounded: Tensor = bf16.Product.apply(x, weight_OI, bias_O, way)
             return rounded
     return F.linear(x, weight_OI, bias_O)
 

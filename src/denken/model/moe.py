@@ -8,12 +8,21 @@ is the trainer's; expert parallelism is not covered.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denken.model.config import ModelConfig
+from denken.model.kernels.call import covers
+from denken.model.kernels.experts import experts
+from denken.model.kernels.operands import HasOperand, Operand, Product, side_by_side
 from denken.model.layers import MLP
+
+# Of more rows an expert's own calls cost nothing beside its products.
+MOST_ROWS = 256
 
 
 class Router(nn.Module):
@@ -79,17 +88,44 @@ class MixtureOfExperts(nn.Module):
         """Tokens are sorted by expert, so that each expert runs once over the tokens that chose it."""
         order, counts = dealt(chosen_NS, len(self.experts))
         token = order // chosen_NS.shape[1]
-        weight_1 = weights_NS.flatten()[order, None]
+        weight = weights_NS.flatten()[order]
+        if (products := self._products(tokens_NM, counts)) is not None:
+            some = [count for count in counts if count]
+            return experts(tokens_NM, products, some, token, weight.contiguous()).to(tokens_NM.dtype)
         out_NM = torch.zeros_like(tokens_NM, dtype=torch.promote_types(tokens_NM.dtype, torch.float32))
         start = 0
         for expert, count in zip(self.experts, counts, strict=True):
             if count:
                 rows = slice(start, start + count)
                 out_NM = out_NM.index_add(
-                    0, token[rows], (expert(tokens_NM[token[rows]]) * weight_1[rows]).to(out_NM.dtype)
+                    0, token[rows], (expert(tokens_NM[token[rows]]) * weight[rows, None]).to(out_NM.dtype)
                 )
                 start += count
         return out_NM.to(tokens_NM.dtype)
+
+    def _products(self, tokens_NM: Tensor, counts: list[int]) -> list[tuple[Product, Product]] | None:
+        """Where the chosen experts' numbers lie, for all of them in one call; None where that cannot be, or nothing is
+        won by it."""
+        if torch.is_grad_enabled() or not covers(tokens_NM) or max(counts) > MOST_ROWS:
+            return None
+        found = []
+        for expert, count in zip(cast(Iterable[MLP], self.experts), counts, strict=True):
+            if count:
+                inner = side_by_side(
+                    [_operand(layer, tokens_NM, count) for layer in (expert.gate_proj, expert.up_proj)]
+                )
+                outer = side_by_side([_operand(expert.down_proj, tokens_NM, count)])
+                if inner is None or outer is None:
+                    return None
+                found.append((inner, outer))
+        return found or None
+
+
+def _operand(layer: nn.Module, like: Tensor, rows: int) -> Operand | None:
+    """Where a layer's numbers lie; None where it must be called, because it cannot say so or somebody listens to it."""
+    if layer._forward_hooks or not isinstance(layer, HasOperand):
+        return None
+    return layer.operand(like.dtype, rows)
 
 
 def dealt(chosen_NS: Tensor, experts: int) -> tuple[Tensor, list[int]]:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from denken.errors import CheckpointError, quoted
 from denken.model.kernels.integers import Int4, Int8
+from denken.model.kernels.operands import INTEGERS, Operand
 from denken.model.moe import Router
 
 METHOD, MIXED = "compressed-tensors", "mixed-precision"
@@ -137,6 +138,13 @@ class QuantizedLinear(nn.Module):
             for name in self.scheme.shapes(1, 1):
                 self._buffers[name] = self.get_buffer(name).to("meta")
         return self._product
+
+    def operand(self, dtype: torch.dtype, rows: int) -> Operand | None:
+        """As `HasOperand`."""
+        packed = self.product.packed
+        if packed is None or self.bias is not None:
+            return None
+        return Operand(INTEGERS, packed.row(), packed.inputs, packed.outputs, packed.group)
 
     def stored(self) -> tuple[Tensor, Tensor]:
         """The weight's codes (O, I), int8, and scales (O, G), fp32."""

@@ -5,7 +5,8 @@ multiplies pairs of bf16 (AVX-512 BF16), any number of rows is multiplied no slo
 `most_rows`. Sums are in fp32 and rounded once, as PyTorch's are, in another order.
 
 Where pairs are multiplied, `Product`, which is learnt through, and `Turned` add up in one order for any number of rows:
-a token that is decoded and the same token that is learnt from agree to the bit.
+a token that is decoded and the same token that is learnt from agree to the bit. A few rows of large matrices, of which
+nothing is learnt, are multiplied in the order that reads them faster.
 """
 
 # N = rows, I = inputs, O = outputs
@@ -23,6 +24,8 @@ from denken.model.kernels.call import INTEGER, NAMES, POINTER, address, kernel, 
 
 # How a matrix is multiplied: as it lies, few rows along it and many in panels; in panels always; or it lies in panels.
 AS_MANY, ALWAYS, TURNED = range(3)
+# Larger matrices than of so many numbers do not stay in the second cache.
+LARGE = 1 << 20
 
 
 @functools.cache
@@ -62,6 +65,13 @@ def in_panels(inputs: int) -> bool:
     return _turned_size(1, inputs) > 0
 
 
+def way_of(rows: int, weight_OI: Tensor) -> int | None:
+    """How a layer's rows are multiplied: AS_MANY or ALWAYS; None where that is better left to PyTorch."""
+    if torch.is_grad_enabled() or weight_OI.numel() <= LARGE:
+        return ALWAYS if in_panels(weight_OI.shape[1]) else None
+    return AS_MANY if rows <= most_rows() else None
+
+
 class Turned:
     """A matrix (O, I) in panels, a copy; `in_panels` must have said yes. bias_O: added to products before they are
     rounded."""
@@ -80,25 +90,26 @@ class Turned:
 
 
 class Product(torch.autograd.Function):
-    """x (..., I) @ weight (O, I).T + bias (O,), to be learnt through; `in_panels` must have said yes."""
+    """x (..., I) @ weight (O, I).T + bias (O,), to be learnt through. way: as `way_of`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None, way: int) -> Tensor:
         x_NI, weight_OI = x.reshape(-1, x.shape[-1]), weight_OI.contiguous()
         bias_O = None if bias_O is None else bias_O.contiguous()
-        out_NO = side_by_side(x_NI, torch.tensor([row(weight_OI, bias_O, ALWAYS)]), len(weight_OI), torch.bfloat16)
+        out_NO = side_by_side(x_NI, torch.tensor([row(weight_OI, bias_O, way)]), len(weight_OI), torch.bfloat16)
         ctx.save_for_backward(x_NI, weight_OI)
         return out_NO.view(*x.shape[:-1], len(weight_OI))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x_NI, weight_OI = ctx.saved_tensors
         grad_NO = grad.reshape(-1, grad.shape[-1])
-        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
         return (
             (grad_NO @ weight_OI).view(*grad.shape[:-1], x_NI.shape[1]) if wants_x else None,
             grad_NO.t() @ x_NI if wants_weight else None,
             grad_NO.sum(dim=0) if wants_bias else None,
+            None,
         )
 
 

@@ -26,7 +26,7 @@ COMPILERS = ("g++", "clang++", "c++")
 OPTIONS = ["-std=c++17", "-O3", "-march=native", "-fPIC", "-fopenmp", "-fvisibility=hidden"]
 OPTIONS += ["-fno-math-errno", "-fno-trapping-math"]
 # Where each number must be rounded as by PyTorch's separate operations, no product may flow unrounded into a sum.
-OPTIONS_OF = {name: ["-ffp-contract=off"] for name in ("elementwise.cpp", "integers.cpp")}
+OPTIONS_OF = {name: ["-ffp-contract=off"] for name in ("elementwise.cpp", "experts.cpp", "integers.cpp")}
 SECONDS = 120.0
 
 

@@ -5,18 +5,15 @@
 // the one that comes out there, to the bit.
 
 #include <algorithm>
-#include <atomic>
 #include <numeric>
 #include <vector>
 
 #include "guesses.h"
+#include "operands.h"
 #include "scratch.h"
-#include "team.h"
-#include "vector.h"
 
 #define OF(T, NAME)                                                                                                    \
     extern "C" void denken_norm_##NAME(const T*, index_t, const T*, T*, float*, index_t, index_t, float, index_t);     \
-    extern "C" void denken_swiglu_##NAME(const T*, const T*, index_t, T*, index_t, index_t, index_t);                  \
     extern "C" void denken_norm_turn_##NAME(const T*, index_t, const T*, float, const float*, const float*, T*,        \
                                             index_t, index_t, index_t, index_t);                                       \
     extern "C" void denken_attend_rows_##NAME(                                                                         \
@@ -28,49 +25,22 @@
     extern "C" void denken_write_blocks_##NAME(const T*, index_t, const T*, index_t, T*, T*, const index_t*, index_t,  \
                                                index_t, index_t, index_t);                                             \
     extern "C" void denken_read_blocks_##NAME(T*, T*, T*, T*, const index_t*, index_t, index_t, index_t, index_t);     \
-    extern "C" void denken_integers_##NAME(const T*, index_t, index_t, const void*, index_t, T*, index_t, index_t);    \
     INLINE void norm(const T* x, const T* weight, T* out, index_t rows, index_t size, float eps, index_t threads) {    \
         denken_norm_##NAME(x, size, weight, out, nullptr, rows, size, eps, threads);                                   \
     }                                                                                                                  \
-    constexpr auto swiglu(const T*) { return denken_swiglu_##NAME; }                                                   \
     constexpr auto norm_turn(const T*) { return denken_norm_turn_##NAME; }                                             \
     constexpr auto attend_rows(const T*) { return denken_attend_rows_##NAME; }                                         \
     constexpr auto attend(const T*) { return denken_attend_##NAME; }                                                   \
     constexpr auto write_parts(const T*) { return denken_write_blocks_##NAME; }                                        \
-    constexpr auto read_parts(const T*) { return denken_read_blocks_##NAME; }                                          \
-    constexpr auto integers(const T*) { return denken_integers_##NAME; }
+    constexpr auto read_parts(const T*) { return denken_read_blocks_##NAME; }
 OF(float, fp32)
 OF(bf16, bf16)
-extern "C" void denken_product(const float*, index_t, index_t, const float*, index_t, index_t, float*, index_t, index_t,
-                               index_t, index_t, index_t, index_t);
-extern "C" void denken_product_pairs(const float*, index_t, index_t, const uint32_t*, float*, index_t, index_t, index_t,
-                                     index_t, index_t, index_t);
-extern "C" void denken_bf16_to_bf16(const bf16*, index_t, index_t, index_t, const void*, index_t, bf16*, index_t,
-                                    index_t);
 extern "C" void denken_bf16_to_fp32(const bf16*, index_t, index_t, index_t, const void*, index_t, float*, index_t,
                                     index_t);
 extern "C" void denken_draw(const float*, index_t, const void*, const double*, index_t*, double*, index_t*, index_t,
                             index_t, index_t);
 
 namespace {
-
-// So many vectors of products are worth sharing out within a team whose threads answer within NEAR seconds, and so many
-// where they are further from one another: processors that share a cache answer in 0.3 us, others in 0.8, and virtual ones
-// are the one or the other by turns.
-constexpr index_t NEAR_GRAIN = 1 << 12, FAR_GRAIN = 1 << 15;
-constexpr double NEAR = 5e-7;
-std::atomic<index_t> grain{FAR_GRAIN};
-
-enum Kind : index_t { PACKED, INTEGERS, BF16, PAIRS };
-
-// at: numbers from denken_pack or denken_pack_pairs, or `count` records of a matrix. bias: of packed numbers; others have
-// it in the record.
-struct Product {
-    index_t kind;
-    const void* at;
-    const void* bias;
-    index_t count, inputs, outputs;
-};
 
 struct Layer {
     const void *before_attention, *turn, *before_mlp;
@@ -102,46 +72,6 @@ struct Seats {
     const Piece* pieces;
     index_t parts;
 };
-
-struct Crew {
-    index_t most;
-    index_t least = grain.load(std::memory_order_relaxed);
-    index_t operator()(index_t work) const { return work < least ? 1 : most; }
-};
-
-void add(float* x, const float* y, index_t size) {
-    over(size, [&](index_t i, auto part) { store(x + i, load(x + i, part) + load(y + i, part), part); });
-}
-
-void add(bf16* x, const bf16* y, index_t size) {
-    over(size, [&](index_t i, auto part) { store(x + i, load(x + i, part) + load(y + i, part), part); });
-}
-
-void by_type(const float* x, const Product& product, float* out, index_t rows, Crew crew) {
-    index_t inputs = product.inputs, outputs = product.outputs;
-    // A row or two are bound by reading four bytes a weight, or two, which two threads do sooner.
-    index_t work = std::max(rows * inputs * outputs / 16, inputs * outputs / (product.kind == PAIRS ? 8 : 4));
-    if (product.kind == PAIRS)
-        denken_product_pairs(x, inputs, 1, static_cast<const uint32_t*>(product.at), out, outputs, rows, inputs,
-                             outputs, 0, crew(work));
-    else
-        denken_product(x, inputs, 1, static_cast<const float*>(product.at), 0, 0, out, outputs, rows, inputs, outputs,
-                       0, crew(work));
-    if (product.bias)
-        for (index_t row = 0; row < rows; row++) add(out + row * outputs, static_cast<const float*>(product.bias), outputs);
-}
-
-void by_type(const bf16* x, const Product& product, bf16* out, index_t rows, Crew crew) {
-    denken_bf16_to_bf16(x, product.inputs, rows, product.inputs, product.at, product.count, out, product.outputs,
-                        crew(rows * product.inputs * product.outputs / 16));
-}
-
-template <typename T>
-void multiply(const T* x, const Product& product, T* out, index_t rows, Crew crew) {
-    if (product.kind != INTEGERS) return by_type(x, product, out, rows, crew);
-    integers(x)(x, product.inputs, rows, product.at, product.count, out, product.outputs,
-                crew(rows * product.inputs * product.outputs / 64));
-}
 
 // Keys and values of one layer, of those who read: into the blocks, and those before them out of the blocks.
 template <typename T>

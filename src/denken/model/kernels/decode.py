@@ -19,38 +19,15 @@ import torch
 from torch import Tensor
 
 from denken.model.kernels.call import INTEGER, NAMES, NUMBER, POINTER, address, kernel
-from denken.model.kernels.products import Packed
+from denken.model.kernels.operands import Product
 from denken.model.kernels.rows import Begun, Tables, narrow
 
-# What `decode.cpp` calls a Product's kinds.
-PACKED, INTEGERS, BF16, PAIRS = range(4)
-# And what an id does to a sequence.
+# What an id does to a sequence.
 ENDS, OPENS = 1, 2
 _CALL = (*[POINTER] * 7, INTEGER)
 _AHEAD = (*[POINTER] * 6, INTEGER)
 # The most ids that a guess looks back, as in `guesses.h`.
 TAIL = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """Where a product's numbers lie. kind: of which kernel. at: packed numbers (with their bias apart), or a table of
-    `count` matrices side by side. Whoever makes this keeps the tensors."""
-
-    kind: int
-    at: Tensor
-    bias: Tensor | None
-    inputs: int
-    outputs: int
-
-    @staticmethod
-    def of(packed: Packed, bias: Tensor | None = None) -> Product:
-        """A product with packed numbers."""
-        return Product(PAIRS if packed.in_pairs else PACKED, packed.numbers, bias, packed.inputs, packed.outputs)
-
-    def record(self) -> list[int]:
-        count = 0 if self.kind in (PACKED, PAIRS) else len(self.at)
-        return [self.kind, self.at.data_ptr(), address(self.bias) or 0, count, self.inputs, self.outputs]
 
 
 @dataclass(frozen=True, slots=True)
