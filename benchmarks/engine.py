@@ -377,7 +377,7 @@ def network(shape: dict[str, Any], kind: str) -> tuple[Any, int]:
 
     model = blank(ModelConfig.from_hf(shape))
     if kind.startswith("int"):
-        names = [name for name, _ in model.named_modules() if name.endswith("_proj")]
+        names = [name for name, _ in model.named_modules() if name.endswith("_proj") and not name.endswith("kv_b_proj")]
         replace_linears(model, dict.fromkeys(names, INT8 if kind == "int8" else Scheme(4, 32)))
     dtype = torch.float32 if kind == "fp32" else torch.bfloat16
     model = model.to(dtype).to_empty(device="cpu").eval()

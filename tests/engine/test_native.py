@@ -7,10 +7,11 @@ from typing import Literal
 import pytest
 import torch
 import torch.nn.functional as F
+from small_models import tiny_model
 
 from denken.engine import fused, native, runner
 from denken.engine.engine import Engine
-from denken.engine.native import Native, precision
+from denken.engine.native import HeadAlone, Native, precision
 from denken.engine.paged import Store
 from denken.engine.products import Halves, InPanels, Mixed, Whole
 from denken.engine.speculate import Speculation
@@ -145,6 +146,25 @@ def test_a_small_bf16_network_in_panels_is_the_network_to_the_bit() -> None:
     for count in (1, 3, 13, 57):
         ids, positions = IDS[:, :count], POSITIONS[:, :count]
         assert torch.equal(subject.hidden(ids, positions, Causal()), model.hidden(ids, positions))
+
+
+@pytest.mark.parametrize("head", [None, "int8"])
+def test_other_networks_have_the_head_of_these_and_see_that_it_changes(head: Literal["int8"] | None) -> None:
+    model = tiny_model(family="deepseek_v3").bfloat16()
+    assert not Native.covers(model)
+    engine = Engine(model, eos_ids=[], head=head)
+    assert isinstance(engine._runner.model, HeadAlone)
+    params = SamplingParams(temperature=0, max_tokens=6)
+    hidden = torch.randn(3, 32).bfloat16()
+    before = engine([[5, 9, 3]], params)
+    for _ in range(2):
+        expected = hidden.float() @ model.head_weight.detach().float().t()
+        near = 0.02 * float(expected.abs().max()) if head else 1e-4
+        torch.testing.assert_close(engine._runner.model.logits(hidden), expected, atol=near, rtol=1e-4)
+        with torch.no_grad():
+            model.head_weight.copy_(model.head_weight.roll(1, dims=0))
+        after = engine([[5, 9, 3]], params)
+    assert after[0].ids != before[0].ids
 
 
 @torch.inference_mode()

@@ -147,6 +147,21 @@ def test_products_with_bf16_matrices_are_learnt_through() -> None:
 
 
 @native
+@pytest.mark.parametrize(("heads", "plain", "latent", "value"), [(16, 128, 512, 128), (3, 9, 48, 5), (2, 64, 144, 70)])
+def test_products_of_each_head_with_a_matrix_of_its_own(heads: int, plain: int, latent: int, value: int) -> None:
+    up_HXC = torch.randn(heads, plain + value, latent).bfloat16()
+    query, seen = torch.randn(35, heads, plain + 8).bfloat16()[..., :plain], torch.randn(35, heads, latent).bfloat16()
+    for x, matrices in ((query, up_HXC[:, :plain].transpose(1, 2)), (seen, up_HXC[:, plain:])):
+        expected = torch.einsum("nhi,hoi->nho", x.double(), matrices.double())
+        for rows in (0, 1, 2, 7, 35):
+            with on_threads(2 if rows % 2 else 1):
+                found = bf16.by_heads(x[:rows], matrices)
+            torch.testing.assert_close(
+                found.double(), expected[:rows], atol=0.02 * float(expected.abs().max()), rtol=0.01
+            )
+
+
+@native
 def test_a_rows_product_is_the_same_in_any_company_on_any_threads() -> None:
     a, b = torch.randn(130, 300), torch.randn(300, 70)
     whole = multiply(a, b)

@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from denken.model import moe
 from denken.model.config import ModelConfig
+from denken.model.kernels import bf16
+from denken.model.kernels.build import library
+from denken.model.kernels.experts import experts
+from denken.model.layers import Linear
 from denken.model.moe import MixtureOfExperts, Router
+from denken.model.quantized import Scheme, replace_linears
+from denken.quantize import rounding
 
 
 def config(**changes: object) -> ModelConfig:
@@ -99,6 +106,53 @@ def test_every_precision_runs(dtype: torch.dtype) -> None:
     found = experts.to(dtype)(hidden)
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), exact, rtol=0.05, atol=0.05)
+
+
+def small_mixture(bits: int = 0) -> MixtureOfExperts:
+    """In bf16, or with experts in whole numbers."""
+    torch.manual_seed(0)
+    made = MixtureOfExperts(config(hidden_size=64, moe_intermediate_size=96, topk_group=2))
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    if bits:
+        scheme = Scheme(bits, 32 if bits == 4 else None)
+        plain = {name: layer for name, layer in made.experts.named_modules() if isinstance(layer, Linear)}
+        rounded = {name: rounding.rounded(layer.weight.detach(), scheme) for name, layer in plain.items()}
+        replace_linears(made.experts, dict.fromkeys(plain, scheme))
+        for name, (codes, scale) in rounded.items():
+            made.experts.get_submodule(name)._buffers.update(scheme.tensors(codes, scale))
+    return made.bfloat16()
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels here")
+@pytest.mark.parametrize("bits", [0, 8, 4])
+@pytest.mark.parametrize("tokens", [1, 7, 90])
+@torch.inference_mode()
+def test_experts_in_one_call_say_what_they_say_one_by_one(
+    bits: int, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixture, hidden = small_mixture(bits), torch.randn(1, tokens, 64).bfloat16()
+    if not bits and not bf16.in_panels(64):
+        pytest.skip("this processor multiplies no pairs of bf16")
+    calls: list[int] = []
+    monkeypatch.setattr(moe, "experts", lambda *given: calls.append(len(given[1])) or experts(*given))
+    together = mixture(hidden)
+    assert calls == [len(set(mixture.gate(hidden[0])[1].flatten().tolist()))]
+    monkeypatch.setattr(moe, "MOST_ROWS", 0)
+    assert torch.equal(mixture(hidden), together)
+    assert len(calls) == 1
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels here")
+@torch.inference_mode()
+def test_who_listens_to_an_expert_hears_it() -> None:
+    mixture, hidden = small_mixture(8), torch.randn(1, 40, 64).bfloat16()
+    plain = mixture(hidden)
+    heard: list[int] = []
+    layer = mixture.experts[3].down_proj
+    layer.register_forward_hook(lambda _, inputs, out: heard.append(len(out)) or out * 2)
+    assert not torch.equal(mixture(hidden), plain)
+    assert heard == [int((mixture.gate(hidden[0])[1] == 3).sum())]
 
 
 def test_the_router_learns_through_its_weights() -> None:

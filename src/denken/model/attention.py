@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denken.model.config import ModelConfig
+from denken.model.kernels import bf16
+from denken.model.kernels.call import covers
 from denken.model.layers import Linear, RMSNorm
 from denken.model.rope import mscale, rotate
 
@@ -229,14 +231,22 @@ class LatentAttention(nn.Module):
     ) -> Tensor:
         up_HXC = self.kv_b_proj.weight.view(self.heads, -1, self.latent)
         key_up_HNC, value_up_HEC = up_HXC[:, : self.plain], up_HXC[:, self.plain :]
-        query_BTHC = torch.einsum("bthn,hnc->bthc", query_BTHN, key_up_HNC)
+        query_BTHC = _by_heads(query_BTHN, key_up_HNC.transpose(1, 2))
         if self.beside is not None:
             query_BTHC = query_BTHC + self.beside.lifted(query_BTHN)
         query_BTHD = torch.cat((query_BTHC, query_BTHR), dim=-1)
         key_BT1D = torch.cat((latent_BTC[:, :, None], key_BT1R), dim=-1)
         out_BTHC = attend(self.layer, query_BTHD, key_BT1D, None, self.scale)
-        out_BTHE = torch.einsum("bthc,hec->bthe", out_BTHC, value_up_HEC)
+        out_BTHE = _by_heads(out_BTHC, value_up_HEC)
         return out_BTHE if self.beside is None else out_BTHE + self.beside.lowered(out_BTHC)
+
+
+def _by_heads(x_BTHI: Tensor, matrices_HOI: Tensor) -> Tensor:
+    """Each head's rows times its own matrix: (B, T, H, O)."""
+    few = x_BTHI.shape[0] * x_BTHI.shape[1] <= bf16.FEW_OF_HEADS and matrices_HOI.shape[1] % 16 == 0
+    if few and not torch.is_grad_enabled() and x_BTHI.dtype == torch.bfloat16 and covers(x_BTHI, matrices_HOI):
+        return bf16.by_heads(x_BTHI.flatten(0, 1), matrices_HOI).unflatten(0, x_BTHI.shape[:2])
+    return torch.einsum("bthi,hoi->btho", x_BTHI, matrices_HOI)
 
 
 def latent_scale(config: ModelConfig) -> float:

@@ -322,6 +322,54 @@ template <typename T>
 void turned_panels(const Weights&, index_t, index_t, const bf16*, index_t, index_t, index_t, T*, index_t) {}
 #endif
 
+// R rows times W vectors of columns of a matrix (inputs, columns), whose lines are `pitch` apart: from the first line to the
+// last.
+template <int R, int W>
+void lines(const bf16* at, index_t pitch, const bf16* x, index_t x_pitch, index_t inputs, bf16* out, index_t out_pitch) {
+    v16 sums[R][W] = {};
+    for (index_t i = 0; i < inputs; i++) {
+        v16 line[W];
+#pragma GCC unroll 8
+        for (int w = 0; w < W; w++) hold(line[w] = load(at + i * pitch + w * LANES));
+#pragma GCC unroll 4
+        for (int r = 0; r < R; r++) {
+            float own;
+            uint32_t bits = uint32_t(x[r * x_pitch + i].bits) << 16;
+            memcpy(&own, &bits, sizeof own);
+#pragma GCC unroll 8
+            for (int w = 0; w < W; w++) sums[r][w] += own * line[w];
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+        for (int w = 0; w < W; w++) store(out + r * out_pitch + w * LANES, sums[r][w]);
+}
+
+// Rows times a matrix (inputs, columns) without gaps, of whole vectors of columns.
+void along_lines(const bf16* at, index_t columns, const bf16* x, index_t x_pitch, index_t rows, index_t inputs, bf16* out,
+                 index_t out_pitch) {
+    constexpr int W = 8, R = 2;
+    for (index_t r = 0; r < rows;) {
+        index_t some = std::min<index_t>(R, rows - r);
+        for (index_t c = 0; c < columns;) {
+            auto run = [&](auto two, auto wide) {
+                lines<decltype(two)::value, decltype(wide)::value>(at + c, columns, x + r * x_pitch, x_pitch, inputs,
+                                                                   out + r * out_pitch + c, out_pitch);
+                c += decltype(wide)::value * LANES;
+            };
+            using std::integral_constant;
+            if (columns - c >= W * LANES)
+                some == 2 ? run(integral_constant<int, 2>{}, integral_constant<int, W>{})
+                          : run(integral_constant<int, 1>{}, integral_constant<int, W>{});
+            else
+                some == 2 ? run(integral_constant<int, 2>{}, integral_constant<int, 1>{})
+                          : run(integral_constant<int, 1>{}, integral_constant<int, 1>{});
+        }
+        r += some;
+    }
+}
+
 template <typename T>
 void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, const Weights* matrices, index_t count,
               T* out, index_t pitch, index_t threads) {
@@ -374,3 +422,19 @@ EXPORT void denken_bf16_turn(const bf16* from, index_t outputs, index_t inputs, 
     }
 MULTIPLY(float, fp32)
 MULTIPLY(bf16, bf16)
+
+// Each head's rows times its own matrix, of `heads` of them `apart`: out (rows, heads, outputs) = x (rows, heads, inputs), the
+// rows of both x_pitch and out_pitch apart, their heads x_step and out_step. `along`: matrices are (inputs, outputs), of
+// whole vectors of outputs, else (outputs, inputs). Few rows, for matrices are read once for each two of them, or six.
+EXPORT void denken_bf16_heads(const bf16* x, index_t x_pitch, index_t x_step, index_t rows, index_t inputs,
+                              const bf16* matrices, index_t apart, index_t along, bf16* out, index_t out_pitch,
+                              index_t out_step, index_t outputs, index_t heads, index_t threads) {
+    one_by_one(heads, threads, [&](index_t head) {
+        const bf16 *own = x + head * x_step, *matrix = matrices + head * apart;
+        bf16* to = out + head * out_step;
+        if (along)
+            along_lines(matrix, outputs, own, x_pitch, rows, inputs, to, out_pitch);
+        else
+            channels(Weights{matrix, nullptr, outputs, AS_MANY}, 0, outputs, own, x_pitch, rows, inputs, to, out_pitch);
+    });
+}

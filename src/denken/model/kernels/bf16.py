@@ -26,6 +26,8 @@ from denken.model.kernels.call import INTEGER, NAMES, POINTER, address, kernel, 
 AS_MANY, ALWAYS, TURNED = range(3)
 # Larger matrices than of so many numbers do not stay in the second cache.
 LARGE = 1 << 20
+# So many rows of each head are multiplied with its matrix sooner here than by PyTorch.
+FEW_OF_HEADS = 32
 
 
 @functools.cache
@@ -58,6 +60,34 @@ def side_by_side(x_NI: Tensor, table: Tensor, outputs: int, dtype: torch.dtype) 
         threads(rows * inputs * outputs // 16),
     )
     return out_NO
+
+
+def by_heads(x_NHI: Tensor, matrices: Tensor) -> Tensor:
+    """Each head's rows times its own matrix (H, O, I): (N, H, O). Few rows.
+
+    A head's matrix has no gaps; it may be the transposed of what lies there, if O is a multiple of 16.
+    """
+    outputs, inputs = matrices.shape[1:]
+    rows, heads, _ = x_NHI.shape
+    along = matrices.stride(2) != 1
+    out_NHO = torch.empty(rows, heads, outputs, dtype=x_NHI.dtype)
+    types = (POINTER, *[INTEGER] * 4, POINTER, INTEGER, INTEGER, POINTER, *[INTEGER] * 5)
+    x_NHI = x_NHI if x_NHI.stride(2) == 1 else x_NHI.contiguous()
+    kernel("denken_bf16_heads", types)(
+        address(x_NHI),
+        *x_NHI.stride()[:2],
+        rows,
+        inputs,
+        address(matrices),
+        matrices.stride(0),
+        int(along),
+        address(out_NHO),
+        *out_NHO.stride()[:2],
+        outputs,
+        heads,
+        threads(max(2, rows) * heads * inputs * outputs // 16),
+    )
+    return out_NHO
 
 
 def in_panels(inputs: int) -> bool:
