@@ -11,9 +11,10 @@ from small_models import tiny_model
 
 from denken.engine import fused, native, runner
 from denken.engine.engine import Engine
-from denken.engine.native import HeadAlone, Native, precision
+from denken.engine.native import Native, precision
 from denken.engine.paged import Store
 from denken.engine.products import Halves, InPanels, Mixed, Whole
+from denken.engine.sparse import Sparse
 from denken.engine.speculate import Speculation
 from denken.errors import ConfigError
 from denken.model.attention import Causal
@@ -153,7 +154,7 @@ def test_other_networks_have_the_head_of_these_and_see_that_it_changes(head: Lit
     model = tiny_model(family="deepseek_v3").bfloat16()
     assert not Native.covers(model)
     engine = Engine(model, eos_ids=[], head=head)
-    assert isinstance(engine._runner.model, HeadAlone)
+    assert isinstance(engine._runner.model, Sparse)
     params = SamplingParams(temperature=0, max_tokens=6)
     hidden = torch.randn(3, 32).bfloat16()
     before = engine([[5, 9, 3]], params)

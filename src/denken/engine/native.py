@@ -71,7 +71,50 @@ class NativeLayer:
     down: AnyProduct
 
 
-class Native(Fused):
+class Decodes(Fused):
+    """What can say several ids in one call, where its layers are a `Decoder`'s."""
+
+    decoder: Decoder | None
+    _head_product: Product
+    _head_numbers: operands.Product | None
+
+    def _take_head(self, kind: str | None) -> None:
+        """kind: as `Native.head`."""
+        self._head_product, self._head_numbers = _head(self.model, kind)
+        if kind is not None:
+            give_back()
+        self._angles = (torch.empty(0), torch.empty(0))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self._head_product(hidden)
+
+    @property
+    def goes_ahead(self) -> bool:
+        """Whether `ahead` can be asked."""
+        return self.decoder is not None and self._head_numbers is not None
+
+    def ahead(self, going: Going, seats: Seats, seconds: float, guessing: Guessing | None) -> Ahead:
+        """As `Decoder.ahead`: what sequences say that need nothing but the network for a while."""
+        if self._versions() != self._seen:
+            self.refresh()
+        assert self.decoder is not None
+        assert self._head_numbers is not None
+        cos_PF, sin_PF = self._angles_of(max(going.positions_S) + len(going.noise_ST[0]))
+        embedding_VM = cast(Tensor, self.model.model["embed_tokens"].weight)
+        ends = Ends(embedding_VM, cos_PF, sin_PF, self._head_numbers)
+        return self.decoder.ahead(going, ends, seats, seconds, guessing)
+
+    def _angles_of(self, positions: int) -> tuple[Tensor, Tensor]:
+        """Of at least the first so many positions; made twice as long where it is too short."""
+        known = len(self._angles[0])
+        if known < positions:
+            wanted = min(max(positions, 2 * known, 512), max(positions, self.config.max_position_embeddings))
+            cos_BP1F, sin_BP1F = self.model.rotary(torch.arange(wanted)[None])
+            self._angles = cos_BP1F[0, :, 0].contiguous(), sin_BP1F[0, :, 0].contiguous()
+        return self._angles
+
+
+class Native(Decodes):
     """Stands in for `model` where logits are wanted and gradients are not. Raises nothing that the model does not.
 
     beside: what is added to the layers' products in a step with rows that have an adapter (see `adapters.py`); None in
@@ -91,7 +134,7 @@ class Native(Fused):
         if config.is_latent or config.n_routed_experts or config.hidden_size > LONGEST_NORM or not covers(like):
             return False
         alike = all(p.dtype == like.dtype and p.device == like.device for p in model.parameters())
-        return alike and (like.dtype == torch.bfloat16 or _is_copied(model) or is_quantised(model))
+        return alike and (like.dtype == torch.bfloat16 or is_copied(model) or is_quantised(model))
 
     @torch.inference_mode()
     def refresh(self) -> None:
@@ -101,14 +144,11 @@ class Native(Fused):
         for block in self.model.blocks:
             self.native.append(self._native_layer(block))
             if is_quantised(block):
-                _give_back()
-        self.head_product, self._head_numbers = _head(self.model, self.head_kind)
-        if self.head_kind is not None:
-            _give_back()
+                give_back()
+        self._take_head(self.head_kind)
         self.decoder = self._decoder()
         halves = any(isinstance(layer.qkv, Halves) for layer in self.native)
         self.most_read = min(bf16.most_rows(), MOST_READ) if halves else MOST_READ
-        self._angles = (torch.empty(0), torch.empty(0))
 
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:
         """As `Transformer.hidden`, for one row of ids; positions and attend must be given."""
@@ -136,34 +176,6 @@ class Native(Fused):
             x_NM.add_(self._product(number, "down", gated(inner_NX[:, :size], inner_NX[:, size:])))
         return norm(x_NM, cast(Tensor, model.model["norm"].weight), eps)[None]
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.head_product(hidden)
-
-    @property
-    def goes_ahead(self) -> bool:
-        """Whether `ahead` can be asked."""
-        return self.decoder is not None and self._head_numbers is not None
-
-    def ahead(self, going: Going, seats: Seats, seconds: float, guessing: Guessing | None) -> Ahead:
-        """As `Decoder.ahead`: what sequences say that need nothing but the network for a while."""
-        if self._versions() != self._seen:
-            self.refresh()
-        assert self.decoder is not None
-        assert self._head_numbers is not None
-        cos_PF, sin_PF = self._angles_of(max(going.positions_S) + len(going.noise_ST[0]))
-        embedding_VM = cast(Tensor, self.model.model["embed_tokens"].weight)
-        ends = Ends(embedding_VM, cos_PF, sin_PF, self._head_numbers)
-        return self.decoder.ahead(going, ends, seats, seconds, guessing)
-
-    def _angles_of(self, positions: int) -> tuple[Tensor, Tensor]:
-        """Of at least the first so many positions; made twice as long where it is too short."""
-        known = len(self._angles[0])
-        if known < positions:
-            wanted = min(max(positions, 2 * known, 512), max(positions, self.config.max_position_embeddings))
-            cos_BP1F, sin_BP1F = self.model.rotary(torch.arange(wanted)[None])
-            self._angles = cos_BP1F[0, :, 0].contiguous(), sin_BP1F[0, :, 0].contiguous()
-        return self._angles
-
     def _product(self, number: int, part: str, x_NI: Tensor) -> Tensor:
         product: AnyProduct = getattr(self.native[number], part)
         out_NO = product(x_NI)
@@ -179,9 +191,11 @@ class Native(Fused):
             whole = [product for product in products if product is not None]
             if len(whole) < len(products):
                 return None
-            layers.append(Layer(own.before_attention, own.turn, own.before_mlp, *whole))
+            qkv, out, gate_up, down = whole
+            norms = own.before_attention, own.before_mlp
+            layers.append(Layer(*norms, out, own.turn, qkv, gate_up=gate_up, down=down))
         config = self.config
-        heads = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+        heads = config.num_attention_heads, config.num_key_value_heads, config.head_dim, config.head_dim
         last_M = cast(Tensor, self.model.model["norm"].weight)
         return Decoder(layers, last_M, config.intermediate_size, heads, config.rms_norm_eps, config.head_dim**-0.5)
 
@@ -190,11 +204,7 @@ class Native(Fused):
         attention, mlp = block.self_attn, block.mlp
         assert isinstance(attention, GroupedAttention)
         assert isinstance(mlp, MLP)
-        turn = None
-        if attention.q_norm is not None and attention.k_norm is not None:
-            queries = attention.q_norm.weight.expand(self.config.num_attention_heads, -1)
-            turn = torch.cat((queries, attention.k_norm.weight.expand(self.config.num_key_value_heads, -1)))
-        copies = _is_copied(self.model)
+        copies = is_copied(self.model)
 
         def one(*layers: nn.Module) -> AnyProduct:
             return product(layers, block.input_layernorm.weight.dtype, copies=copies)
@@ -202,12 +212,21 @@ class Native(Fused):
         return NativeLayer(
             block.input_layernorm.weight,
             one(attention.q_proj, attention.k_proj, attention.v_proj),
-            turn,
+            norms_of(attention),
             one(attention.o_proj),
             block.post_attention_layernorm.weight,
             one(mlp.gate_proj, mlp.up_proj),
             one(mlp.down_proj),
         )
+
+
+def norms_of(attention: GroupedAttention) -> Tensor | None:
+    """The norms of its queries' and keys' heads (H + K, D); None where there are none."""
+    if attention.q_norm is None or attention.k_norm is None:
+        return None
+    heads = (layer.out_features // attention.head_dim for layer in (attention.q_proj, attention.k_proj))
+    norms = (attention.q_norm.weight, attention.k_norm.weight)
+    return torch.cat([norm_D.expand(count, -1) for norm_D, count in zip(norms, heads, strict=True)])
 
 
 def precision(own: torch.dtype, numbers: int, *, on_gpu: bool = False) -> torch.dtype:
@@ -219,43 +238,14 @@ def precision(own: torch.dtype, numbers: int, *, on_gpu: bool = False) -> torch.
     return torch.float32 if small and not (own == torch.bfloat16 and bf16.in_panels(2)) else torch.bfloat16
 
 
-def _is_copied(model: Transformer) -> bool:
+def is_copied(model: Transformer) -> bool:
     """Whether weights are copied into the order in which products read them fastest."""
     weights = list(model.parameters())
     size = sum(p.numel() * p.element_size() for p in weights)
     return is_small(model) or (size <= COPIED and all(p.dtype == torch.float32 for p in weights))
 
 
-class HeadAlone(Fused):
-    """Stands in for networks that neither covers: their own layers, in large pages, with the head that `Native` has."""
-
-    def __init__(self, model: Transformer, head: str | None = None) -> None:
-        self.head_kind = head
-        super().__init__(model)
-
-    @staticmethod
-    def covers(model: Transformer) -> bool:
-        like = model.head_weight
-        return covers(like) and (like.dtype == torch.bfloat16 or _is_copied(model))
-
-    @torch.inference_mode()
-    def refresh(self) -> None:
-        """Takes the model's weights as they are now."""
-        self._look_at_weights()
-        for weight in self.model.parameters():
-            if weight.dtype == torch.bfloat16 and weight.is_contiguous():
-                collapse(weight)
-        self.head_product, _ = _head(self.model, self.head_kind)
-
-    def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:
-        self.keep_up()
-        return self.model.hidden(ids_BT, positions_BT, attend)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.head_product(hidden)
-
-
-def _give_back() -> None:
+def give_back() -> None:
     """Returns to the system what the heap keeps of numbers that have been packed: as much again as an int4 network."""
     with contextlib.suppress(AttributeError, OSError):  # glibc's alone
         ctypes.CDLL(None).malloc_trim(0)
@@ -271,7 +261,7 @@ def _head(model: Transformer, kind: str | None) -> tuple[Product, operands.Produ
         table = None if whole.packed is None else torch.tensor([whole.packed.row()])
         numbers = None if table is None else operands.Product(operands.INTEGERS, table, None, hidden, size)
         return lambda hidden_NM: whole(hidden_NM.float()), numbers
-    if _is_copied(model):
+    if is_copied(model):
         packed = Packed(weight_VM.float().t())
         return lambda hidden_NM: packed(hidden_NM.float()), operands.Product.of(packed)
     if weight_VM.dtype == torch.float32:

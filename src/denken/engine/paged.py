@@ -345,9 +345,9 @@ class Paged:
         return out_NHE[None]
 
     def seats(self) -> Seats | None:
-        """Where everybody's keys and values are; None where there are no kernels, or for latent attention."""
+        """Where everybody's keys and values are; None where there are no kernels, or where latents are read."""
         store, apart = self.store, self.beginnings
-        if not store.native or self.latent:
+        if not store.native or (self.latent and self.others):
             return None
         begun = None if apart is None else apart.begun
         pieces = [Piece(each.count, each.start, own) for each, own in zip(self.others, self.places, strict=True)]

@@ -19,10 +19,11 @@ from torch import Tensor
 from denken.engine.adapters import Adapters
 from denken.engine.drafts import Drafts
 from denken.engine.fused import Fused, is_small
-from denken.engine.native import HeadAlone, Native
+from denken.engine.native import Decodes, Native
 from denken.engine.paged import Beginnings, Paged, Store
 from denken.engine.rows import Rows, Seating
 from denken.engine.scheduler import Chunk, Lead
+from denken.engine.sparse import Sparse
 from denken.engine.speculate import Speculation
 from denken.model.attention import Attend, CacheLayout
 from denken.model.kernels.call import covers
@@ -81,8 +82,8 @@ class Runner:
                 self.model = Native(model, head)
             elif Fused.covers(model):
                 self.model = Fused(model)
-            elif HeadAlone.covers(model):
-                self.model = HeadAlone(model, head)
+            elif Sparse.covers(model):
+                self.model = Sparse(model, head)
         self.adapters = Adapters(model, like.device)
         self.device = like.device
         layout = model.cache_layout
@@ -133,7 +134,7 @@ class Runner:
     @property
     def goes_ahead(self) -> bool:
         """Whether this network and this store are such that `ahead` can be asked."""
-        native = self.store.native and isinstance(self.model, Native) and self.model.goes_ahead
+        native = self.store.native and isinstance(self.model, Decodes) and self.model.goes_ahead
         return native and self.drafts is None
 
     @torch.inference_mode()
@@ -144,7 +145,7 @@ class Runner:
         until their limit, or an id where `stops_V` is not 0. No step begins when `Lead.SECONDS` have passed.
         None where there is no room to do it.
         """
-        assert isinstance(self.model, Native)
+        assert isinstance(self.model, Decodes)
         seating = self._seat(chunks, steps - 1)
         if len(seating.order) < len(chunks):
             return None

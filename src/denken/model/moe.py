@@ -12,14 +12,13 @@ from collections.abc import Iterable
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denken.model.config import ModelConfig
 from denken.model.kernels.call import covers
 from denken.model.kernels.experts import experts
 from denken.model.kernels.operands import HasOperand, Operand, Product, side_by_side
-from denken.model.layers import MLP
+from denken.model.layers import MLP, linear
 
 # Of more rows an expert's own calls cost nothing beside its products.
 MOST_ROWS = 256
@@ -41,7 +40,7 @@ class Router(nn.Module):
     def forward(self, tokens_NM: Tensor) -> tuple[Tensor, Tensor]:
         """Returns weights (N, S) in fp32 and the experts' indices (N, S)."""
         with torch.autocast(tokens_NM.device.type, enabled=False):
-            logits_NX = F.linear(tokens_NM.float(), self.weight.float())
+            logits_NX = linear(tokens_NM.float(), self.weight.float())
         scores_NX = logits_NX.sigmoid() if self.sigmoid else logits_NX.softmax(dim=-1)
         chosen_NS = self._choose(scores_NX.detach())
         weights_NS = scores_NX.gather(1, chosen_NS)

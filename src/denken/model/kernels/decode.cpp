@@ -1,21 +1,24 @@
-// One token of each of some sequences through all layers of a dense network with grouped attention, in one call; and
-// several tokens of each, one after another, drawn here (`ahead`).
+// One token of each of some sequences through all layers of a network, in one call; and several tokens of each, one after
+// another, drawn here (`ahead`).
 //
-// Nothing is computed here: the other files' kernels are called in the order of denken.engine.native, so every number is
-// the one that comes out there, to the bit.
+// Nothing is computed here: the other files' kernels are called in the order of denken.engine.native, or of the layers of
+// denken.model, so every number is the one that comes out there, to the bit, but for what experts.cpp says.
 
 #include <algorithm>
 #include <numeric>
 #include <vector>
 
+#include "experts.h"
 #include "guesses.h"
-#include "operands.h"
 #include "scratch.h"
 
 #define OF(T, NAME)                                                                                                    \
     extern "C" void denken_norm_##NAME(const T*, index_t, const T*, T*, float*, index_t, index_t, float, index_t);     \
     extern "C" void denken_norm_turn_##NAME(const T*, index_t, const T*, float, const float*, const float*, T*,        \
                                             index_t, index_t, index_t, index_t);                                       \
+    extern "C" void denken_turn_apart_##NAME(const T*, index_t, index_t, const float*, const float*, T*, index_t,      \
+                                             index_t, index_t, index_t, index_t, index_t);                             \
+    extern "C" void denken_mixture_##NAME(const T*, const void*, index_t, index_t, T*, index_t);                       \
     extern "C" void denken_attend_rows_##NAME(                                                                         \
         const T*, index_t, const T*, index_t, const T*, index_t, T*, void*, void*, index_t, index_t, const index_t*,   \
         T*, T*, const index_t*, const void*, const void*, index_t, const index_t*, const index_t*, const index_t*,     \
@@ -29,6 +32,8 @@
         denken_norm_##NAME(x, size, weight, out, nullptr, rows, size, eps, threads);                                   \
     }                                                                                                                  \
     constexpr auto norm_turn(const T*) { return denken_norm_turn_##NAME; }                                             \
+    constexpr auto turn_apart(const T*) { return denken_turn_apart_##NAME; }                                           \
+    constexpr auto mixture(const T*) { return denken_mixture_##NAME; }                                                 \
     constexpr auto attend_rows(const T*) { return denken_attend_rows_##NAME; }                                         \
     constexpr auto attend(const T*) { return denken_attend_##NAME; }                                                   \
     constexpr auto write_parts(const T*) { return denken_write_blocks_##NAME; }                                        \
@@ -37,20 +42,37 @@ OF(float, fp32)
 OF(bf16, bf16)
 extern "C" void denken_bf16_to_fp32(const bf16*, index_t, index_t, index_t, const void*, index_t, float*, index_t,
                                     index_t);
+extern "C" void denken_bf16_heads(const bf16*, index_t, index_t, index_t, index_t, const bf16*, index_t, index_t, bf16*,
+                                  index_t, index_t, index_t, index_t, index_t);
 extern "C" void denken_draw(const float*, index_t, const void*, const double*, index_t*, double*, index_t*, index_t,
                             index_t, index_t);
 
 namespace {
 
+// Multi-head latent attention over latents (absorbed). query_down, of which norm and `query` follow, may have no outputs:
+// then queries are the hidden states' own. up (heads, plain + value, latent) lies as it is in bf16; in fp32 by_head has for
+// each head what lifts its queries to the latent's columns, and what lowers what it sees.
+struct Latent {
+    Product query_down, query, key;
+    const void *query_norm, *key_norm, *up;
+    const Product* by_head;
+    index_t latent, rotary, plain, value, interleaved;
+    float eps;
+};
+
+// Without qkv and turn where there is a Latent, without gate_up and down where there is a Mixture.
 struct Layer {
     const void *before_attention, *turn, *before_mlp;
     Product qkv, out, gate_up, down;
+    const Latent* latent;
+    const Mixture* mixture;
     void *row_keys, *row_values, *block_keys, *block_values;
     const void *slot_keys, *slot_values;
 };
 
+// turning: columns of a head that turn.
 struct Network {
-    index_t layers, hidden, inner, heads, key_heads, head_size;
+    index_t layers, hidden, inner, heads, key_heads, head_size, turning;
     float eps, scale;
     const void* last;
 };
@@ -126,13 +148,77 @@ void read_on(const Network& network, const Layer& layer, const Seats& seats, con
     }
 }
 
+// Each head's rows times its own matrix: queries to the latent's columns, or what is seen to values.
+void by_heads(const Network& network, const Latent& of, bool lifts, const bf16* x, index_t x_step, bf16* out,
+              index_t out_step, index_t rows, Crew crew) {
+    index_t heads = network.heads, inputs = lifts ? of.plain : of.latent, outputs = lifts ? of.latent : of.value;
+    const bf16* up = static_cast<const bf16*>(of.up) + (lifts ? 0 : of.plain * of.latent);
+    denken_bf16_heads(x, heads * x_step, x_step, rows, inputs, up, (of.plain + of.value) * of.latent, lifts, out,
+                      heads * out_step, out_step, outputs, heads, crew(rows * heads * inputs * outputs / 16));
+}
+
+void by_heads(const Network& network, const Latent& of, bool lifts, const float* x, index_t x_step, float* out,
+              index_t out_step, index_t rows, Crew crew) {
+    index_t heads = network.heads;
+    one_by_one(heads, crew(rows * heads * of.latent * (lifts ? of.plain : of.value) / 16), [&](index_t head) {
+        const Product& own = of.by_head[2 * head + !lifts];
+        const float* from = x + head * x_step;
+        float* to = out + head * out_step;
+        if (own.kind == PAIRS)
+            denken_product_pairs(from, heads * x_step, 1, static_cast<const uint32_t*>(own.at), to, heads * out_step, rows,
+                                 own.inputs, own.outputs, 0, 1);
+        else
+            denken_product(from, heads * x_step, 1, static_cast<const float*>(own.at), 0, 0, to, heads * out_step, rows,
+                           own.inputs, own.outputs, 0, 1);
+    });
+}
+
+// What a layer's tokens see by latent attention, and its values.
+template <typename T>
+void attend_latents(const Network& network, const Layer& layer, const Seats& seats, const T* normed, const float* cosine,
+                    const float* sine, T* out, Crew crew) {
+    const Latent& of = *layer.latent;
+    index_t rows = seats.rows, heads = network.heads, size = network.head_size, half = of.rotary / 2;
+    index_t own = of.plain + of.rotary, low = of.query_down.outputs;
+    thread_local Scratch memory;
+    T* at = reinterpret_cast<T*>(memory.of(rows * (2 * low + heads * (own + 2 * size) + 2 * size) + 7 * 2 * LANES));
+    auto take = [&](index_t count) {
+        T* taken = at;
+        at += (count + 2 * LANES - 1) / (2 * LANES) * (2 * LANES);
+        return taken;
+    };
+    T *down = take(rows * low), *down_normed = take(rows * low), *query = take(rows * heads * own);
+    T *found = take(rows * size), *key = take(rows * size), *lifted = take(rows * heads * size);
+    T* seen = take(rows * heads * size);
+    if (low) {
+        multiply(normed, of.query_down, down, rows, crew);
+        norm(down, static_cast<const T*>(of.query_norm), down_normed, rows, low, of.eps, crew(rows * low));
+    }
+    multiply(low ? down_normed : normed, of.query, query, rows, crew);
+    multiply(normed, of.key, found, rows, crew);
+    for (index_t row = 0; row < rows; row++)
+        norm(found + row * size, static_cast<const T*>(of.key_norm), key + row * size, 1, of.latent, of.eps, 1);
+    turn_apart(key)(found + of.latent, size, size, cosine, sine, key + of.latent, size, size, rows, 1, half,
+                    of.interleaved);
+    turn_apart(key)(query + of.plain, heads * own, own, cosine, sine, lifted + of.latent, heads * size, size, rows, heads,
+                    half, of.interleaved);
+    by_heads(network, of, true, query, own, lifted, size, rows, crew);
+    attend_rows(key)(lifted, heads * size, key, size, key, size, seen, layer.row_keys, layer.row_values, seats.stride,
+                     seats.narrow, seats.lengths, static_cast<T*>(layer.block_keys), static_cast<T*>(layer.block_values),
+                     seats.places, layer.slot_keys, layer.slot_values, seats.slot_length, seats.slots, seats.slot_lengths,
+                     seats.seats, seats.order, seats.tables, seats.table_pitch, seats.block_size, rows, heads, 1, size,
+                     network.scale, crew(rows * heads * size * seats.stride / 4));
+    by_heads(network, of, false, seen, size, out, of.value, rows, crew);
+}
+
 template <typename T>
 void decode(const Network& network, const Layer* layers, const Seats& seats, T* x, const float* cosine,
             const float* sine, T* out, Crew crew) {
     index_t rows = seats.tokens, hidden = network.hidden, inner = network.inner, size = network.head_size;
     index_t heads = network.heads, keys = network.key_heads, turned_heads = heads + keys, all = heads + 2 * keys;
+    index_t seen_size = network.layers ? std::max(heads * size, layers[0].out.inputs) : 0;
     thread_local Scratch memory;
-    index_t numbers = rows * (2 * hidden + (all + turned_heads + heads) * size + 3 * inner) + 7 * 2 * LANES;
+    index_t numbers = rows * (2 * hidden + (all + turned_heads) * size + seen_size + 3 * inner) + 7 * 2 * LANES;
     T* at = reinterpret_cast<T*>(memory.of(numbers));
     auto take = [&](index_t count) {
         T* taken = at;
@@ -140,11 +226,9 @@ void decode(const Network& network, const Layer* layers, const Seats& seats, T* 
         return taken;
     };
     T *normed = take(rows * hidden), *added = take(rows * hidden), *qkv = take(rows * all * size);
-    T *turned = take(rows * turned_heads * size), *seen = take(rows * heads * size);
+    T *turned = take(rows * turned_heads * size), *seen = take(rows * seen_size);
     T *both = take(rows * 2 * inner), *gated = take(rows * inner);
-    for (index_t i = 0; i < network.layers; i++) {
-        const Layer& layer = layers[i];
-        norm(x, static_cast<const T*>(layer.before_attention), normed, rows, hidden, network.eps, crew(rows * hidden));
+    auto grouped = [&](const Layer& layer) {
         multiply(normed, layer.qkv, qkv, rows, crew);
         norm_turn(x)(qkv, all * size, static_cast<const T*>(layer.turn), network.eps, cosine, sine, turned, rows,
                      turned_heads, size / 2, crew(4 * rows * turned_heads * size));
@@ -162,12 +246,24 @@ void decode(const Network& network, const Layer* layers, const Seats& seats, T* 
                        seats.table_pitch, seats.block_size, seats.rows, heads, keys, size, network.scale,
                        crew(seats.rows * heads * size * seats.stride / 4));
         read_on(network, layer, seats, turned, turned_heads * size, values, all * size, seen, crew);
+    };
+    for (index_t i = 0; i < network.layers; i++) {
+        const Layer& layer = layers[i];
+        norm(x, static_cast<const T*>(layer.before_attention), normed, rows, hidden, network.eps, crew(rows * hidden));
+        if (layer.latent)
+            attend_latents(network, layer, seats, normed, cosine, sine, seen, crew);
+        else
+            grouped(layer);
         multiply(seen, layer.out, added, rows, crew);
         add(x, added, rows * hidden);
         norm(x, static_cast<const T*>(layer.before_mlp), normed, rows, hidden, network.eps, crew(rows * hidden));
-        multiply(normed, layer.gate_up, both, rows, crew);
-        swiglu(x)(both, both + inner, 2 * inner, gated, rows, inner, crew(4 * rows * inner));
-        multiply(gated, layer.down, added, rows, crew);
+        if (layer.mixture) {
+            mixture(x)(normed, layer.mixture, rows, hidden, added, crew.most);
+        } else {
+            multiply(normed, layer.gate_up, both, rows, crew);
+            swiglu(x)(both, both + inner, 2 * inner, gated, rows, inner, crew(4 * rows * inner));
+            multiply(gated, layer.down, added, rows, crew);
+        }
         add(x, added, rows * hidden);
     }
     norm(x, static_cast<const T*>(network.last), out, rows, hidden, network.eps, crew(rows * hidden));
@@ -409,20 +505,29 @@ class Pass {
   public:
     Pass(const Network& network, const Layer* layers, const Seats& seats, const Ends<T>& ends, index_t most, Crew crew)
         : network(network), layers(layers), seats(seats), ends(ends), crew(crew) {
-        index_t hidden = network.hidden, half = network.head_size / 2;
+        index_t hidden = network.hidden, half = network.turning / 2;
         x.resize(most * hidden + 2 * LANES), last.resize(x.size()), wide.resize(x.size());
         cosine.resize(most * half + LANES), sine.resize(cosine.size());
         logits.reset(new float[most * ends.vocabulary + LANES]);
         drawn.ids.resize(most), drawn.kept.resize(most), drawn.logprobs.resize(most);
         index_t numbers = 0;
-        auto add = [&](const Product& product) {
+        // every: of so many one is looked at for a token, all of them for many.
+        auto add = [&](const Product& product, index_t every = 1) {
             index_t size = product.kind == INTEGERS ? 1 : product.kind == PACKED ? 4 : 2;
-            numbers += product.inputs * product.outputs;
+            numbers += product.inputs * product.outputs / every;
             weights += product.inputs * product.outputs * size;
         };
-        for (index_t i = 0; i < network.layers; i++)
-            for (const Product* product : {&layers[i].qkv, &layers[i].out, &layers[i].gate_up, &layers[i].down})
-                add(*product);
+        for (index_t i = 0; i < network.layers; i++) {
+            const Layer& layer = layers[i];
+            for (const Product* product : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) add(*product);
+            if (const Latent* own = layer.latent)
+                for (const Product* product : {&own->query_down, &own->query, &own->key}) add(*product);
+            if (const Mixture* own = layer.mixture) {
+                for (const Product* product : {&own->shared_gate_up, &own->shared_down}) add(*product);
+                for (index_t e = 0; e < 2 * own->router.experts; e++)
+                    add(own->experts[e], own->router.experts / own->router.chosen);
+            }
+        }
         add(ends.head);
         // A key costs two products of a head's columns in each layer, and weights are multiplied four at a time.
         base = numbers / (8 * network.layers * network.heads * network.head_size);
@@ -447,7 +552,7 @@ class Pass {
     static constexpr index_t ALONE = 2;        // tokens of a thread's own that are worth reading all weights for
 
     void run(const Tokens& tokens, index_t from, index_t count, Crew own) {
-        index_t hidden = network.hidden, half = network.head_size / 2, vocabulary = ends.vocabulary;
+        index_t hidden = network.hidden, half = network.turning / 2, vocabulary = ends.vocabulary;
         T *own_x = x.data() + from * hidden, *own_last = last.data() + from * hidden;
         float *own_cosine = cosine.data() + from * half, *own_sine = sine.data() + from * half;
         for (index_t i = 0; i < count; i++) {

@@ -1,5 +1,5 @@
-"""One token of each of some sequences through all layers of a dense network, in one call; or several, one after
-another, each drawn from the logits before it.
+"""One token of each of some sequences through all layers of a network, in one call; or several, one after another,
+each drawn from the logits before it.
 
 Where the network is small, or its products fast, a call of Python's for each kernel costs more than some kernels do,
 and what Python does between two steps more than a step.
@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,21 +32,100 @@ TAIL = 6
 
 
 @dataclass(frozen=True, slots=True)
+class Latent:
+    """Multi-head latent attention, as in `denken.model.attention.LatentAttention`.
+
+    query_down, query_norm: None where queries are made of the hidden state at once. up: the up-projection's weight (H *
+    (plain + value), latent). by_head: of each head what lifts queries and what lowers what is seen; for fp32 alone.
+    """
+
+    query_down: Product | None
+    query: Product
+    key: Product
+    query_norm: Tensor | None
+    key_norm: Tensor
+    up: Tensor
+    by_head: Sequence[tuple[Product, Product]]
+    sizes: tuple[int, int, int, int]
+    interleaved: bool
+    eps: float
+
+    def record(self) -> _Latent:
+        """sizes: latent, rotary, plain and value columns. Whoever keeps the record keeps the tensors."""
+        products = _products(itertools.chain.from_iterable(self.by_head))
+        record = _Latent(
+            *map(_product, (self.query_down, self.query, self.key)),
+            *map(address, (self.query_norm, self.key_norm, self.up)),
+            ctypes.addressof(products),
+            *self.sizes,
+            self.interleaved,
+            self.eps,
+        )
+        record.kept = products
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A mixture of experts, as in `denken.model.moe.MixtureOfExperts`.
+
+    logits: of all experts, in fp32. bias: moves the choice. chosen, groups, best_groups, groups_by: as in `experts.h`.
+    experts: gate and up side by side, and down, of each; shared: the same of those that see every token.
+    """
+
+    logits: Product
+    bias: Tensor | None
+    chosen: int
+    groups: int
+    best_groups: int
+    groups_by: int
+    sigmoid: bool
+    normed: bool
+    scale: float
+    experts: Sequence[tuple[Product, Product]]
+    shared: tuple[Product, Product] | None
+
+    def record(self) -> _Mixture:
+        """Whoever keeps the record keeps the tensors."""
+        products = _products(itertools.chain.from_iterable(self.experts))
+        numbers = (len(self.experts), self.chosen, self.groups, self.best_groups, self.groups_by)
+        record = _Mixture(
+            _product(self.logits),
+            address(self.bias),
+            *numbers,
+            self.sigmoid,
+            self.normed,
+            self.scale,
+            ctypes.addressof(products),
+            *map(_product, self.shared or (None, None)),
+        )
+        record.kept = products
+        return record
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer's weights, as in `denken.engine.native`."""
+    """One layer's weights, as in `denken.engine.native`: of attention qkv and turn, or a `Latent`; of what follows it
+    gate_up and down, or a `Mixture`."""
 
     before_attention: Tensor
-    turn: Tensor | None
     before_mlp: Tensor
-    qkv: Product
     out: Product
-    gate_up: Product
-    down: Product
+    turn: Tensor | None = None
+    qkv: Product | None = None
+    latent: Latent | None = None
+    gate_up: Product | None = None
+    down: Product | None = None
+    mixture: Mixture | None = None
 
-    def record(self) -> list[int]:
+    def record(self, kept: list[ctypes.Structure]) -> list[int]:
+        """kept: takes what must be kept for as long as the record is used."""
         norms = [address(x) or 0 for x in (self.before_attention, self.turn, self.before_mlp)]
         products = (self.qkv, self.out, self.gate_up, self.down)
-        return [*norms, *(number for product in products for number in product.record())]
+        numbers = [number for product in products for number in (product.record() if product else [0] * 6)]
+        parts = [None if part is None else part.record() for part in (self.latent, self.mixture)]
+        kept += [part for part in parts if part is not None]
+        return [*norms, *numbers, *(0 if part is None else ctypes.addressof(part) for part in parts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +245,7 @@ class Ahead:
 
 class _Network(ctypes.Structure):
     _fields_ = [
-        *((name, INTEGER) for name in ("layers", "hidden", "inner", "heads", "key_heads", "head_size")),
+        *((name, INTEGER) for name in ("layers", "hidden", "inner", "heads", "key_heads", "head_size", "turning")),
         ("eps", NUMBER),
         ("scale", NUMBER),
         ("last", POINTER),
@@ -198,6 +278,28 @@ class _Product(ctypes.Structure):
         ("at", POINTER),
         ("bias", POINTER),
         *((name, INTEGER) for name in ("count", "inputs", "outputs")),
+    ]
+
+
+class _Latent(ctypes.Structure):
+    kept: Any
+    _fields_ = [
+        *((name, _Product) for name in ("query_down", "query", "key")),
+        *((name, POINTER) for name in ("query_norm", "key_norm", "up", "by_head")),
+        *((name, INTEGER) for name in ("latent", "rotary", "plain", "value", "interleaved")),
+        ("eps", NUMBER),
+    ]
+
+
+class _Mixture(ctypes.Structure):
+    kept: Any
+    _fields_ = [
+        ("logits", _Product),
+        ("bias", POINTER),
+        *((name, INTEGER) for name in ("experts", "chosen", "groups", "best_groups", "groups_by", "sigmoid", "normed")),
+        ("scale", NUMBER),
+        ("all", POINTER),
+        *((name, _Product) for name in ("shared_gate_up", "shared_down")),
     ]
 
 
@@ -240,13 +342,19 @@ class _Guessing(ctypes.Structure):
 
 
 class Decoder:
-    """A network's layers and last norm. heads: of queries, of keys, columns of each."""
+    """A network's layers and last norm. heads: of queries, of keys, columns of each, and how many of these turn."""
 
     def __init__(
-        self, layers: Sequence[Layer], last_M: Tensor, inner: int, heads: tuple[int, int, int], eps: float, scale: float
+        self,
+        layers: Sequence[Layer],
+        last_M: Tensor,
+        inner: int,
+        heads: tuple[int, int, int, int],
+        eps: float,
+        scale: float,
     ) -> None:
-        self._kept = (list(layers), last_M)
-        self._weights = torch.tensor([layer.record() for layer in layers])
+        self._kept, self._parts = (list(layers), last_M), list[ctypes.Structure]()
+        self._weights = torch.tensor([layer.record(self._parts) for layer in layers])
         self._network = _Network(len(layers), len(last_M), inner, *heads, eps, scale, last_M.data_ptr())
         self._call = kernel(f"denken_decode_{NAMES[last_M.dtype]}", _CALL)
         self._ahead = kernel(f"denken_ahead_{NAMES[last_M.dtype]}", _AHEAD)
@@ -354,6 +462,15 @@ class _Guesses:
     def result(self) -> Guessed:
         surmises = [tuple(id for id in own if id >= 0) for own in self._surmises_SX.tolist()]
         return Guessed(self._guessed_S.tolist(), self._right_S.tolist(), surmises, self.record.gain)
+
+
+def _product(product: Product | None) -> _Product:
+    return _Product() if product is None else _Product(*product.record())
+
+
+def _products(products: Iterable[Product]) -> ctypes.Array[_Product]:
+    found = [_product(product) for product in products]
+    return (_Product * len(found))(*found)
 
 
 def _record(seats: Seats) -> tuple[_Seats, Tensor | None]:

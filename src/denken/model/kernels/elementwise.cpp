@@ -174,6 +174,26 @@ void turn(const T* x, index_t pitch, const float* cosine, const float* sine, T* 
     });
 }
 
+// Heads that stand apart, on both sides. interleaved: columns (2i, 2i + 1) are a pair, and come out as halves.
+template <typename T>
+void turn_apart(const T* x, index_t pitch, index_t step, const float* cosine, const float* sine, T* out,
+                index_t out_pitch, index_t out_step, index_t tokens, index_t heads, index_t half, index_t interleaved) {
+    T pairs[2 * LANES];
+    for (index_t token = 0; token < tokens; token++)
+        for (index_t head = 0; head < heads; head++) {
+            const T* from = x + token * pitch + head * step;
+            auto at = [&](index_t i, auto part) {
+                if (!interleaved) return load(from + i, part);
+                // Of one half the even columns, of the other the odd ones.
+                index_t odd = i >= half, first = i - odd * half, count = std::min<index_t>(LANES, half - first);
+                for (index_t k = 0; k < count; k++) pairs[k] = from[2 * (first + k) + odd];
+                return load(pairs, part);
+            };
+            turn_head(at, cosine + token * half, sine + token * half, out + token * out_pitch + head * out_step, half,
+                      false);
+        }
+}
+
 // Norm, then turn, of every head; what is between the two stays in registers, rounded.
 template <typename T>
 void norm_turn(const T* x, index_t pitch, const T* weight, float eps, const float* cosine, const float* sine, T* out,
@@ -220,7 +240,8 @@ SWIGLU(float, fp32)
 SWIGLU(bf16, bf16)
 
 // x (tokens, heads, 2 half), its tokens `pitch` apart, by cosine and sine (tokens, half); out without gaps.
-// denken_norm_turn: each head's norm with its own weight (heads, size) before it; weight may be absent.
+// denken_norm_turn: each head's norm with its own weight (heads, size) before it; weight may be absent. denken_turn_apart:
+// heads are `step` apart within a token, and come out out_step apart.
 #define TURN(T, NAME)                                                                                                \
     EXPORT void denken_turn_##NAME(const T* x, index_t pitch, const float* cosine, const float* sine, T* out,         \
                                    index_t tokens, index_t heads, index_t half, index_t back, index_t threads) {      \
@@ -230,6 +251,11 @@ SWIGLU(bf16, bf16)
                                         const float* sine, T* out, index_t tokens, index_t heads, index_t half,       \
                                         index_t threads) {                                                            \
         norm_turn(x, pitch, weight, eps, cosine, sine, out, tokens, heads, half, threads);                            \
+    }                                                                                                                 \
+    EXPORT void denken_turn_apart_##NAME(const T* x, index_t pitch, index_t step, const float* cosine,                \
+                                         const float* sine, T* out, index_t out_pitch, index_t out_step,              \
+                                         index_t tokens, index_t heads, index_t half, index_t interleaved) {          \
+        turn_apart(x, pitch, step, cosine, sine, out, out_pitch, out_step, tokens, heads, half, interleaved);         \
     }
 TURN(float, fp32)
 TURN(bf16, bf16)

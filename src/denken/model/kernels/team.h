@@ -70,10 +70,10 @@ class Team {
     void* body = nullptr;
 };
 
-// body(), whose thread has a team of so many meanwhile.
+// body(), whose thread has a team of so many meanwhile, or the one that it has.
 template <typename Body>
 void with_team(index_t threads, Body body) {
-    if (threads <= 1) return body();
+    if (threads <= 1 || Team::own) return body();
     Team team;
 #pragma omp parallel num_threads(threads)
     {
