@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from denken.model.attention import CacheLayout
 from denken.model.config import ModelConfig
+from denken.model.quantized import INT8, QuantizedLinear, Scheme, replace_linears
 from denken.model.transformer import Transformer
 
 
@@ -48,6 +49,26 @@ def tiny_model(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Transformer(ModelConfig(family, **shape)).eval()
+
+
+def quantise(model: Transformer, bits: int) -> None:
+    """Puts the layers' products, but for the up-projection of latents, in whole numbers (int4 in groups of 32)."""
+    scheme = INT8 if bits == 8 else Scheme(4, 32)
+    for name, old in list(model.named_modules()):
+        if not name.endswith("_proj") or name.endswith("kv_b_proj"):
+            continue
+        assert isinstance(old, nn.Linear)
+        replace_linears(model, {name: scheme})
+        new = model.get_submodule(name)
+        assert isinstance(new, QuantizedLinear)
+        new.to_empty(device="cpu")
+        grouped = old.weight.float().unflatten(1, (scheme.groups(old.in_features), -1))
+        scale = (grouped.abs().amax(dim=2) / scheme.levels[1]).detach()
+        codes = (grouped / scale[..., None]).round().flatten(1).to(torch.int8)
+        for key, tensor in scheme.tensors(codes, scale).items():
+            getattr(new, key).copy_(tensor)
+        if new.bias is not None:
+            new.bias.uniform_(-0.3, 0.3)
 
 
 @dataclass

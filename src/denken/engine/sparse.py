@@ -4,8 +4,7 @@ What `native.py` is for dense networks with grouped attention. Steps that read p
 layers (with grouped attention, short ones do not), and so do rows with adapters. Weights of small networks, and of fp32
 ones up to `native.COPIED`, are copies, taken anew by `refresh`; others are read where they lie, bf16 in large pages.
 
-Numbers are those of the layers, but for the router's exponential functions, which PyTorch may round otherwise, and in
-fp32 for the up-projections of latent attention, whose sums have another order.
+Numbers are those of the layers, but for the router's exponential functions, which PyTorch may round otherwise.
 """
 
 # M = hidden size, H = query heads, X = columns of a head's plain keys and of its values, C = columns of the latent
@@ -131,28 +130,14 @@ class Sparse(Decodes):
         return Latent(down, query, key, norm_Q, of.kv_a_layernorm.weight, up, by_head, sizes, of.interleaved, eps)
 
     def _mixture(self, of: MixtureOfExperts) -> Mixture | None:
-        config, gate = self.config, of.gate
         pairs = [self._pair(expert) for expert in cast(Iterable[MLP], of.experts)]
         shared = None if of.shared_experts is None else self._pair(of.shared_experts)
         found = [pair for pair in pairs if pair is not None]
         if len(found) < len(pairs) or (shared is None) != (of.shared_experts is None):
             return None
-        logits = Packed(gate.weight.detach().float().t())
+        logits = Packed(of.gate.weight.detach().float().t())
         self._kept.append(logits)
-        bias = gate.e_score_correction_bias.float() if gate.sigmoid else None
-        return Mixture(
-            operands.Product.of(logits),
-            bias,
-            config.num_experts_per_tok,
-            max(1, config.n_group),
-            config.topk_group,
-            2 if gate.sigmoid else 1,
-            gate.sigmoid,
-            config.norm_topk_prob,
-            config.routed_scaling_factor,
-            found,
-            shared,
-        )
+        return Mixture(of.gate.routing(), operands.Product.of(logits), found, shared)
 
     def _pair(self, of: MLP) -> Pair | None:
         """Gate and up side by side, and down."""

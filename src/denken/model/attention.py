@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from denken.model.config import ModelConfig
 from denken.model.kernels import bf16
 from denken.model.kernels.call import covers
+from denken.model.kernels.products import multiply
 from denken.model.layers import Linear, RMSNorm
 from denken.model.rope import mscale, rotate
 
@@ -242,10 +243,14 @@ class LatentAttention(nn.Module):
 
 
 def _by_heads(x_BTHI: Tensor, matrices_HOI: Tensor) -> Tensor:
-    """Each head's rows times its own matrix: (B, T, H, O)."""
-    few = x_BTHI.shape[0] * x_BTHI.shape[1] <= bf16.FEW_OF_HEADS and matrices_HOI.shape[1] % 16 == 0
-    if few and not torch.is_grad_enabled() and x_BTHI.dtype == torch.bfloat16 and covers(x_BTHI, matrices_HOI):
-        return bf16.by_heads(x_BTHI.flatten(0, 1), matrices_HOI).unflatten(0, x_BTHI.shape[:2])
+    """Each head's rows times its own matrix: (B, T, H, O). Where nothing is learnt, as native code does it."""
+    if not torch.is_grad_enabled() and covers(x_BTHI, matrices_HOI):
+        x_NHI, shape = x_BTHI.flatten(0, 1), x_BTHI.shape[:2]
+        if x_BTHI.dtype == torch.float32:
+            heads = [multiply(x_NHI[:, head], own_OI.t()) for head, own_OI in enumerate(matrices_HOI)]
+            return torch.stack(heads, dim=1).unflatten(0, shape)
+        if len(x_NHI) <= bf16.FEW_OF_HEADS and matrices_HOI.shape[1] % 16 == 0:
+            return bf16.by_heads(x_NHI, matrices_HOI).unflatten(0, shape)
     return torch.einsum("bthi,hoi->btho", x_BTHI, matrices_HOI)
 
 

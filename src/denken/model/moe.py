@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from denken.model.config import ModelConfig
 from denken.model.kernels.call import covers
-from denken.model.kernels.experts import experts
+from denken.model.kernels.experts import Routing, experts, route
 from denken.model.kernels.operands import HasOperand, Operand, Product, side_by_side
 from denken.model.layers import MLP, linear
 
@@ -41,12 +41,29 @@ class Router(nn.Module):
         """Returns weights (N, S) in fp32 and the experts' indices (N, S)."""
         with torch.autocast(tokens_NM.device.type, enabled=False):
             logits_NX = linear(tokens_NM.float(), self.weight.float())
+            if not torch.is_grad_enabled() and covers(logits_NX):
+                return route(self.routing(), logits_NX)
         scores_NX = logits_NX.sigmoid() if self.sigmoid else logits_NX.softmax(dim=-1)
         chosen_NS = self._choose(scores_NX.detach())
         weights_NS = scores_NX.gather(1, chosen_NS)
         if self.config.norm_topk_prob:
             weights_NS = weights_NS / (weights_NS.sum(dim=-1, keepdim=True) + (1e-20 if self.sigmoid else 0.0))
         return weights_NS * self.config.routed_scaling_factor, chosen_NS
+
+    def routing(self) -> Routing:
+        """The same for native code, which chooses where nothing is learnt."""
+        config = self.config
+        return Routing(
+            config.n_routed_experts,
+            config.num_experts_per_tok,
+            self.e_score_correction_bias.float() if self.sigmoid else None,
+            max(1, config.n_group),
+            config.topk_group,
+            2 if self.sigmoid else 1,
+            self.sigmoid,
+            config.norm_topk_prob,
+            config.routed_scaling_factor,
+        )
 
     def _choose(self, scores_NX: Tensor) -> Tensor:
         """The bias moves who is chosen, never the weight of who was (DeepSeek-V3, equation 16)."""

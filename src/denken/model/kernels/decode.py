@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from denken.model.kernels.call import INTEGER, NAMES, NUMBER, POINTER, address, kernel
-from denken.model.kernels.operands import Product
+from denken.model.kernels.experts import RouterRecord, Routing
+from denken.model.kernels.operands import Product, Record
 from denken.model.kernels.rows import Begun, Tables, narrow
 
 # What an id does to a sequence.
@@ -69,36 +70,19 @@ class Latent:
 class Mixture:
     """A mixture of experts, as in `denken.model.moe.MixtureOfExperts`.
 
-    logits: of all experts, in fp32. bias: moves the choice. chosen, groups, best_groups, groups_by: as in `experts.h`.
-    experts: gate and up side by side, and down, of each; shared: the same of those that see every token.
+    logits: of all experts, in fp32. experts: gate and up side by side, and down, of each. shared: the same of those
+    that see every token.
     """
 
+    routing: Routing
     logits: Product
-    bias: Tensor | None
-    chosen: int
-    groups: int
-    best_groups: int
-    groups_by: int
-    sigmoid: bool
-    normed: bool
-    scale: float
     experts: Sequence[tuple[Product, Product]]
     shared: tuple[Product, Product] | None
 
     def record(self) -> _Mixture:
         """Whoever keeps the record keeps the tensors."""
-        products = _products(itertools.chain.from_iterable(self.experts))
-        numbers = (len(self.experts), self.chosen, self.groups, self.best_groups, self.groups_by)
-        record = _Mixture(
-            _product(self.logits),
-            address(self.bias),
-            *numbers,
-            self.sigmoid,
-            self.normed,
-            self.scale,
-            ctypes.addressof(products),
-            *map(_product, self.shared or (None, None)),
-        )
+        products, shared = _products(itertools.chain.from_iterable(self.experts)), self.shared or (None, None)
+        record = _Mixture(self.routing.record(self.logits), ctypes.addressof(products), *map(_product, shared))
         record.kept = products
         return record
 
@@ -272,19 +256,10 @@ class _Seats(ctypes.Structure):
     ]
 
 
-class _Product(ctypes.Structure):
-    _fields_ = [
-        ("kind", INTEGER),
-        ("at", POINTER),
-        ("bias", POINTER),
-        *((name, INTEGER) for name in ("count", "inputs", "outputs")),
-    ]
-
-
 class _Latent(ctypes.Structure):
     kept: Any
     _fields_ = [
-        *((name, _Product) for name in ("query_down", "query", "key")),
+        *((name, Record) for name in ("query_down", "query", "key")),
         *((name, POINTER) for name in ("query_norm", "key_norm", "up", "by_head")),
         *((name, INTEGER) for name in ("latent", "rotary", "plain", "value", "interleaved")),
         ("eps", NUMBER),
@@ -294,19 +269,16 @@ class _Latent(ctypes.Structure):
 class _Mixture(ctypes.Structure):
     kept: Any
     _fields_ = [
-        ("logits", _Product),
-        ("bias", POINTER),
-        *((name, INTEGER) for name in ("experts", "chosen", "groups", "best_groups", "groups_by", "sigmoid", "normed")),
-        ("scale", NUMBER),
-        ("all", POINTER),
-        *((name, _Product) for name in ("shared_gate_up", "shared_down")),
+        ("router", RouterRecord),
+        ("experts", POINTER),
+        *((name, Record) for name in ("shared_gate_up", "shared_down")),
     ]
 
 
 class _Ends(ctypes.Structure):
     _fields_ = [
         *((name, POINTER) for name in ("embedding", "cosine", "sine")),
-        ("head", _Product),
+        ("head", Record),
         ("vocabulary", INTEGER),
     ]
 
@@ -397,7 +369,7 @@ class Decoder:
         outputs = map(address, (said, logprobs, kept, counts))
         rows = _Rows(len(ids), steps, seconds, *map(address, inputs), *outputs, 0, address(tokens), address(took))
         tables = map(address, (ends.embedding_VM, ends.cos_PF, ends.sin_PF))
-        own_ends = _Ends(*tables, _Product(*ends.head.record()), len(ends.embedding_VM))
+        own_ends = _Ends(*tables, Record(*ends.head.record()), len(ends.embedding_VM))
         (own_seats, _kept), guesses = _record(seats), None if guessing is None else _Guesses(guessing)
         self._ahead(
             ctypes.addressof(self._network),
@@ -464,13 +436,13 @@ class _Guesses:
         return Guessed(self._guessed_S.tolist(), self._right_S.tolist(), surmises, self.record.gain)
 
 
-def _product(product: Product | None) -> _Product:
-    return _Product() if product is None else _Product(*product.record())
+def _product(product: Product | None) -> Record:
+    return Record() if product is None else Record(*product.record())
 
 
-def _products(products: Iterable[Product]) -> ctypes.Array[_Product]:
+def _products(products: Iterable[Product]) -> ctypes.Array[Record]:
     found = [_product(product) for product in products]
-    return (_Product * len(found))(*found)
+    return (Record * len(found))(*found)
 
 
 def _record(seats: Seats) -> tuple[_Seats, Tensor | None]:

@@ -125,7 +125,14 @@ void mixture(const T* x, const Mixture& mixture, index_t rows, index_t hidden, T
 
 // x (N, hidden); all: of each expert that was chosen how often, and its products, gate and up side by side. tokens,
 // weights: of each choice, those of one expert on end. out (N, hidden): what the experts say is added to it.
-// denken_mixture: all of it, chosen here, into out.
+// denken_mixture: all of it, chosen here, into out. denken_route: who is chosen alone, of logits (N, experts), which become
+// scores; chosen and weights (N, chosen).
+EXPORT void denken_route(const void* how, float* logits, index_t rows, index_t* chosen, float* weights) {
+    const Router& router = *static_cast<const Router*>(how);
+    for (index_t row = 0; row < rows; row++)
+        route(router, logits + row * router.experts, chosen + row * router.chosen, weights + row * router.chosen);
+}
+
 #define EXPERTS(T, NAME)                                                                                               \
     EXPORT void denken_experts_##NAME(const T* x, index_t hidden, const void* all, index_t count, index_t inner,       \
                                       const index_t* tokens, const float* weights, float* out, index_t threads) {      \

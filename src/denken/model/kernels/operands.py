@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -11,10 +12,21 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from denken.model.kernels.call import address
+from denken.model.kernels.call import INTEGER, POINTER, address
 from denken.model.kernels.products import Packed
 
 PACKED, INTEGERS, BF16, PAIRS = range(4)
+
+
+class Record(ctypes.Structure):
+    """What `operands.h` calls a Product."""
+
+    _fields_ = [
+        ("kind", INTEGER),
+        ("at", POINTER),
+        ("bias", POINTER),
+        *((name, INTEGER) for name in ("count", "inputs", "outputs")),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
