@@ -5,8 +5,9 @@
     python benchmarks/engine.py --rows decode-4bit --neighbour --out runs/neighbour.jsonl
     python benchmarks/engine.py --list
 
-Three shapes: that of DeepSeek-R1-Distill-Qwen-1.5B, exactly, a Qwen3 of 5 million weights, and four layers of
-DeepSeek-R1-Distill-Qwen-7B, held to the bars of the first. Weights are random, which changes no speed. Every contestant
+Shapes: that of DeepSeek-R1-Distill-Qwen-1.5B, exactly, a Qwen3 of 5 million weights, four layers of
+DeepSeek-R1-Distill-Qwen-7B, held to the bars of the first, and, in bf16, R1's own architecture: four layers as wide as
+DeepSeek-V2-Lite's, and a small one. Weights are random, which changes no speed. Every contestant
 is a process of its own and waits while another one works; they take turns, and the median of the turns' own figures
 counts. Ratios are medians of the ratios within a turn: machines drift, and turns are minutes apart. Rows that
 stand in `--out` already are not measured again; delete a row's line, or the file, for that.
@@ -96,7 +97,64 @@ SEVEN = BIG | {
     "num_attention_heads": 28,
     "num_key_value_heads": 4,
 }
-SHAPES: dict[str, dict[str, Any]] = {"1.5B": BIG, "5M": TINY, "1.3B": LAYERS, "7B": SEVEN, "bundled": {}}
+# Four of the 27 layers of DeepSeek-V2-Lite, as a DeepSeek-V3: latent attention, one dense layer, three of 64 experts.
+LATENT = {
+    "model_type": "deepseek_v3",
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "vocab_size": 2048,
+    "hidden_size": 2048,
+    "intermediate_size": 10944,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "q_lora_rank": None,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "moe_intermediate_size": 1408,
+    "n_routed_experts": 64,
+    "n_shared_experts": 2,
+    "num_experts_per_tok": 6,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+    "norm_topk_prob": True,
+    "routed_scaling_factor": 1.0,
+    "max_position_embeddings": 4096,
+    "rope_theta": 10000.0,
+    "rms_norm_eps": 1e-6,
+    "rope_interleave": True,
+    "tie_word_embeddings": False,
+    "attention_bias": False,
+    "hidden_act": "silu",
+}
+# As small as the Qwen3 above, with everything that DeepSeek-V3 has.
+TINY_LATENT = LATENT | {
+    "hidden_size": 256,
+    "intermediate_size": 704,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "q_lora_rank": 96,
+    "kv_lora_rank": 64,
+    "qk_nope_head_dim": 64,
+    "qk_rope_head_dim": 32,
+    "v_head_dim": 64,
+    "moe_intermediate_size": 128,
+    "n_routed_experts": 16,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 4,
+}
+SHAPES: dict[str, dict[str, Any]] = {
+    "1.5B": BIG,
+    "5M": TINY,
+    "1.3B": LAYERS,
+    "7B": SEVEN,
+    "V3": LATENT,
+    "tiny V3": TINY_LATENT,
+    "bundled": {},
+}
 ANSWERS = ("guessing", "plain", "bare", "served")
 NOISE = 1 << 22
 # Weights of fewer bytes are not read from memory.
@@ -129,9 +187,17 @@ ROWS = {
     "decode-8-streams": Row("1.5B", (EIGHT, FOUR), LLAMA, 8, 2.5, 8),
     "decode-32-streams": Row("1.5B", (EIGHT, FOUR), LLAMA, 32, 1.9, 4, 16),
     "prefill-512": Row("1.5B", (EIGHT, FOUR), (*LLAMA, "transformers bf16"), 0, 1.8, 1, 512, "prefill"),
-    "tiny-1-stream": Row("5M", ("denken fp32", EIGHT), ("llama.cpp BF16", "llama.cpp Q8_0"), 1, 1.2, 128, 64),
+    "tiny-1-stream": Row(
+        "5M", ("denken fp32", "denken bf16", EIGHT), ("llama.cpp BF16", "llama.cpp Q8_0"), 1, 1.2, 128, 64
+    ),
     "tiny-32-streams": Row(
-        "5M", ("denken fp32", EIGHT, EIGHT_ROWS8), ("llama.cpp BF16", "llama.cpp Q8_0"), 32, 3.0, 32, 64
+        "5M",
+        ("denken fp32", "denken bf16", EIGHT, EIGHT_ROWS8),
+        ("llama.cpp BF16", "llama.cpp Q8_0"),
+        32,
+        3.0,
+        32,
+        64,
     ),
     "7B-layers-4bit": Row("7B", (FOUR,), ("llama.cpp Q4_0",), 1, 1.0, 64),
     "7B-layers-8bit": Row("7B", (EIGHT,), ("llama.cpp Q8_0",), 1, 1.1, 64),
@@ -143,6 +209,12 @@ ROWS = {
     "prefill-512-bf16": Row("1.5B", ("denken bf16",), ("transformers bf16",), 0, 1.8, 1, 512, "prefill"),
     "tiny-1-stream-bf16": Row("5M", ("denken bf16",), ("transformers bf16",), 1, 1.8, 128, 64),
     "tiny-32-streams-bf16": Row("5M", ("denken bf16",), ("transformers bf16",), 32, 1.8, 32, 64),
+    "V3-layers-1-stream-bf16": Row("V3", ("denken bf16",), ("transformers bf16",), 1, 1.8, 32),
+    "V3-layers-8-streams-bf16": Row("V3", ("denken bf16",), ("transformers bf16",), 8, 1.8, 16),
+    "V3-layers-32-streams-bf16": Row("V3", ("denken bf16",), ("transformers bf16",), 32, 1.8, 8, 16),
+    "V3-layers-prefill-bf16": Row("V3", ("denken bf16",), ("transformers bf16",), 0, 1.8, 1, 512, "prefill"),
+    "tiny-V3-1-stream-bf16": Row("tiny V3", ("denken bf16",), ("transformers bf16",), 1, 1.8, 64, 64),
+    "tiny-V3-32-streams-bf16": Row("tiny V3", ("denken bf16",), ("transformers bf16",), 32, 1.8, 16, 64),
     "speculation": Row("bundled", ("denken guessing",), ("denken plain",), 1, 1.5, does="answer"),
     "server": Row("1.3B", ("denken served",), ("denken bare",), 32, 0.9, does="answer"),
     "server-small": Row("bundled", ("denken served",), ("denken bare",), 32, 0.9, threads=1, does="answer"),
@@ -166,6 +238,9 @@ class Ours:
         model, self.bytes = network(shape, bits)
         rounded = head or (bits if bits.startswith("int") else None)
         self.read = self.bytes - _bytes(model.model["embed_tokens"].weight)  # looked up, not read
+        if experts := shape.get("n_routed_experts"):
+            routed = sum(_bytes(p) for name, p in model.named_parameters() if ".experts." in name)
+            self.read -= routed * (experts - shape["num_experts_per_tok"]) // experts
         if rounded:
             head_numbers = shape["vocab_size"] * shape["hidden_size"]
             kept = head_numbers * (1.0 if rounded == "int8" else 4.5 / 8)
