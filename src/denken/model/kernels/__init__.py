@@ -10,8 +10,9 @@ the same numbers up to rounding.
 | `products.py` | products of matrices in fp32 | `layers.py`, `head.py`, `denken.engine.native` |
 | `elementwise.py` | RMS norm, SwiGLU, rotary positions | `layers.py`, `rope.py`, `denken.engine.native` |
 | `attention.py` | attention for learning, reading and decoding | `denken.train.attend`, `denken.engine.paged` |
-| `bf16.py` | products of few rows with bf16 matrices | `denken.engine.products`, `denken.engine.native` |
-| `decode.py` | all layers for one token of each sequence, in one call | `denken.engine.native` |
+| `bf16.py` | products with bf16 matrices | `layers.py`, `denken.engine.products`, `denken.engine.native` |
+| `decode.py` | all layers for one token of each sequence, in one call | `denken.engine.native`, `denken.engine.sparse` |
+| `experts.py` | who is chosen of a mixture's experts, and what these say | `moe.py` |
 | `integers.py` | products with weights in int8 and int4 | quantised layers, `denken.engine.products` |
 | `softmax.py` | log-probabilities and draws over a vocabulary | `head.py`, `denken.engine.sampler` |
 
