@@ -145,6 +145,9 @@ class Sparse(Decodes):
         return None if gate_up is None or down is None else (gate_up, down)
 
     def _product(self, *layers: nn.Module) -> operands.Product | None:
-        made = product(layers, self.model.head_weight.dtype, copies=is_copied(self.model))
+        dtype = self.model.head_weight.dtype
+        # Copies of bf16 that are not turned would be PyTorch's to multiply.
+        copies = is_copied(self.model) and (dtype == torch.float32 or bf16.in_panels(2))
+        made = product(layers, dtype, copies=copies)
         self._kept.append(made)
         return made.native()

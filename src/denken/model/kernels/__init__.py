@@ -11,7 +11,7 @@ the same numbers up to rounding.
 | `elementwise.py` | RMS norm, SwiGLU, rotary positions | `layers.py`, `rope.py`, `denken.engine.native` |
 | `attention.py` | attention for learning, reading and decoding | `denken.train.attend`, `denken.engine.paged` |
 | `bf16.py` | products with bf16 matrices | `layers.py`, `denken.engine.products`, `denken.engine.native` |
-| `decode.py` | all layers for one token of each sequence, in one call | `denken.engine.native`, `denken.engine.sparse` |
+| `decode.py` | all layers for a token of each sequence | `denken.engine.native`, `denken.engine.sparse` |
 | `experts.py` | who is chosen of a mixture's experts, and what these say | `moe.py` |
 | `integers.py` | products with weights in int8 and int4 | quantised layers, `denken.engine.products` |
 | `softmax.py` | log-probabilities and draws over a vocabulary | `head.py`, `denken.engine.sampler` |
