@@ -55,6 +55,9 @@ class Sparse(Decodes):
             if weight.dtype == torch.bfloat16 and weight.is_contiguous():
                 collapse(weight)
         self._take_head(self.head_kind)
+        # Copies of bf16 that are not turned would be PyTorch's to multiply.
+        turned = self.model.head_weight.dtype == torch.float32 or bf16.in_panels(2)
+        self._copies = turned and is_copied(self.model)
         # What products are made of; native code has addresses.
         self._kept: list[AnyProduct | Packed] = []
         self.decoder = self._decoder()
@@ -145,9 +148,6 @@ class Sparse(Decodes):
         return None if gate_up is None or down is None else (gate_up, down)
 
     def _product(self, *layers: nn.Module) -> operands.Product | None:
-        dtype = self.model.head_weight.dtype
-        # Copies of bf16 that are not turned would be PyTorch's to multiply.
-        copies = is_copied(self.model) and (dtype == torch.float32 or bf16.in_panels(2))
-        made = product(layers, dtype, copies=copies)
+        made = product(layers, self.model.head_weight.dtype, copies=self._copies)
         self._kept.append(made)
         return made.native()

@@ -98,8 +98,12 @@ def pack(codes_OI: Tensor) -> Tensor:
 
 def unpack(words_OW: Tensor) -> Tensor:
     """`pack`'s codes again (O, I), int8; whatever stands in a word is eight codes."""
-    shifts_8 = torch.arange(0, 32, 4, dtype=torch.int32, device=words_OW.device)
-    return (((words_OW[..., None] >> shifts_8) & 15) - 8).flatten(1).to(torch.int8)
+    # Two a byte, of which a word's lowest come first on every processor that PyTorch runs on.
+    bytes_OB = words_OW.contiguous().view(torch.uint8)
+    codes_OB2 = torch.empty(*bytes_OB.shape, 2, dtype=torch.uint8, device=words_OW.device)
+    torch.bitwise_and(bytes_OB, 15, out=codes_OB2[..., 0])
+    torch.bitwise_right_shift(bytes_OB, 4, out=codes_OB2[..., 1])
+    return codes_OB2.view(torch.int8).sub_(8).flatten(1)
 
 
 def dequantise(codes_OI: Tensor, scale_OG: Tensor) -> Tensor:
