@@ -21,7 +21,7 @@ from denken.model.kernels.operands import HasOperand, Operand, Product, side_by_
 from denken.model.layers import MLP, linear
 
 # Of more rows an expert's own calls cost nothing beside its products.
-MOST_ROWS = 256
+MOST_ROWS = 1024
 
 
 class Router(nn.Module):
