@@ -4,7 +4,7 @@ What `native.py` is for dense networks with grouped attention. Steps that read p
 layers (with grouped attention, short ones do not), and so do rows with adapters. Weights of small networks, and of fp32
 ones up to `native.COPIED`, are copies, taken anew by `refresh`; others are read where they lie, bf16 in large pages.
 
-Numbers are those of the layers, but for the router's exponential functions, which PyTorch may round otherwise.
+Numbers are those of the layers; in large bf16 networks a few rows of a small matrix may add up in another order.
 """
 
 # M = hidden size, H = query heads, X = columns of a head's plain keys and of its values, C = columns of the latent

@@ -35,8 +35,8 @@ constexpr index_t MANY = 12, MOST_ROWS = INT64_MAX;
 #else
 constexpr index_t MANY = INT64_MAX, MOST_ROWS = 48;
 #endif
-// A panel's channels, and its inputs: 16 KB. Rows whose sums for all its channels find room in the registers, those for which
-// two panels' do, and rows that the second cache has room for.
+// A panel's channels, and its inputs: 16 KB. Rows whose sums for all its channels find room in the registers, those for
+// which two panels' do, and rows that the second cache has room for.
 constexpr int WIDE = 2 * LANES, TALL = 11, FEW = 4;
 constexpr index_t DEEP = 256, LOT = 512;
 
@@ -215,9 +215,9 @@ void turn_panel(const bf16* at, index_t pitch, index_t channels, index_t inputs,
         }
 }
 
-// R rows times W vectors of channels, two a panel, panels `apart`, over so many pairs of inputs, one after the other: sums, or
-// more of them where there are `before`. Meanwhile half of the next panel, from `ask` on, is asked for, a line with each
-// pair: at once, so many would keep each other waiting.
+// R rows times W vectors of channels, two a panel, panels `apart`, over so many pairs of inputs, one after the other: sums,
+// or more of them where there are `before`. Meanwhile half of the next panel, from `ask` on, is asked for, a line with
+// each pair: at once, so many would keep each other waiting.
 template <int R, int W, bool ASKS>
 void tile(const bf16* panel, index_t apart, const bf16* x, index_t x_pitch, index_t pairs, bool before, v16* to,
           const bf16* ask, index_t pitch) {
@@ -401,7 +401,8 @@ void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, cons
 // More rows are better left to others.
 EXPORT index_t denken_bf16_most_rows() { return MOST_ROWS; }
 
-// How many numbers a matrix (outputs, inputs) takes in panels, whose last may be written over its end; 0 where none are made.
+// How many numbers a matrix (outputs, inputs) takes in panels, whose last may be written over its end; 0 where none are
+// made.
 EXPORT index_t denken_bf16_turned_size(index_t outputs, index_t inputs) {
     return MANY == INT64_MAX || inputs % 2 ? 0 : (outputs + WIDE - 1) / WIDE * WIDE * inputs + 32 * WIDE;
 }
@@ -423,9 +424,9 @@ EXPORT void denken_bf16_turn(const bf16* from, index_t outputs, index_t inputs, 
 MULTIPLY(float, fp32)
 MULTIPLY(bf16, bf16)
 
-// Each head's rows times its own matrix, of `heads` of them `apart`: out (rows, heads, outputs) = x (rows, heads, inputs), the
-// rows of both x_pitch and out_pitch apart, their heads x_step and out_step. `along`: matrices are (inputs, outputs), of
-// whole vectors of outputs, else (outputs, inputs). Few rows, for matrices are read once for each two of them, or six.
+// Each head's rows times its own matrix, of `heads` of them `apart`: out (rows, heads, outputs) = x (rows, heads, inputs),
+// the rows of both x_pitch and out_pitch apart, their heads x_step and out_step. `along`: matrices are (inputs, outputs),
+// of whole vectors of outputs, else (outputs, inputs). Few rows, for matrices are read once for each two of them, or six.
 EXPORT void denken_bf16_heads(const bf16* x, index_t x_pitch, index_t x_step, index_t rows, index_t inputs,
                               const bf16* matrices, index_t apart, index_t along, bf16* out, index_t out_pitch,
                               index_t out_step, index_t outputs, index_t heads, index_t threads) {

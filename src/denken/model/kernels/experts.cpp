@@ -1,7 +1,7 @@
 // A mixture of experts: who is chosen, and each of these over the tokens that chose it, one after the other, in one call.
 //
 // Compiled without contraction: the numbers are those of denken.model.moe's layers called one by one, to the bit; but for a
-// sigmoid or an exponential, which PyTorch's kernels may round otherwise.
+// sigmoid or an exponential, which PyTorch's kernels, used where something is learnt, may round otherwise.
 
 #include <cmath>
 #include <numeric>
