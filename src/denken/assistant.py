@@ -504,8 +504,8 @@ def _engine(
     if threads is not None:
         torch.set_num_threads(threads)
     on_gpu = _is_gpu(device, head or rows)
-    weights = Weights.open(folder)
-    dtype = precision(weights.dtype, weights.numbers, on_gpu=on_gpu)
+    weights, stored = Weights.open(folder), sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    dtype = precision(weights.dtype, weights.numbers, stored, on_gpu=on_gpu)
     model = load_weights(folder, dtype=dtype).to(device)
     model.eval()
     guesses = None

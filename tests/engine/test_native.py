@@ -115,8 +115,9 @@ def test_a_network_is_computed_in_the_precision_in_which_it_says_most(
     own: torch.dtype, numbers: int, pairs: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bf16, "in_panels", lambda inputs: pairs)
-    assert precision(own, numbers) == expected
-    assert precision(own, numbers, on_gpu=True) == (torch.float32 if own.itemsize * numbers < 2**30 else own)
+    stored = own.itemsize * numbers
+    assert precision(own, numbers, stored) == expected
+    assert precision(own, numbers, stored, on_gpu=True) == (torch.float32 if stored < 2**30 else own)
 
 
 @torch.inference_mode()

@@ -229,13 +229,18 @@ def norms_of(attention: GroupedAttention) -> Tensor | None:
     return torch.cat([norm_D.expand(count, -1) for norm_D, count in zip(norms, heads, strict=True)])
 
 
-def precision(own: torch.dtype, numbers: int, *, on_gpu: bool = False) -> torch.dtype:
-    """In which type a network of so many numbers, stored in `own`, is computed: the one in which it says most, and none
-    that rounds what is stored, but of large networks in fp16."""
-    if on_gpu or own == torch.float32 or library() is None:
-        return torch.float32 if own.itemsize * numbers < UNAIDED else own
+def precision(own: torch.dtype, numbers: int, stored: int, *, on_gpu: bool = False) -> torch.dtype:
+    """In which type a network is computed: the one in which it says most, and none that rounds what is stored, but of
+    large networks in fp16.
+
+    own: in which it is stored. numbers: how many weights are no codes. stored: bytes of all of them.
+    """
+    if on_gpu or library() is None:
+        return torch.float32 if stored < UNAIDED else own
     small = torch.float32.itemsize * numbers <= fused.LARGEST
-    return torch.float32 if small and not (own == torch.bfloat16 and bf16.in_panels(2)) else torch.bfloat16
+    if own == torch.float32 or (small and not (own == torch.bfloat16 and bf16.in_panels(2))):
+        return torch.float32
+    return torch.bfloat16
 
 
 def is_copied(model: Transformer) -> bool:
