@@ -499,14 +499,13 @@ def _engine(
     from denken.engine.speculate import Speculation
     from denken.model import mtp
     from denken.model.checkpoint import Weights
-    from denken.model.checkpoint import load as load_weights
 
     if threads is not None:
         torch.set_num_threads(threads)
     on_gpu = _is_gpu(device, head or rows)
     weights, stored = Weights.open(folder), sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     dtype = precision(weights.dtype, weights.numbers, stored, on_gpu=on_gpu)
-    model = load_weights(folder, dtype=dtype).to(device)
+    model = weights.model(dtype).to(device)
     model.eval()
     guesses = None
     if speculation and not on_gpu:

@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_models import tiny_model
+from small_models import Cheap, tiny_model
 from test_native import PROMPTS, network
 
 from denken.engine import ngrams, runner, speculate
 from denken.engine.engine import Engine
 from denken.engine.scheduler import Lead
 from denken.engine.sequence import Output
-from denken.engine.speculate import Speculation
 from denken.errors import DenkenError
 from denken.model.kernels.build import library
 from denken.model.kernels.decode import Ahead
@@ -91,13 +90,6 @@ def test_rows_that_threads_share_out_say_what_they_say_together(calls: list[list
     finally:
         torch.set_num_threads(threads)
     assert max(map(len, calls)) == 10
-
-
-class Cheap(Speculation):
-    """As if one more id in a pass cost little, whatever the clock says."""
-
-    def _worth(self, running: int) -> float:
-        return 0.1
 
 
 @pytest.mark.parametrize("alike", [False, True])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_models import quantise
+from small_models import Cheap, quantise
 
 from denken.engine.engine import Engine
 from denken.engine.native import Native
 from denken.engine.sparse import Sparse
-from denken.engine.speculate import Speculation
 from denken.model.config import ModelConfig
 from denken.model.kernels.build import library
 from denken.model.transformer import Transformer
@@ -124,13 +123,6 @@ def test_company_threads_and_guesses_change_nothing(shape: str) -> None:
                 assert said(engine, prompts, params) == expected
     finally:
         torch.set_num_threads(threads)
-
-
-class Cheap(Speculation):
-    """As if one more id in a pass cost little, whatever the clock says."""
-
-    def _worth(self, running: int) -> float:
-        return 0.1
 
 
 @pytest.mark.parametrize("head", [None, "int8"])

@@ -33,7 +33,21 @@ LARGEST = 256 << 20
 
 def is_small(model: Transformer) -> bool:
     """Whether copies of its weights, and of what a cache holds, cost little beside what they save."""
-    return sum(p.numel() * p.element_size() for p in model.parameters()) <= LARGEST
+    return bytes_of(model) <= LARGEST
+
+
+def bytes_of(model: Transformer) -> int:
+    """What its weights take; codes of quantised layers do not count."""
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+def norms_of(attention: GroupedAttention) -> Tensor | None:
+    """The norms of its queries' and keys' heads (H + K, D); None where there are none."""
+    if attention.q_norm is None or attention.k_norm is None:
+        return None
+    heads = (layer.out_features // attention.head_dim for layer in (attention.q_proj, attention.k_proj))
+    norms = (attention.q_norm.weight, attention.k_norm.weight)
+    return torch.cat([norm_D.expand(count, -1) for norm_D, count in zip(norms, heads, strict=True)])
 
 
 @dataclass(slots=True)
@@ -153,14 +167,6 @@ class Fused:
         attention, mlp = block.self_attn, block.mlp
         assert isinstance(attention, GroupedAttention)
         assert isinstance(mlp, MLP)
-        turn = None
-        if attention.q_norm is not None and attention.k_norm is not None:
-            turn = torch.cat(
-                (
-                    attention.q_norm.weight.expand(self.config.num_attention_heads, -1),
-                    attention.k_norm.weight.expand(self.config.num_key_value_heads, -1),
-                )
-            )
         before_attention, qkv, qkv_bias = self._behind(
             block.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj
         )
@@ -177,7 +183,7 @@ class Fused:
             down.bias,
             before_attention,
             before_mlp,
-            turn,
+            norms_of(attention),
         )
 
     def _behind(self, norm: RMSNorm, *projections: nn.Linear) -> tuple[Tensor | None, Tensor, Tensor | None]:

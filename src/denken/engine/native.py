@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from denken.engine import fused
-from denken.engine.fused import Fused, is_small
+from denken.engine.fused import Fused, is_small, norms_of
 from denken.engine.paged import Paged
 from denken.engine.products import AnyProduct, Halves, product
 from denken.model.attention import Attend, GroupedAttention
@@ -72,18 +72,34 @@ class NativeLayer:
 
 
 class Decodes(Fused):
-    """What can say several ids in one call, where its layers are a `Decoder`'s."""
+    """What goes through all layers in one call, and says several ids in one, where these are a `Decoder`'s.
+
+    head: "int8" or "int4", where logits are to be computed from a head rounded to that; None: from the head as it is.
+    most_read: of how many tokens a step that reads prompts may be such a call.
+    """
 
     decoder: Decoder | None
-    _head_product: Product
-    _head_numbers: operands.Product | None
+    most_read: int
 
-    def _take_head(self, kind: str | None) -> None:
-        """kind: as `Native.head`."""
-        self._head_product, self._head_numbers = _head(self.model, kind)
-        if kind is not None:
+    def __init__(self, model: Transformer, head: str | None = None) -> None:
+        self.head_kind = head
+        super().__init__(model)
+
+    def _take_head(self) -> None:
+        self._head_product, self._head_numbers = _head(self.model, self.head_kind)
+        if self.head_kind is not None:
             give_back()
         self._angles = (torch.empty(0), torch.empty(0))
+
+    def _in_one_call(self, ids_BT: Tensor, positions_BT: Tensor, attend: Attend) -> Tensor | None:
+        """As `Transformer.hidden`, for one row of ids; None where that takes several."""
+        if self.decoder is None or not isinstance(attend, Paged) or (seats := attend.seats()) is None:
+            return None
+        if seats.pieces and ids_BT.shape[1] > self.most_read:
+            return None
+        cos_NF, sin_NF = (x[0, :, 0].contiguous() for x in self.model.rotary(positions_BT))
+        x_NM: Tensor = self.model.model["embed_tokens"](ids_BT[0])
+        return self.decoder(x_NM, cos_NF, sin_NF, seats)[None]
 
     def logits(self, hidden: Tensor) -> Tensor:
         return self._head_product(hidden)
@@ -95,8 +111,7 @@ class Decodes(Fused):
 
     def ahead(self, going: Going, seats: Seats, seconds: float, guessing: Guessing | None) -> Ahead:
         """As `Decoder.ahead`: what sequences say that need nothing but the network for a while."""
-        if self._versions() != self._seen:
-            self.refresh()
+        self.keep_up()
         assert self.decoder is not None
         assert self._head_numbers is not None
         cos_PF, sin_PF = self._angles_of(max(going.positions_S) + len(going.noise_ST[0]))
@@ -119,14 +134,9 @@ class Native(Decodes):
 
     beside: what is added to the layers' products in a step with rows that have an adapter (see `adapters.py`); None in
         every other step. A way that does not go through `_product` is only for steps without it.
-    head: "int8" or "int4", where logits are to be computed from a head rounded to that; None: from the head as it is.
     """
 
     beside: Beside | None = None
-
-    def __init__(self, model: Transformer, head: str | None = None) -> None:
-        self.head_kind = head
-        super().__init__(model)
 
     @staticmethod
     def covers(model: Transformer) -> bool:
@@ -145,7 +155,7 @@ class Native(Decodes):
             self.native.append(self._native_layer(block))
             if is_quantised(block):
                 give_back()
-        self._take_head(self.head_kind)
+        self._take_head()
         self.decoder = self._decoder()
         halves = any(isinstance(layer.qkv, Halves) for layer in self.native)
         self.most_read = min(bf16.most_rows(), MOST_READ) if halves else MOST_READ
@@ -154,17 +164,14 @@ class Native(Decodes):
         """As `Transformer.hidden`, for one row of ids; positions and attend must be given."""
         assert positions_BT is not None
         assert attend is not None
-        if self._versions() != self._seen:
-            self.refresh()
+        self.keep_up()
+        if self.beside is None and (found := self._in_one_call(ids_BT, positions_BT, attend)) is not None:
+            return found
         config, model = self.config, self.model
         heads, keys = config.num_attention_heads, config.num_key_value_heads
         eps, scale, size = config.rms_norm_eps, config.head_dim**-0.5, config.intermediate_size
         cos_NF, sin_NF = (x[0, :, 0].contiguous() for x in model.rotary(positions_BT))
         x_NM: Tensor = model.model["embed_tokens"](ids_BT[0])
-        if self.beside is None and self.decoder is not None and isinstance(attend, Paged):
-            seats = attend.seats()
-            if seats is not None and (not seats.pieces or len(x_NM) <= self.most_read):
-                return self.decoder(x_NM, cos_NF, sin_NF, seats)[None]
         for number, layer in enumerate(self.native):
             qkv_NX = self._product(number, "qkv", norm(x_NM, layer.before_attention, eps))
             qkv_NAD = qkv_NX.unflatten(-1, (-1, config.head_dim))
@@ -220,15 +227,6 @@ class Native(Decodes):
         )
 
 
-def norms_of(attention: GroupedAttention) -> Tensor | None:
-    """The norms of its queries' and keys' heads (H + K, D); None where there are none."""
-    if attention.q_norm is None or attention.k_norm is None:
-        return None
-    heads = (layer.out_features // attention.head_dim for layer in (attention.q_proj, attention.k_proj))
-    norms = (attention.q_norm.weight, attention.k_norm.weight)
-    return torch.cat([norm_D.expand(count, -1) for norm_D, count in zip(norms, heads, strict=True)])
-
-
 def precision(own: torch.dtype, numbers: int, stored: int, *, on_gpu: bool = False) -> torch.dtype:
     """In which type a network is computed: the one in which it says most, and none that rounds what is stored, but of
     large networks in fp16.
@@ -245,9 +243,9 @@ def precision(own: torch.dtype, numbers: int, stored: int, *, on_gpu: bool = Fal
 
 def is_copied(model: Transformer) -> bool:
     """Whether weights are copied into the order in which products read them fastest."""
-    weights = list(model.parameters())
-    size = sum(p.numel() * p.element_size() for p in weights)
-    return is_small(model) or (size <= COPIED and all(p.dtype == torch.float32 for p in weights))
+    if all(p.dtype == torch.float32 for p in model.parameters()):
+        return fused.bytes_of(model) <= COPIED
+    return is_small(model)
 
 
 def give_back() -> None:

@@ -17,8 +17,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from denken.engine.native import MOST_READ, Decodes, give_back, is_copied, norms_of
-from denken.engine.paged import Paged
+from denken.engine.fused import norms_of
+from denken.engine.native import MOST_READ, Decodes, give_back, is_copied
 from denken.engine.products import AnyProduct, product
 from denken.model.attention import Attend, GroupedAttention, LatentAttention
 from denken.model.kernels import bf16, operands
@@ -36,11 +36,7 @@ Pair = tuple[operands.Product, operands.Product]
 
 
 class Sparse(Decodes):
-    """Stands in for `model` where logits are wanted and gradients are not. head: as in `Native`."""
-
-    def __init__(self, model: Transformer, head: str | None = None) -> None:
-        self.head_kind = head
-        super().__init__(model)
+    """Stands in for `model` where logits are wanted and gradients are not."""
 
     @staticmethod
     def covers(model: Transformer) -> bool:
@@ -54,26 +50,24 @@ class Sparse(Decodes):
         for weight in self.model.parameters():
             if weight.dtype == torch.bfloat16 and weight.is_contiguous():
                 collapse(weight)
-        self._take_head(self.head_kind)
+        self._take_head()
         # Copies of bf16 that are not turned would be PyTorch's to multiply.
         turned = self.model.head_weight.dtype == torch.float32 or bf16.in_panels(2)
         self._copies = turned and is_copied(self.model)
         # What products are made of; native code has addresses.
         self._kept: list[AnyProduct | Packed] = []
         self.decoder = self._decoder()
+        self.most_read = min(bf16.most_rows(), MOST_READ)
         if is_quantised(self.model):
             give_back()
 
     def hidden(self, ids_BT: Tensor, positions_BT: Tensor | None = None, attend: Attend | None = None) -> Tensor:
-        """As `Transformer.hidden`."""
+        """As `Transformer.hidden`, for one row of ids; positions and attend must be given."""
+        assert positions_BT is not None
+        assert attend is not None
         self.keep_up()
-        if self.decoder is not None and isinstance(attend, Paged) and positions_BT is not None:
-            seats = attend.seats()
-            if seats is not None and (not seats.pieces or ids_BT.shape[1] <= min(bf16.most_rows(), MOST_READ)):
-                cos_NF, sin_NF = (x[0, :, 0].contiguous() for x in self.model.rotary(positions_BT))
-                x_NM: Tensor = self.model.model["embed_tokens"](ids_BT[0])
-                return self.decoder(x_NM, cos_NF, sin_NF, seats)[None]
-        return self.model.hidden(ids_BT, positions_BT, attend)
+        found = self._in_one_call(ids_BT, positions_BT, attend)
+        return self.model.hidden(ids_BT, positions_BT, attend) if found is None else found
 
     def _decoder(self) -> Decoder | None:
         """All layers in one call; None where kernels cannot take one of them."""

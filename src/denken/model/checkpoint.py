@@ -51,11 +51,7 @@ def load(folder: Path, *, dtype: torch.dtype | None = None, whole: bool = False)
     whole: no layer stays quantised; int8 and int4 become numbers of that precision, too.
     Raises CheckpointError, naming tensors, where the files do not hold exactly the configuration's model.
     """
-    weights = Weights.open(folder)
-    kept = {name: scheme for name, scheme in weights.quantised.items() if not whole and _stays(name)}
-    model = blank(weights.config, kept)
-    model.load_state_dict(dict(weights.all(dtype or weights.dtype, kept)), strict=True, assign=True)
-    return model
+    return Weights.open(folder).model(dtype, whole=whole)
 
 
 def blank(config: ModelConfig, layers: Mapping[str, Scheme] | None = None) -> Transformer:
@@ -108,6 +104,13 @@ class Weights:
         """How many there are, codes of quantised layers not counted."""
         codes = {f"{layer}.weight" for layer in self.quantised}
         return sum(math.prod(shape) for name, shape in self.shapes.items() if name not in codes)
+
+    def model(self, dtype: torch.dtype | None = None, *, whole: bool = False) -> Transformer:
+        """All of them in a model; arguments as for `load`."""
+        kept = {name: scheme for name, scheme in self.quantised.items() if not whole and _stays(name)}
+        model = blank(self.config, kept)
+        model.load_state_dict(dict(self.all(dtype or self.dtype, kept)), strict=True, assign=True)
+        return model
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """One tensor of the model, in memory of its own; dequantised where it is stored as int8 or int4."""

@@ -57,7 +57,7 @@ class Router(nn.Module):
             config.n_routed_experts,
             config.num_experts_per_tok,
             self.e_score_correction_bias.float() if self.sigmoid else None,
-            max(1, config.n_group),
+            config.n_group,
             config.topk_group,
             2 if self.sigmoid else 1,
             self.sigmoid,

@@ -37,11 +37,6 @@ __attribute__((noinline)) void soften(float* scores, index_t limit, index_t end)
     for (index_t i = up(limit, LANES); i < end; i++) scores[i] = 0;
 }
 
-template <typename T>
-INLINE void widen(const T* from, float* to, index_t size) {
-    over(size, [&](index_t i, auto part) { store(to + i, load(from + i, part), part); });
-}
-
 struct Shape {
     index_t heads, key_heads, size;
     float scale;

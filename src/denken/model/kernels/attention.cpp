@@ -32,7 +32,7 @@ void gather(Heads<const T> from, const Stretch& stretch, index_t seen, index_t h
         float* into = rows ? rows + j * wide : line;
         for (index_t start = 0; start < size; start += LANES * 64) {
             index_t some = std::min<index_t>(size - start, LANES * 64);
-            widen(key + start, into + (rows ? start : 0), some);
+            convert(key + start, into + (rows ? start : 0), some);
             if (turned)
                 for (index_t d = 0; d < some; d++) turned[(start + d) * pitch + j] = into[(rows ? start : 0) + d];
         }
@@ -46,7 +46,7 @@ void gather_pairs(Heads<const T> from, const Stretch& stretch, index_t first, in
     for (index_t r = 0; r < count; r++) {
         const T* at = from.of(stretch.query + (first + r) / group, head * group + (first + r) % group, size);
         float* into = rows + r * wide;
-        widen(at, into, size);
+        convert(at, into, size);
         if (turned)
             for (index_t d = 0; d < size; d++) turned[d * count + r] = into[d] * by;
     }

@@ -161,19 +161,36 @@ void by_heads(const Network& network, const Latent& of, bool lifts, const float*
               index_t out_step, index_t rows, Crew crew) {
     index_t heads = network.heads;
     one_by_one(heads, crew(rows * heads * of.latent * (lifts ? of.plain : of.value) / 16), [&](index_t head) {
-        const Product& own = of.by_head[2 * head + !lifts];
-        const float* from = x + head * x_step;
-        float* to = out + head * out_step;
-        if (own.kind == PAIRS)
-            denken_product_pairs(from, heads * x_step, 1, static_cast<const uint32_t*>(own.at), to, heads * out_step, rows,
-                                 own.inputs, own.outputs, 0, 1);
-        else
-            denken_product(from, heads * x_step, 1, static_cast<const float*>(own.at), 0, 0, to, heads * out_step, rows,
-                           own.inputs, own.outputs, 0, 1);
+        by_packed(x + head * x_step, heads * x_step, of.by_head[2 * head + !lifts], out + head * out_step,
+                  heads * out_step, rows, 1);
     });
 }
 
-// What a layer's tokens see by latent attention, and its values.
+// What those see who decode, once their own keys and values are written.
+template <typename T>
+void over_rows(const Network& network, const Layer& layer, const Seats& seats, const T* query, index_t query_pitch,
+               const T* key, index_t key_pitch, const T* value, index_t value_pitch, T* seen, Crew crew) {
+    index_t heads = network.heads, size = network.head_size;
+    attend_rows(query)(query, query_pitch, key, key_pitch, value, value_pitch, seen, layer.row_keys, layer.row_values,
+                       seats.stride, seats.narrow, seats.lengths, static_cast<T*>(layer.block_keys),
+                       static_cast<T*>(layer.block_values), seats.places, layer.slot_keys, layer.slot_values,
+                       seats.slot_length, seats.slots, seats.slot_lengths, seats.seats, seats.order, seats.tables,
+                       seats.table_pitch, seats.block_size, seats.rows, heads, network.key_heads, size, network.scale,
+                       crew(seats.rows * heads * size * seats.stride / 4));
+}
+
+// What is left of a stretch of memory, from which pieces are taken that begin with a cache line.
+template <typename T>
+struct Room {
+    T* at;
+    T* take(index_t count) {
+        T* taken = at;
+        at += (count + 2 * LANES - 1) / (2 * LANES) * (2 * LANES);
+        return taken;
+    }
+};
+
+// What a layer's tokens see by latent attention, as values.
 template <typename T>
 void attend_latents(const Network& network, const Layer& layer, const Seats& seats, const T* normed, const float* cosine,
                     const float* sine, T* out, Crew crew) {
@@ -181,15 +198,11 @@ void attend_latents(const Network& network, const Layer& layer, const Seats& sea
     index_t rows = seats.rows, heads = network.heads, size = network.head_size, half = of.rotary / 2;
     index_t own = of.plain + of.rotary, low = of.query_down.outputs;
     thread_local Scratch memory;
-    T* at = reinterpret_cast<T*>(memory.of(rows * (2 * low + heads * (own + 2 * size) + 2 * size) + 7 * 2 * LANES));
-    auto take = [&](index_t count) {
-        T* taken = at;
-        at += (count + 2 * LANES - 1) / (2 * LANES) * (2 * LANES);
-        return taken;
-    };
-    T *down = take(rows * low), *down_normed = take(rows * low), *query = take(rows * heads * own);
-    T *found = take(rows * size), *key = take(rows * size), *lifted = take(rows * heads * size);
-    T* seen = take(rows * heads * size);
+    index_t numbers = rows * (2 * low + heads * (own + 2 * size) + 2 * size) + 7 * 2 * LANES;
+    Room<T> room{reinterpret_cast<T*>(memory.of(numbers))};
+    T *down = room.take(rows * low), *down_normed = room.take(rows * low), *query = room.take(rows * heads * own);
+    T *found = room.take(rows * size), *key = room.take(rows * size), *lifted = room.take(rows * heads * size);
+    T* seen = room.take(rows * heads * size);
     if (low) {
         multiply(normed, of.query_down, down, rows, crew);
         norm(down, static_cast<const T*>(of.query_norm), down_normed, rows, low, of.eps, crew(rows * low));
@@ -203,11 +216,7 @@ void attend_latents(const Network& network, const Layer& layer, const Seats& sea
     turn_apart(key)(query + of.plain, heads * own, own, cosine, sine, lifted + of.latent, heads * size, size, rows, heads,
                     half, of.interleaved);
     by_heads(network, of, true, query, own, lifted, size, rows, crew);
-    attend_rows(key)(lifted, heads * size, key, size, key, size, seen, layer.row_keys, layer.row_values, seats.stride,
-                     seats.narrow, seats.lengths, static_cast<T*>(layer.block_keys), static_cast<T*>(layer.block_values),
-                     seats.places, layer.slot_keys, layer.slot_values, seats.slot_length, seats.slots, seats.slot_lengths,
-                     seats.seats, seats.order, seats.tables, seats.table_pitch, seats.block_size, rows, heads, 1, size,
-                     network.scale, crew(rows * heads * size * seats.stride / 4));
+    over_rows(network, layer, seats, lifted, heads * size, key, size, key, size, seen, crew);
     by_heads(network, of, false, seen, size, out, of.value, rows, crew);
 }
 
@@ -219,15 +228,10 @@ void decode(const Network& network, const Layer* layers, const Seats& seats, T* 
     index_t seen_size = network.layers ? std::max(heads * size, layers[0].out.inputs) : 0;
     thread_local Scratch memory;
     index_t numbers = rows * (2 * hidden + (all + turned_heads) * size + seen_size + 3 * inner) + 7 * 2 * LANES;
-    T* at = reinterpret_cast<T*>(memory.of(numbers));
-    auto take = [&](index_t count) {
-        T* taken = at;
-        at += (count + 2 * LANES - 1) / (2 * LANES) * (2 * LANES);
-        return taken;
-    };
-    T *normed = take(rows * hidden), *added = take(rows * hidden), *qkv = take(rows * all * size);
-    T *turned = take(rows * turned_heads * size), *seen = take(rows * seen_size);
-    T *both = take(rows * 2 * inner), *gated = take(rows * inner);
+    Room<T> room{reinterpret_cast<T*>(memory.of(numbers))};
+    T *normed = room.take(rows * hidden), *added = room.take(rows * hidden), *qkv = room.take(rows * all * size);
+    T *turned = room.take(rows * turned_heads * size), *seen = room.take(rows * seen_size);
+    T *both = room.take(rows * 2 * inner), *gated = room.take(rows * inner);
     auto grouped = [&](const Layer& layer) {
         multiply(normed, layer.qkv, qkv, rows, crew);
         norm_turn(x)(qkv, all * size, static_cast<const T*>(layer.turn), network.eps, cosine, sine, turned, rows,
@@ -238,13 +242,8 @@ void decode(const Network& network, const Layer* layers, const Seats& seats, T* 
             kept.write(seats.rows, turned + (seats.rows * turned_heads + heads) * size, turned_heads * size,
                        values + seats.rows * all * size, all * size, crew);
         }
-        attend_rows(x)(turned, turned_heads * size, turned + heads * size, turned_heads * size,
-                       values, all * size, seen, layer.row_keys, layer.row_values, seats.stride,
-                       seats.narrow, seats.lengths, static_cast<T*>(layer.block_keys),
-                       static_cast<T*>(layer.block_values), seats.places, layer.slot_keys, layer.slot_values,
-                       seats.slot_length, seats.slots, seats.slot_lengths, seats.seats, seats.order, seats.tables,
-                       seats.table_pitch, seats.block_size, seats.rows, heads, keys, size, network.scale,
-                       crew(seats.rows * heads * size * seats.stride / 4));
+        over_rows(network, layer, seats, turned, turned_heads * size, turned + heads * size, turned_heads * size, values,
+                  all * size, seen, crew);
         read_on(network, layer, seats, turned, turned_heads * size, values, all * size, seen, crew);
     };
     for (index_t i = 0; i < network.layers; i++) {
@@ -260,9 +259,7 @@ void decode(const Network& network, const Layer* layers, const Seats& seats, T* 
         if (layer.mixture) {
             mixture(x)(normed, layer.mixture, rows, hidden, added, crew.most);
         } else {
-            multiply(normed, layer.gate_up, both, rows, crew);
-            swiglu(x)(both, both + inner, 2 * inner, gated, rows, inner, crew(4 * rows * inner));
-            multiply(gated, layer.down, added, rows, crew);
+            feed_forward(normed, layer.gate_up, layer.down, both, gated, added, rows, crew);
         }
         add(x, added, rows * hidden);
     }
@@ -440,12 +437,6 @@ class Tokens {
     }
 };
 
-void widen(const float* from, float* to, index_t size) { std::copy(from, from + size, to); }
-
-void widen(const bf16* from, float* to, index_t size) {
-    over(size, [&](index_t i, auto part) { store(to + i, load(from + i, part), part); });
-}
-
 void bf16_logits(const bf16* hidden, const Product& head, float* out, index_t rows, Crew crew) {
     denken_bf16_to_fp32(hidden, head.inputs, rows, head.inputs, head.at, head.count, out, head.outputs,
                         crew(rows * head.inputs * head.outputs / 16));
@@ -456,7 +447,7 @@ void bf16_logits(const float*, const Product&, float*, index_t, Crew) {}  // bf1
 template <typename T>
 void logits_of(const T* hidden, const Product& head, float* wide, float* out, index_t rows, Crew crew) {
     if (head.kind == BF16) return bf16_logits(hidden, head, out, rows, crew);
-    widen(hidden, wide, rows * head.inputs);
+    convert(hidden, wide, rows * head.inputs);
     multiply(wide, head, out, rows, crew);
 }
 

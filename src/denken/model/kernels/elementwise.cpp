@@ -161,25 +161,13 @@ INLINE void turn_head(At at, const float* cosine, const float* sine, T* to, inde
     });
 }
 
-// `back` turns the other way.
+// Heads that stand `step` apart within a token, on both sides. interleaved: columns (2i, 2i + 1) are a pair, and come out as
+// halves. `back` turns the other way.
 template <typename T>
-void turn(const T* x, index_t pitch, const float* cosine, const float* sine, T* out, index_t tokens, index_t heads,
-          index_t half, index_t back, index_t threads) {
+void turn(const T* x, index_t pitch, index_t step, const float* cosine, const float* sine, T* out, index_t out_pitch,
+          index_t out_step, index_t tokens, index_t heads, index_t half, bool interleaved, bool back, index_t threads) {
     for_each(tokens, threads, [&](index_t token) {
-        for (index_t head = 0; head < heads; head++) {
-            const T* from = x + token * pitch + head * 2 * half;
-            turn_head([&](index_t i, auto part) { return load(from + i, part); }, cosine + token * half,
-                      sine + token * half, out + (token * heads + head) * 2 * half, half, back);
-        }
-    });
-}
-
-// Heads that stand apart, on both sides. interleaved: columns (2i, 2i + 1) are a pair, and come out as halves.
-template <typename T>
-void turn_apart(const T* x, index_t pitch, index_t step, const float* cosine, const float* sine, T* out,
-                index_t out_pitch, index_t out_step, index_t tokens, index_t heads, index_t half, index_t interleaved) {
-    T pairs[2 * LANES];
-    for (index_t token = 0; token < tokens; token++)
+        T pairs[LANES];
         for (index_t head = 0; head < heads; head++) {
             const T* from = x + token * pitch + head * step;
             auto at = [&](index_t i, auto part) {
@@ -190,8 +178,9 @@ void turn_apart(const T* x, index_t pitch, index_t step, const float* cosine, co
                 return load(pairs, part);
             };
             turn_head(at, cosine + token * half, sine + token * half, out + token * out_pitch + head * out_step, half,
-                      false);
+                      back);
         }
+    });
 }
 
 // Norm, then turn, of every head; what is between the two stays in registers, rounded.
@@ -199,7 +188,8 @@ template <typename T>
 void norm_turn(const T* x, index_t pitch, const T* weight, float eps, const float* cosine, const float* sine, T* out,
                index_t tokens, index_t heads, index_t half, index_t threads) {
     index_t size = 2 * half;
-    if (!weight) return turn(x, pitch, cosine, sine, out, tokens, heads, half, false, threads);
+    if (!weight)
+        return turn(x, pitch, size, cosine, sine, out, heads * size, size, tokens, heads, half, false, false, threads);
     for_each(tokens, threads, [&](index_t token) {
         for (index_t head = 0; head < heads; head++) {
             const T *from = x + token * pitch + head * size, *own = weight + head * size;
@@ -245,7 +235,8 @@ SWIGLU(bf16, bf16)
 #define TURN(T, NAME)                                                                                                \
     EXPORT void denken_turn_##NAME(const T* x, index_t pitch, const float* cosine, const float* sine, T* out,         \
                                    index_t tokens, index_t heads, index_t half, index_t back, index_t threads) {      \
-        turn(x, pitch, cosine, sine, out, tokens, heads, half, back, threads);                                        \
+        turn(x, pitch, 2 * half, cosine, sine, out, heads * 2 * half, 2 * half, tokens, heads, half, false, back,     \
+             threads);                                                                                                \
     }                                                                                                                 \
     EXPORT void denken_norm_turn_##NAME(const T* x, index_t pitch, const T* weight, float eps, const float* cosine,   \
                                         const float* sine, T* out, index_t tokens, index_t heads, index_t half,       \
@@ -255,7 +246,7 @@ SWIGLU(bf16, bf16)
     EXPORT void denken_turn_apart_##NAME(const T* x, index_t pitch, index_t step, const float* cosine,                \
                                          const float* sine, T* out, index_t out_pitch, index_t out_step,              \
                                          index_t tokens, index_t heads, index_t half, index_t interleaved) {          \
-        turn_apart(x, pitch, step, cosine, sine, out, out_pitch, out_step, tokens, heads, half, interleaved);         \
+        turn(x, pitch, step, cosine, sine, out, out_pitch, out_step, tokens, heads, half, interleaved, false, 1);      \
     }
 TURN(float, fp32)
 TURN(bf16, bf16)

@@ -29,9 +29,7 @@ void experts(const T* x, index_t hidden, const Chosen* all, index_t count, index
     for (index_t e = 0; e < count; e++) {
         index_t rows = all[e].count;
         for (index_t i = 0; i < rows; i++) std::copy_n(x + tokens[i] * hidden, hidden, own + i * hidden);
-        multiply(own, all[e].gate_up, both, rows, crew);
-        swiglu(own)(both, both + inner, 2 * inner, gated, rows, inner, crew(4 * rows * inner));
-        multiply(gated, all[e].down, said, rows, crew);
+        feed_forward(own, all[e].gate_up, all[e].down, both, gated, said, rows, crew);
         for (index_t i = 0; i < rows; i++) {
             float *to = out + tokens[i] * hidden, weight = weights[i];
             over(hidden, [&](index_t d, auto part) {
@@ -92,10 +90,7 @@ void mixture(const T* x, const Mixture& mixture, index_t rows, index_t hidden, T
     float *routed = wide + rows * hidden, *scores = routed + rows * hidden, *weights = scores + rows * how.experts;
     T* said = reinterpret_cast<T*>(weights + choices);
     T *both = said + rows * hidden, *gated = both + rows * 2 * shared;
-    for (index_t row = 0; row < rows; row++)
-        over(hidden, [&](index_t d, auto part) {
-            store(wide + row * hidden + d, load(x + row * hidden + d, part), part);
-        });
+    convert(x, wide, rows * hidden);
     multiply(wide, how.logits, scores, rows, crew);
     std::vector<index_t> chosen(choices), order(choices), tokens(choices);
     for (index_t row = 0; row < rows; row++)
@@ -113,12 +108,10 @@ void mixture(const T* x, const Mixture& mixture, index_t rows, index_t hidden, T
     }
     std::fill_n(routed, rows * hidden, 0.0f);
     experts(x, hidden, all.data(), index_t(all.size()), inner, tokens.data(), weighed.data(), routed, crew);
-    over(rows * hidden, [&](index_t i, auto part) { store(out + i, load(routed + i, part), part); });
+    convert(routed, out, rows * hidden);
     if (!shared) return;
-    multiply(x, mixture.shared_gate_up, both, rows, crew);
-    swiglu(x)(both, both + shared, 2 * shared, gated, rows, shared, crew(4 * rows * shared));
-    multiply(gated, mixture.shared_down, said, rows, crew);
-    over(rows * hidden, [&](index_t i, auto part) { store(out + i, load(out + i, part) + load(said + i, part), part); });
+    feed_forward(x, mixture.shared_gate_up, mixture.shared_down, both, gated, said, rows, crew);
+    add(out, said, rows * hidden);
 }
 
 }  // namespace

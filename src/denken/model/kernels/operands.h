@@ -46,24 +46,27 @@ struct Crew {
     index_t operator()(index_t work) const { return work < least ? 1 : most; }
 };
 
-inline void add(float* x, const float* y, index_t size) {
+template <typename T>
+void add(T* x, const T* y, index_t size) {
     over(size, [&](index_t i, auto part) { store(x + i, load(x + i, part) + load(y + i, part), part); });
 }
 
-inline void add(bf16* x, const bf16* y, index_t size) {
-    over(size, [&](index_t i, auto part) { store(x + i, load(x + i, part) + load(y + i, part), part); });
+// Rows that stand apart times packed numbers, without their bias.
+inline void by_packed(const float* x, index_t x_pitch, const Product& product, float* out, index_t pitch, index_t rows,
+                      index_t threads) {
+    if (product.kind == PAIRS)
+        denken_product_pairs(x, x_pitch, 1, static_cast<const uint32_t*>(product.at), out, pitch, rows, product.inputs,
+                             product.outputs, 0, threads);
+    else
+        denken_product(x, x_pitch, 1, static_cast<const float*>(product.at), 0, 0, out, pitch, rows, product.inputs,
+                       product.outputs, 0, threads);
 }
 
 inline void by_type(const float* x, const Product& product, float* out, index_t rows, Crew crew) {
     index_t inputs = product.inputs, outputs = product.outputs;
     // A row or two are bound by reading four bytes a weight, or two, which two threads do sooner.
     index_t work = std::max(rows * inputs * outputs / 16, inputs * outputs / (product.kind == PAIRS ? 8 : 4));
-    if (product.kind == PAIRS)
-        denken_product_pairs(x, inputs, 1, static_cast<const uint32_t*>(product.at), out, outputs, rows, inputs,
-                             outputs, 0, crew(work));
-    else
-        denken_product(x, inputs, 1, static_cast<const float*>(product.at), 0, 0, out, outputs, rows, inputs, outputs,
-                       0, crew(work));
+    by_packed(x, inputs, product, out, outputs, rows, crew(work));
     if (product.bias)
         for (index_t row = 0; row < rows; row++) add(out + row * outputs, static_cast<const float*>(product.bias), outputs);
 }
@@ -78,4 +81,14 @@ void multiply(const T* x, const Product& product, T* out, index_t rows, Crew cre
     if (product.kind != INTEGERS) return by_type(x, product, out, rows, crew);
     integers(x)(x, product.inputs, rows, product.at, product.count, out, product.outputs,
                 crew(rows * product.inputs * product.outputs / 64));
+}
+
+// down(silu(gate(x)) * up(x)), gate and up side by side. both, gated: room for what they make of the rows.
+template <typename T>
+void feed_forward(const T* x, const Product& gate_up, const Product& down, T* both, T* gated, T* out, index_t rows,
+                  Crew crew) {
+    index_t inner = down.inputs;
+    multiply(x, gate_up, both, rows, crew);
+    swiglu(x)(both, both + inner, 2 * inner, gated, rows, inner, crew(4 * rows * inner));
+    multiply(gated, down, out, rows, crew);
 }

@@ -44,13 +44,14 @@ void pack_columns(float* to, Matrix b, index_t depth, index_t columns) {
                                                   : _mm512_setzero_si512();
                 turn_lines(lines, to + k * COLUMNS + side, COLUMNS);
             }
-#endif
+#else
     if (b.row == 1)
         for (; k + LANES <= depth; k += LANES)
             for (index_t j = 0; j < columns; j++) {
                 v16 run = load(b.at + j * b.column + k);
                 for (int i = 0; i < LANES; i++) to[(k + i) * COLUMNS + j] = run[i];
             }
+#endif
     for (; k < depth; k++)
         for (index_t j = 0; j < columns; j++) to[k * COLUMNS + j] = b.at[k * b.row + j * b.column];
 }

@@ -148,6 +148,12 @@ INLINE void over(index_t size, Body body) {
     if (i < size) body(i, Some{size - i});
 }
 
+// The same numbers in another type, or copied.
+template <typename From, typename To>
+INLINE void convert(const From* from, To* to, index_t size) {
+    over(size, [&](index_t i, auto part) { store(to + i, load(from + i, part), part); });
+}
+
 // Half of them with the other half, again and again.
 template <typename Both>
 INLINE float folded(v16 x, Both both) {
