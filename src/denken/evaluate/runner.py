@@ -174,8 +174,8 @@ def ask(
         keys = missing[start : start + batch]
         started = time.perf_counter()
         answered = answers(task, [Draw(made[seed], index) for _, _, seed, index in keys])
-        seconds = (time.perf_counter() - started) / len(keys)
-        spent = {"seconds": round(seconds, 6)}
+        seconds = round((time.perf_counter() - started) / len(keys), 6)
+        spent = {"seconds": seconds}
         if price is not None and price.cores:
             spent["core_seconds"] = round(seconds * price.cores, 6)
         transcript.add((key, _record(key, each) | spent) for key, each in zip(keys, answered, strict=True))
