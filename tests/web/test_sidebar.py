@@ -264,3 +264,22 @@ def test_a_link_brings_a_key_along_and_no_address_keeps_it(guest, locked):
     third.get_by_text(NONE_YET).wait_for()
     assert third.evaluate(KEPT) == [None, locked[1]]
     assert "key=" not in third.url
+
+
+def test_what_the_server_says_later_moves_no_entry_that_is_there(talk):
+    """Else whoever presses just then lets go of another entry, and the click is lost."""
+    one = talk()
+    held = []
+    one.page.route("**/app/state", lambda route: held.append(route))
+    one.page.reload()
+    bar = one.sidebar()
+    names = [one.words(name) for name in ("around.newChat", "library.title", "usage.title")]
+    links = [bar.get_by_role("link", name=name, exact=True) for name in names]
+    before = [link.bounding_box()["y"] for link in links]
+    runs = bar.get_by_role("link", name=one.words("runs.title"), exact=True)
+    assert held
+    assert runs.count() == 0
+    for request in held:
+        request.continue_()
+    runs.wait_for()
+    assert [link.bounding_box()["y"] for link in links] == before

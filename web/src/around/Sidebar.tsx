@@ -207,8 +207,9 @@ function Foot() {
   );
   return (
     <div className="sidebar-foot">
-      {entry("/library", t("library.title"), <LibraryIcon />)}
+      {/* It comes with the server's state: above the others, which would else move up from under a finger. */}
       {state?.runs && entry("/runs", t("runs.title"), <RunsIcon />)}
+      {entry("/library", t("library.title"), <LibraryIcon />)}
       {entry("/usage", t("usage.title"), <UsageIcon />)}
       <button type="button" className="entry" onClick={() => open({ name: "settings" })}>
         <SettingsIcon />
