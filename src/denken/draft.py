@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from denken.config import Recipe
 from denken.engine import ngrams
+from denken.engine.counting import LEAST, counted
 from denken.engine.ngrams import Ngrams
 from denken.errors import ConfigError
 from denken.quantize.calibration import Text, pieces_of, said
@@ -24,6 +25,7 @@ from denken.quantize.folder import TASKS
 from denken.rollout import Model
 from denken.tasks.base import Task
 from denken.tasks.registry import get
+from denken.tokenizer import Tokenizer
 from denken.train.data import mixture_of
 
 # Apart from those that quantising calibrates and measures with.
@@ -66,11 +68,25 @@ def draft(model: Model, plan: Plan, out: Path, *, progress: bool = True) -> tupl
     texts = [text for file in plan.texts for text in pieces_of(file, model.tokenizer)]
     if plan.tasks:
         texts += _answers(model, plan, progress)
-    table = ngrams.counted((text.ids, text.start) for text in texts)
+    table = counted(((text.ids, text.start) for text in texts), classes_of(model.tokenizer))
     if not len(table.ids_N):
-        raise ConfigError(f"Nothing was said {ngrams.LEAST} times in {len(texts)} texts; give more of them.")
+        raise ConfigError(f"Nothing was said {LEAST} times in {len(texts)} texts; give more of them.")
     ngrams.write(out, table)
     return table, sum(len(text.ids) - text.start for text in texts)
+
+
+def classes_of(tokenizer: Tokenizer) -> list[int]:
+    """Of each id one that stands for all that shapes do not tell from it: digits are alike, and so are single letters;
+    what has a space before it is apart."""
+    first: dict[tuple[str, str], int] = {}
+    classes = []
+    for id in range(tokenizer.vocab_size):
+        text = tokenizer.decode([id])
+        letter = text.removeprefix(" ")
+        kind = "digit" if letter.isdecimal() else "letter"
+        alike = len(letter) == 1 and (letter.isdecimal() or letter.isalpha())
+        classes.append(first.setdefault((kind, text[:-1]), id) if alike else id)
+    return classes
 
 
 def _answers(model: Model, plan: Plan, progress: bool) -> list[Text]:

@@ -10,7 +10,8 @@ import torch
 from small_models import Cheap, tiny_model
 from test_native import PROMPTS, network
 
-from denken.engine import ngrams, runner, speculate
+from denken.engine import runner, speculate
+from denken.engine.counting import counted
 from denken.engine.engine import Engine
 from denken.engine.scheduler import Lead
 from denken.engine.sequence import Output
@@ -108,14 +109,19 @@ def test_guesses_within_a_call_change_nothing_that_is_said(calls: list[list[int]
     assert calls
 
 
-@pytest.mark.parametrize("knows", [False, True])
+@pytest.mark.parametrize("knows", ["nothing", "ids", "shapes"])
 def test_a_call_learns_what_single_steps_learn(
-    calls: list[list[int]], monkeypatch: pytest.MonkeyPatch, knows: bool
+    calls: list[list[int]], monkeypatch: pytest.MonkeyPatch, knows: str
 ) -> None:
     """To the bit, prompts too, but for how often the network's own guesses were right: those of a call end with it."""
     model, tables, said = tiny_model(), [], []
     draw = random.Random(5)
-    known = ngrams.counted([([draw.randrange(3, 20) for _ in range(3000)], 0)], least=1) if knows else None
+    texts = [([draw.randrange(3, 20) for _ in range(3000)], 0)]
+    known = {
+        "nothing": None,
+        "ids": counted(texts, least=1),
+        "shapes": counted(texts, [min(id, 7) for id in range(128)], least=1),
+    }[knows]
     params = [replace(MANNERS[1], max_tokens=120, temperature=temperature) for temperature in (0.3, 1.0)]
     for ahead, many in ((False, 1000), (True, speculate.MANY)):
         monkeypatch.setattr(speculate, "MANY", many)
@@ -127,6 +133,8 @@ def test_a_call_learns_what_single_steps_learn(
     assert said[0] == said[1]
     assert tables[0] == tables[1]
     assert any(tables[0][0])
+    by_source = [any(seen > 2 for seen in own._seen[start << 6 : start + 4 << 6]) for start in (0, 8, 12)]
+    assert by_source == [True, knows != "nothing", knows == "shapes"]
     assert calls
 
 

@@ -5,15 +5,15 @@ own noise, as it would have, and the first that differs from the guess ends it (
 long a text takes, never what it says.
 
 What is guessed is what followed the same few ids before: in the same text, prompt included, and in what the network is
-known to say (`ngrams.py`) or else in what this engine said lately in any other text (what others asked is not looked
-at). Contexts are kept in one table of fixed size, where old ones give way. How often such guesses are right is counted
-for each kind of them (how long the context was, where it stood, how often it was followed by this id and how often by
-another), all the time, also while nothing is guessed, at no cost to the network. Behind a guess that was wrong the
-network has said, in the same pass, what it would have gone on with; much of that is said all the same, a place further
-on (Jacobi decoding: Santilli et al. 2023, arXiv 2305.10427), and is the third source; where a network has a layer for
-multi-token prediction, what that says takes its place (`drafts.py`). A guess goes on as long as the chance that all of
-it is right is worth the time that one more id takes in a step, which is measured (`Pace`). So it stops by itself where
-texts cannot be guessed, and where steps are full anyway.
+known to say (`ngrams.py`; there also behind others of the same shape) or else in what this engine said lately in any
+other text (what others asked is not looked at). Contexts are kept in one table of fixed size, where old ones give way.
+How often such guesses are right is counted for each kind of them (how long the context was, where it stood, how often
+it was followed by this id and how often by another), all the time, also while nothing is guessed, at no cost to the
+network. Behind a guess that was wrong the network has said, in the same pass, what it would have gone on with; much of
+that is said all the same, a place further on (Jacobi decoding: Santilli et al. 2023, arXiv 2305.10427), and is the
+third source; where a network has a layer for multi-token prediction, what that says takes its place (`drafts.py`). A
+guess goes on as long as the chance that all of it is right is worth the time that one more id takes in a step, which is
+measured (`Pace`). So it stops by itself where texts cannot be guessed, and where steps are full anyway.
 
 What it leaves to others: whether a step has room (`scheduler.py`), and whether a guess was right (`engine.py`).
 """
@@ -26,15 +26,17 @@ from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from itertools import repeat
 
-from denken.engine.ngrams import ORDERS, Ngrams
+from denken.engine.ngrams import KNOWN, KNOWN_SHAPES, ORDERS, OTHERS, SHAPES, Ngrams, salt
 from denken.engine.sequence import Sequence
 from denken.model.kernels.build import library
-from denken.model.kernels.decode import Ahead, Guessing, learn
+from denken.model.kernels.decode import TAIL, Ahead, Guessing, learn
 
-# The number of a text that stands for what the network is known to say.
-KNOWN = -(1 << 63)
 # Beyond so many, counts only say "often".
 OFTEN = 7
+# This text, others, and what is known: each has kinds of its own, and so have known shapes, behind them.
+SOURCES = 3
+# What share of others a degree of misses stands for.
+EXPECTED = (0.0, *((low + high) / 2 for low, high in zip(OTHERS, (*OTHERS[1:], 1.0), strict=True)))
 # The kinds of guesses that the network made itself: the first id of one, and what follows in it.
 FIRST, LATER = -2, -1
 # From so many ids on native code learns them sooner, where there is any.
@@ -55,24 +57,39 @@ class Guesses:
         self._tags, self._ids = array("q", bytes(8 * slots)), array("i", bytes(4 * slots))
         self._hits = bytearray(slots)
         self._misses = bytearray(slots)
-        if known is not None:
-            tags, ids, hits, misses = known.slots()
-            self._known_mask = len(tags) - 1
-            self._tags.frombytes(tags.tobytes())
-            self._ids.frombytes(ids.tobytes())
-            self._hits += hits.tobytes()
-            self._misses += misses.tobytes()
-        kinds = (3 * len(ORDERS) << 6) + 2
+        self._classes = array("q")
+        kinds = ((SOURCES * len(ORDERS) + len(SHAPES)) << 6) + 2
         # A kind that was never seen is given a chance of one in four.
         self._right = array("d", repeat(0.5, kinds))
         self._seen = array("d", repeat(2.0, kinds))
+        if known is not None:
+            self._take(known)
+
+    def _take(self, known: Ngrams) -> None:
+        tags, ids, hits, misses = known.slots()
+        self._known_mask = len(tags) - 1
+        self._tags.frombytes(tags.tobytes())
+        self._ids.frombytes(ids.tobytes())
+        self._hits += hits.tobytes()
+        self._misses += misses.tobytes()
+        self._classes.frombytes(known.classes_V.tobytes())
+        # Its own degrees say how often it is right, until that was seen.
+        for kind in range((SOURCES - 1) * len(ORDERS) << 6, len(self._right) - 2):
+            self._right[kind] = self._seen[kind] * (1 - EXPECTED[kind & 7])
+
+    @property
+    def known(self) -> tuple[int, ...]:
+        """The numbers that stand for what the network is known to say."""
+        if self._known_mask < 0:
+            return ()
+        return (KNOWN, KNOWN_SHAPES) if self._classes else (KNOWN,)
 
     @property
     def tables(self) -> tuple[int, ...]:
-        """Where native code finds them: tags, ids, hits, misses, right and seen (`kernels/guesses.h` reads and writes
-        them as the functions below do)."""
+        """Where native code finds them: tags, ids, hits, misses, right, seen and classes (`kernels/guesses.h` reads and
+        writes them as the functions below do)."""
         hits, misses = (ctypes.c_char.from_buffer(counts) for counts in (self._hits, self._misses))
-        before, behind = (self._tags, self._ids), (self._right, self._seen)
+        before, behind = (self._tags, self._ids), (self._right, self._seen, self._classes)
         bytes_at = (ctypes.addressof(hits), ctypes.addressof(misses))
         return (*(x.buffer_info()[0] for x in before), *bytes_at, *(x.buffer_info()[0] for x in behind))
 
@@ -87,16 +104,15 @@ class Guesses:
         texts: numbers of the texts that are asked: this one, and what stands for all others.
         """
         best, chance = 0, 0.0
-        contexts, tags = _contexts(tail), self._tags
+        tags = self._tags
         for source, text in enumerate(texts):
-            salt = _salt(text)
-            for order, context in enumerate(contexts):
-                mixed = context ^ salt
-                slot = self._slot(text, mixed)
+            for order, context in enumerate(self._contexts(text, tail)):
+                slot = self._slot(text, context)
                 # Only the longest context that is known is asked.
-                if tags[slot] == mixed:
-                    if (likely := self.chance(self._kind(text, source, order, slot))) > chance:
-                        best, chance = self._ids[slot], likely
+                if tags[slot] == context:
+                    id, likely = self._said(slot, tail), self.chance(self._kind(text, source, order, slot))
+                    if id is not None and likely > chance:
+                        best, chance = id, likely
                     break
         return best, chance
 
@@ -114,25 +130,27 @@ class Guesses:
 
     def learn(self, texts: tuple[int, ...], tail: list[int], id: int, *, count: bool = True) -> None:
         """`id` followed. count: whether guesses at this place are to be counted as right or wrong."""
-        contexts, tags, ids, hits = _contexts(tail), self._tags, self._ids, self._hits
+        tags, hits = self._tags, self._hits
         for source, text in enumerate(texts):
-            salt, asked, known = _salt(text), not count, text == KNOWN
-            for order, context in enumerate(contexts):
-                mixed = context ^ salt
-                slot = self._slot(text, mixed)
-                if known and (asked or tags[slot] != mixed):
-                    continue
-                if tags[slot] != mixed:
+            asked, known = not count, _is_known(text)
+            if asked and known:
+                continue
+            for order, context in enumerate(self._contexts(text, tail)):
+                slot = self._slot(text, context)
+                if tags[slot] != context:
+                    if known:
+                        continue
                     if hits[slot] > 1:
                         hits[slot] -= 1
                     else:
-                        tags[slot], ids[slot], hits[slot], self._misses[slot] = mixed, id, 1, 0
+                        tags[slot], self._ids[slot], hits[slot], self._misses[slot] = context, id, 1, 0
                     continue
                 if not asked:
                     asked = True
-                    self.count(self._kind(text, source, order, slot), ids[slot] == id)
-                if not known:
-                    self._note(slot, id)
+                    self.count(self._kind(text, source, order, slot), self._said(slot, tail) == id)
+                if known:
+                    break
+                self._note(slot, id)
 
     def _note(self, slot: int, id: int) -> None:
         """This context was followed by `id` once more, or by it instead of another."""
@@ -147,23 +165,33 @@ class Guesses:
         else:
             self._ids[slot], self._hits[slot], self._misses[slot] = id, 1, hits
 
-    def _slot(self, text: int, mixed: int) -> int:
-        return self._mask + 1 + (mixed & self._known_mask) if text == KNOWN else mixed & self._mask
+    def _said(self, slot: int, tail: list[int]) -> int | None:
+        """The id that followed; None where it stood before the tail."""
+        id = self._ids[slot]
+        if id >= 0:
+            return id
+        return tail[id] if -id <= len(tail) else None
+
+    def _slot(self, text: int, context: int) -> int:
+        return self._mask + 1 + (context & self._known_mask) if _is_known(text) else context & self._mask
 
     def _kind(self, text: int, source: int, order: int, slot: int) -> int:
-        source = 2 if text == KNOWN else source
+        if _is_known(text):
+            source = SOURCES if text == KNOWN_SHAPES else SOURCES - 1
         return (source * len(ORDERS) + order) << 6 | self._hits[slot] << 3 | self._misses[slot]
 
+    def _contexts(self, text: int, tail: list[int]) -> list[int]:
+        """A number for each of the contexts that a text ends with, the longest first, told apart from others'."""
+        salted = salt(text)
+        if text == KNOWN_SHAPES:
+            classes = tuple(self._classes[id] for id in tail[-SHAPES[0] :])
+            return [hash(classes[-length:]) ^ salted for length in SHAPES]
+        ids = tuple(tail)
+        return [hash(ids[-length:]) ^ salted for length in ORDERS]
 
-def _contexts(tail: list[int]) -> list[int]:
-    """A number for each of the contexts that a text ends with, the longest first."""
-    ids = tuple(tail)
-    return [hash(ids[-length:]) for length in ORDERS]
 
-
-def _salt(text: int) -> int:
-    """What tells the same context in different texts apart."""
-    return text * 0x9E3779B97F4A7C15 & 0x7FFFFFFFFFFFFFFF
+def _is_known(text: int) -> bool:
+    return text in (KNOWN, KNOWN_SHAPES)
 
 
 class Pace:
@@ -213,7 +241,7 @@ class Speculation:
     DEEPEST, TRIAL, TURN = 4, 32, 4096
 
     def __init__(self, *, shared: bool = True, known: Ngrams | None = None) -> None:
-        self.shared, self._known = shared, known is not None
+        self.shared = shared
         self._turns = 0
         # Whether the layer was asked in this step; ids said since the last one; ids and seconds without it and with it.
         self._asked, self._said = False, 0
@@ -221,8 +249,8 @@ class Speculation:
         self.guessed = self.accepted = 0
         self._guesses = Guesses(known=known)
         self._pace = Pace()
-        # Ids that a sequence got from a step, lately.
-        self._gain = 1.0
+        # Ids that a sequence got from a step, and those that it brought into it, lately.
+        self._gain = self._brought = 1.0
         self._crowded = False
 
     def guess(self, sequence: Sequence, room: int, running: int) -> tuple[int, ...]:
@@ -233,7 +261,7 @@ class Speculation:
         if self._crowded or worth >= 1:
             return ()
         ids: list[int] = []
-        chance, texts, tail = 1.0, self._texts(sequence), sequence.ids[-ORDERS[0] :]
+        chance, texts, tail = 1.0, self._texts(sequence), sequence.ids[-TAIL:]
         while len(ids) < most:
             id, likely = self._guesses.guess(texts, tail)
             if (place := len(ids)) < len(sequence.surmise):
@@ -272,7 +300,7 @@ class Speculation:
             for i in range(start, end):
                 said = i >= sequence.prompt
                 # Of what was asked, others are told nothing.
-                self._guesses.learn(texts if said else texts[:1], ids[max(0, i - ORDERS[0]) : i], ids[i], count=said)
+                self._guesses.learn(texts if said else texts[:1], ids[max(0, i - TAIL) : i], ids[i], count=said)
         sequence.learnt = end
 
     def checked(self, sequence: Sequence, said: list[int], guessed: int, accepted: int, behind: list[int]) -> None:
@@ -283,6 +311,7 @@ class Speculation:
         self.guessed += guessed
         self.accepted += accepted
         self._gain += 0.01 * (1 + accepted - self._gain)
+        self._brought += 0.01 * (1 + guessed - self._brought)
         self._said += 1 + accepted
         for place, (surmised, id) in enumerate(zip(sequence.surmise, said, strict=False)):
             self._guesses.count(LATER if place else FIRST, surmised == id)
@@ -307,11 +336,12 @@ class Speculation:
             self._guesses.tables,
             self._guesses.masks,
             [self._texts(sequence) for sequence in sequences],
-            [sequence.ids[-ORDERS[0] :] for sequence in sequences],
+            [sequence.ids[-TAIL:] for sequence in sequences],
             [sequence.surmise for sequence in sequences],
             self.LONGEST if worth < 1 else 0,
             worth,
             self._gain,
+            self._brought,
         )
 
     def went(self, sequences: list[Sequence], ahead: Ahead) -> None:
@@ -321,7 +351,7 @@ class Speculation:
             return
         self.guessed += sum(found.guessed)
         self.accepted += sum(found.right)
-        self._gain = found.gain
+        self._gain, self._brought = found.gain, found.brought
         for sequence, surmise, said in zip(sequences, found.surmises, ahead.said, strict=True):
             sequence.surmise = surmise
             sequence.learnt += len(said.ids)
@@ -344,14 +374,16 @@ class Speculation:
     def _worth(self, running: int) -> float:
         """The least chance of being right that pays for one more id in a step.
 
-        An id that is right saves its sequence's share of a later step, of which each gives `_gain` ids.
+        An id that is right saves what an id costs its sequence: its share of a step, to which it brings `_brought` ids
+        and which gives it `_gain`.
         """
         pace = self._pace
-        share = (pace.step / running + pace.each) / self._gain
+        share = (pace.step / running + pace.each * self._brought) / self._gain
         return pace.each / share if share else 1.0
 
     def _texts(self, sequence: Sequence) -> tuple[int, ...]:
         own = sequence.request + 1
-        if self._known and not (self.shared and sequence.adapter):
-            return own, KNOWN
+        known = self._guesses.known
+        if known and not (self.shared and sequence.adapter):
+            return own, *known
         return (own, -sequence.adapter) if self.shared else (own,)

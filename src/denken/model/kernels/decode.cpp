@@ -298,13 +298,13 @@ struct Rows {
     double* took;
 };
 
-// What rows guess from; absent where nobody guesses. texts (rows, sources); tails (rows, 6): the last ids, padded in front
+// What rows guess from; absent where nobody guesses. texts (rows, sources); tails (rows, 64): the last ids, padded in front
 // with -1; surmises (rows, longest): what the network said behind the last wrong guess, padded behind with -1; guessed,
 // right: of each row how many.
 struct Guessing {
     Guesses guesses;
     index_t sources, longest;
-    double worth, gain;
+    double worth, gain, brought;
     index_t *texts, *tails, *surmises, *guessed, *right;
 };
 
@@ -314,9 +314,9 @@ constexpr index_t MANNER = 4;  // numbers a row, as in softmax.cpp
 class Guesser {
   public:
     Guesser(Guessing& all, index_t row) : all(all), row(row), texts(all.texts + row * all.sources) {
-        const index_t* last = all.tails + row * TAIL;
-        for (index_t i = 0; i < TAIL; i++)
-            if (last[i] >= 0) tail.push_back(last[i]);
+        const index_t* last = all.tails + row * Guesses::TAIL;
+        for (index_t i = 0; i < Guesses::TAIL; i++)
+            if (last[i] >= 0) text.push_back(last[i]);
         const index_t* surmised = all.surmises + row * all.longest;
         for (index_t i = 0; i < all.longest && surmised[i] >= 0; i++) surmise.push_back(surmised[i]);
     }
@@ -324,15 +324,16 @@ class Guesser {
     // At most so many ids, as long as the chance that all are right is worth it.
     void guess(index_t most) {
         ids.clear();
-        std::vector<index_t> text = tail;
+        size_t said = text.size();
         double chance = 1;
         while (index_t(ids.size()) < std::min(most, all.longest)) {
-            auto [id, likely] = weigh(all.guesses.guess(texts, all.sources, text), index_t(ids.size()));
+            auto [id, likely] = weigh(all.guesses.guess(texts, all.sources, tail()), index_t(ids.size()));
             chance *= likely;
             if (chance < all.worth || !(likely > 0)) break;
             ids.push_back(id);
-            push(text, id);
+            text.push_back(id);
         }
+        text.resize(said);
     }
 
     // Learns what was said, in this step: so many of the guess were right. behind: what was drawn at the places after.
@@ -343,12 +344,13 @@ class Guesser {
         }
         surmise.assign(behind, behind + left);
         for (index_t i = 0; i < count; i++) {
-            all.guesses.learn(texts, all.sources, tail, said[i]);
-            push(tail, said[i]);
+            all.guesses.learn(texts, all.sources, tail(), said[i]);
+            text.push_back(said[i]);
         }
         all.guessed[row] += index_t(ids.size());
         all.right[row] += right;
         all.gain += 0.01 * (double(1 + right) - all.gain);
+        all.brought += 0.01 * (double(1 + ids.size()) - all.brought);
     }
 
     // For the next call.
@@ -360,21 +362,17 @@ class Guesser {
     std::vector<index_t> ids;
 
   private:
-    static constexpr index_t TAIL = Guesses::ORDERS[0];
+    Guesses::Tail tail() const { return {text.data() + text.size(), std::min(index_t(text.size()), Guesses::TAIL)}; }
     Guesses::Guess weigh(Guesses::Guess found, index_t place) const {
         if (place >= index_t(surmise.size())) return found;
         double own = all.guesses.chance(place ? Guesses::LATER : Guesses::FIRST);
         if (found.id == surmise[place]) return {found.id, 1 - (1 - found.chance) * (1 - own)};
         return own > found.chance ? Guesses::Guess{surmise[place], own} : found;
     }
-    static void push(std::vector<index_t>& text, index_t id) {
-        text.push_back(id);
-        if (index_t(text.size()) > TAIL) text.erase(text.begin());
-    }
     Guessing& all;
     index_t row;
     const index_t* texts;
-    std::vector<index_t> tail, surmise;
+    std::vector<index_t> text, surmise;
 };
 
 // The tokens of a pass: of each row in `going` its last id and its guess; where they sit, and how the ids behind them are
@@ -636,7 +634,7 @@ AHEAD(bf16, bf16)
 EXPORT void denken_learn(void* guesses, const index_t* texts, index_t sources, const index_t* ids, index_t from,
                          index_t until, index_t prompt) {
     for (index_t i = from; i < until; i++) {
-        Guesses::Ids tail(ids + std::max<index_t>(0, i - Guesses::ORDERS[0]), ids + i);
+        Guesses::Tail tail{ids + i, std::min(i, Guesses::TAIL)};
         static_cast<Guesses*>(guesses)->learn(texts, i < prompt ? 1 : sources, tail, ids[i], i >= prompt);
     }
 }

@@ -28,8 +28,8 @@ from denken.model.kernels.rows import Begun, Tables, narrow
 ENDS, OPENS = 1, 2
 _CALL = (*[POINTER] * 7, INTEGER)
 _AHEAD = (*[POINTER] * 6, INTEGER)
-# The most ids that a guess looks back, as in `guesses.h`.
-TAIL = 6
+# How many of a text's last ids a guess looks back at, as in `guesses.h`.
+TAIL = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +183,9 @@ class Going:
 class Guessing:
     """What sequences guess from, and what came of it (`denken.engine.speculate`, whose tables are read and written).
 
-    tables: addresses of tags, ids, hits, misses, right and seen; masks: those of slots. texts: numbers of each one's
-    texts. tails: their last ids. surmises: as in `Sequence`. longest, worth, gain: the most ids of a guess, the least
-    chance, and ids of a step, lately.
+    tables: addresses of tags, ids, hits, misses, right, seen and classes; masks: those of slots. texts: numbers of each
+    one's texts. tails: their last ids. surmises: as in `Sequence`. longest, worth: the most ids of a guess, the least
+    chance. gain, brought: ids that a sequence gets from a pass and those that it brings, lately.
     """
 
     tables: Sequence[int]
@@ -196,16 +196,18 @@ class Guessing:
     longest: int
     worth: float
     gain: float
+    brought: float
 
 
 @dataclass(frozen=True, slots=True)
 class Guessed:
-    """Of each sequence: how many ids were guessed, how many of them were right, its surmise now. gain: as before."""
+    """Of each sequence: how many ids were guessed, how many were right, its surmise now. gain, brought: as before."""
 
     guessed: list[int]
     right: list[int]
     surmises: list[tuple[int, ...]]
     gain: float
+    brought: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +302,7 @@ class _Rows(ctypes.Structure):
 class _Tables(ctypes.Structure):
     _fields_ = [
         *((name, INTEGER) for name in ("mask", "known_mask")),
-        *((name, POINTER) for name in ("table", "ids", "hits", "misses", "right", "seen")),
+        *((name, POINTER) for name in ("table", "ids", "hits", "misses", "right", "seen", "classes")),
     ]
 
 
@@ -308,7 +310,7 @@ class _Guessing(ctypes.Structure):
     _fields_ = [
         ("guesses", _Tables),
         *((name, INTEGER) for name in ("sources", "longest")),
-        *((name, ctypes.c_double) for name in ("worth", "gain")),
+        *((name, ctypes.c_double) for name in ("worth", "gain", "brought")),
         *((name, POINTER) for name in ("texts", "tails", "surmises", "guessed", "accepted")),
     ]
 
@@ -428,12 +430,14 @@ class _Guesses:
         self._surmises_SX = torch.tensor(surmises, dtype=torch.long)
         self._guessed_S, self._right_S = (torch.zeros(rows, dtype=torch.long) for _ in range(2))
         written = (self._texts_SX, self._tails_SX, self._surmises_SX, self._guessed_S, self._right_S)
-        numbers = (sources, given.longest, given.worth, given.gain)
+        numbers = (sources, given.longest, given.worth, given.gain, given.brought)
         self.record = _Guessing(_Tables(*given.masks, *given.tables), *numbers, *map(address, written))
 
     def result(self) -> Guessed:
         surmises = [tuple(id for id in own if id >= 0) for own in self._surmises_SX.tolist()]
-        return Guessed(self._guessed_S.tolist(), self._right_S.tolist(), surmises, self.record.gain)
+        return Guessed(
+            self._guessed_S.tolist(), self._right_S.tolist(), surmises, self.record.gain, self.record.brought
+        )
 
 
 def _product(product: Product | None) -> Record:
