@@ -229,6 +229,8 @@ class Ours:
 
     def __init__(self, shape: dict[str, Any], kind: str, threads: int, folder: Path, streams: int) -> None:
         from denken.engine.engine import Engine
+        from denken.engine.fused import is_small
+        from denken.model.compressed import compress
 
         torch.set_num_threads(threads)
         self.shape, self.before = shape, resident()
@@ -237,13 +239,16 @@ class Ours:
         head = asked.get("head")
         model, self.bytes = network(shape, bits)
         rounded = head or (bits if bits.startswith("int") else None)
+        head_numbers, kept = shape["vocab_size"] * shape["hidden_size"], 0.0
+        if rounded:
+            kept = head_numbers * (1.0 if rounded == "int8" else 4.5 / 8)
+        elif bits == "bf16" and not is_small(model) and compress(model):  # as `denken.load` does
+            self.bytes, kept = sum(sizes(model).values()), head_numbers * 1.5
         self.read = self.bytes - _bytes(model.model["embed_tokens"].weight)  # looked up, not read
         if experts := shape.get("n_routed_experts"):
-            routed = sum(_bytes(p) for name, p in model.named_parameters() if ".experts." in name)
+            routed = sum(size for name, size in sizes(model).items() if ".experts." in name)
             self.read -= routed * (experts - shape["num_experts_per_tok"]) // experts
-        if rounded:
-            head_numbers = shape["vocab_size"] * shape["hidden_size"]
-            kept = head_numbers * (1.0 if rounded == "int8" else 4.5 / 8)
+        if kept:
             self.read += int(kept) - _bytes(model.head_weight)
             self.bytes += int(kept)
         options: dict[str, Any] = {"head": rounded, "narrow_rows": asked.get("rows", False)}
@@ -576,6 +581,14 @@ def blocks(gguf: Any, kind: str, rows: int, columns: int) -> tuple[Any, Any]:
 def resident() -> int:
     """Bytes of memory that this process has."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def sizes(model: Any) -> dict[str, int]:
+    """Bytes of a network's weights, by name."""
+    from denken.model.compressed import CompressedLinear
+
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, CompressedLinear)}
+    return {name: _bytes(p) for name, p in model.named_parameters()} | {n: x.product.bytes for n, x in layers.items()}
 
 
 def _bytes(tensor: torch.Tensor) -> int:

@@ -499,6 +499,7 @@ def _engine(
     from denken.engine.speculate import Speculation
     from denken.model import mtp
     from denken.model.checkpoint import Weights
+    from denken.model.compressed import compress
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -507,6 +508,8 @@ def _engine(
     dtype = precision(weights.dtype, weights.numbers, stored, on_gpu=on_gpu)
     model = weights.model(dtype).to(device)
     model.eval()
+    if dtype == torch.bfloat16 and not on_gpu and not is_small(model):
+        compress(model)
     guesses = None
     if speculation and not on_gpu:
         guesses = Speculation(known=ngrams.find(folder, model.config.vocab_size))

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denken.model.attention import Attend, CacheLayout, GroupedAttention
+from denken.model.compressed import compressed_layers
 from denken.model.layers import MLP, RMSNorm
 from denken.model.quantized import is_quantised
 from denken.model.rope import rotate
@@ -38,7 +39,8 @@ def is_small(model: Transformer) -> bool:
 
 def bytes_of(model: Transformer) -> int:
     """What its weights take; codes of quantised layers do not count."""
-    return sum(p.numel() * p.element_size() for p in model.parameters())
+    compressed = sum(layer.product.bytes for layer in compressed_layers(model))
+    return compressed + sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 def norms_of(attention: GroupedAttention) -> Tensor | None:
@@ -98,7 +100,7 @@ class Fused:
 
     @staticmethod
     def covers(model: Transformer) -> bool:
-        if model.config.is_latent or model.config.n_routed_experts or is_quantised(model):
+        if model.config.is_latent or model.config.n_routed_experts or is_quantised(model) or compressed_layers(model):
             return False
         alike = {(p.dtype, p.device.type) for p in model.parameters()}
         return len(alike) == 1 and is_small(model)

@@ -33,6 +33,7 @@ from denken.engine.fused import Fused, is_small, norms_of
 from denken.engine.paged import Paged
 from denken.engine.products import AnyProduct, Halves, product
 from denken.model.attention import Attend, GroupedAttention
+from denken.model.compressed import compressed_layers
 from denken.model.kernels import bf16, operands
 from denken.model.kernels.build import library
 from denken.model.kernels.call import covers
@@ -269,6 +270,10 @@ def _head(model: Transformer, kind: str | None) -> tuple[Product, operands.Produ
         return lambda hidden_NM: packed(hidden_NM.float()), operands.Product.of(packed)
     if weight_VM.dtype == torch.float32:
         return lambda hidden_NM: multiply(hidden_NM, weight_VM.t()), None
+    if compressed_layers(model) and bf16.compresses(weight_VM):
+        shorter = bf16.Compressed(weight_VM)
+        numbers = operands.Product(operands.BF16, shorter.table, None, hidden, size)
+        return lambda hidden_NM: bf16.side_by_side(hidden_NM, shorter.table, size, torch.float32), numbers
     collapse(weight_VM)
     table = torch.tensor([bf16.row(weight_VM)])
     numbers = operands.Product(operands.BF16, table, None, hidden, size)

@@ -2,8 +2,8 @@
 
 fp32 weights are packed anew, a copy. bf16 weights of a small network are copied side by side, into panels where the
 processor multiplies pairs of them and else for PyTorch, as its trainer does in either case; those of a large one are
-read from where they lie. Whole numbers are packed once, by the layer that has them, and shared with it. What is of none
-of these kinds, or of several, goes through the layers themselves.
+read from where they lie, or compressed by the layer that has them. Whole numbers are packed once, by the layer that has
+them, and shared with it. What is of none of these kinds, or of several, goes through the layers themselves.
 """
 
 # N = rows, I = inputs, O = outputs of all layers
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from denken.model.compressed import CompressedLinear
 from denken.model.kernels import bf16, integers, operands
 from denken.model.kernels.pages import collapse
 from denken.model.kernels.products import Packed
@@ -83,6 +84,20 @@ class Halves:
         return operands.Product(operands.BF16, self._table, None, self.inputs, self.outputs)
 
 
+class Shorter:
+    """bf16 weights that are compressed, where they lie."""
+
+    def __init__(self, layers: Sequence[CompressedLinear]) -> None:
+        self._table = torch.cat([layer.product.table for layer in layers])
+        self.inputs, self.outputs = layers[0].in_features, sum(layer.out_features for layer in layers)
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        return bf16.side_by_side(x_NI, self._table, self.outputs, torch.bfloat16)
+
+    def native(self) -> operands.Product:
+        return operands.Product(operands.BF16, self._table, None, self.inputs, self.outputs)
+
+
 class Whole:
     """Weights in whole numbers, of one width and group."""
 
@@ -114,7 +129,7 @@ class Mixed:
         return None
 
 
-AnyProduct = Dense | InPanels | Joined | Halves | Whole | Mixed
+AnyProduct = Dense | InPanels | Joined | Halves | Shorter | Whole | Mixed
 
 
 def product(layers: Sequence[nn.Module], dtype: torch.dtype, *, copies: bool) -> AnyProduct:
@@ -125,6 +140,9 @@ def product(layers: Sequence[nn.Module], dtype: torch.dtype, *, copies: bool) ->
         panels = [p for p in (layer.product.packed for layer in quantised) if p is not None]
         if len(panels) == len(layers) and len({p.group for p in panels}) == 1:
             return Whole(quantised, panels, dtype)
+    compressed = [layer for layer in layers if isinstance(layer, CompressedLinear)]
+    if len(compressed) == len(layers):
+        return Shorter(compressed)
     if len(plain) == len(layers):
         kinds = {layer.weight.dtype for layer in plain}
         if copies and kinds == {dtype} == {torch.float32}:

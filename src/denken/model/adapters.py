@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from denken.errors import CheckpointError, quoted
 from denken.model import tensorfile
+from denken.model.compressed import CompressedLinear
 from denken.model.quantized import QuantizedLinear
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -107,7 +108,7 @@ class Adapter:
 
 def layers_of(model: nn.Module) -> dict[str, tuple[int, int]]:
     """The shape (O, I) of every layer's weight, by the layer's name."""
-    kinds = nn.Linear | QuantizedLinear
+    kinds = nn.Linear | QuantizedLinear | CompressedLinear
     return {name: (m.out_features, m.in_features) for name, m in model.named_modules() if isinstance(m, kinds)}
 
 

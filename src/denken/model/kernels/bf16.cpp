@@ -40,15 +40,29 @@ constexpr index_t MANY = INT64_MAX, MOST_ROWS = 48;
 constexpr int WIDE = 2 * LANES, TALL = 11, FEW = 4;
 constexpr index_t DEEP = 256, LOT = 512;
 
-// As they lie, in whichever way is faster; in panels, however few the rows; or in panels that lie turned, from
-// `denken_bf16_turn`, with no other matrix beside them.
-enum Way : index_t { AS_MANY, ALWAYS, TURNED };
+// As they lie, in whichever way is faster; in panels, however few the rows; in panels that lie turned, from
+// `denken_bf16_turn`, with no other matrix beside them; or in turned panels of three quarters of the bytes (`Compressed`).
+enum Way : index_t { AS_MANY, ALWAYS, TURNED, COMPRESSED };
 
 struct Weights {
     const bf16* at;
     const bf16* bias;
     index_t outputs, way;
 };
+
+// A matrix in turned panels of twelve bits a number, exactly. Of the upper bytes of bf16, which hold the sign and seven bits
+// of the exponent, a trained matrix has few that are frequent: sixteen, `highs`, are told by four bits. A line of a panel,
+// a pair of inputs of all its channels, is LINE bytes: the lower bytes of its numbers, and behind them the codes of the
+// upper ones. Lines in which another upper byte occurs stand in `raw`, too: those of a panel are from `begins` on, and
+// `odd` says which they are.
+struct Compressed {
+    const uint8_t *lines, *highs;
+    const int32_t *begins, *odd;
+    const bf16* raw;
+};
+constexpr index_t NUMBERS = 2 * WIDE, LINE = NUMBERS + NUMBERS / 2;
+// How far ahead lines are asked for.
+constexpr index_t FURTHER = 4096;
 
 // What the lanes of C vectors add up to; in one order, so that a channel's sum is the same alone.
 #if defined(__AVX512DQ__)
@@ -315,11 +329,80 @@ void turned_panels(const Weights& weights, index_t left, index_t right, const bf
         put_all(sums, two ? 4 : 2, bias, out + o, pitch, rows, wide);
     }
 }
+
+// A line's two vectors of channels.
+INLINE void expand(const uint8_t* line, __m512i highs, Some32* to) {
+    __m512i low = _mm512_loadu_si512(line);
+    __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line + NUMBERS));
+    __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(codes), _mm256_srli_epi16(codes, 4), 1);
+    __m512i high = _mm512_shuffle_epi8(highs, _mm512_and_si512(both, _mm512_set1_epi8(15)));
+    to[0] = (Some32)_mm512_unpacklo_epi8(low, high), to[1] = (Some32)_mm512_unpackhi_epi8(low, high);
+    __builtin_prefetch(line + FURTHER, 0, 2);
+    __builtin_prefetch(line + FURTHER + LINE / 2, 0, 2);
+}
+
+// R rows times a panel, of all its `pairs` of inputs: sums, of the order that turned panels' have.
+template <int R>
+void expand_tile(const Compressed& of, index_t panel, const bf16* x, index_t x_pitch, index_t pairs, v16* to) {
+    v16 sums[R][2] = {};
+    const uint8_t* line = of.lines + panel * pairs * LINE;
+    __m512i highs = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(of.highs)));
+    index_t k = 0;
+    auto add = [&](const Some32* channels) {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++) {
+            int32_t pair;
+            memcpy(&pair, x + r * x_pitch + 2 * k, sizeof pair);
+            Some32 row = (Some32)_mm512_set1_epi32(pair);
+            sums[r][0] = dot(sums[r][0], channels[0], row), sums[r][1] = dot(sums[r][1], channels[1], row);
+        }
+        k++, line += LINE;
+    };
+    for (index_t e = of.begins[panel]; e <= of.begins[panel + 1]; e++) {
+        Some32 channels[2];
+        index_t until = e < of.begins[panel + 1] ? of.odd[e] : pairs;
+        while (k < until) {
+            expand(line, highs, channels);
+            add(channels);
+        }
+        if (k == pairs) break;
+        channels[0] = some_at(of.raw + e * NUMBERS), channels[1] = some_at(of.raw + e * NUMBERS + STEP);
+        add(channels);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) to[2 * r] = sums[r][0], to[2 * r + 1] = sums[r][1];
+}
+
+template <int... R>
+constexpr auto expanding_of(std::integer_sequence<int, R...>) {
+    return std::array<decltype(&expand_tile<1>), sizeof...(R)>{expand_tile<R + 1>...};
+}
+constexpr auto EXPANDING = expanding_of(std::make_integer_sequence<int, TALL>{});
+
+// The same where panels are compressed. Of many rows they are expanded again for each turn: that takes less than keeping
+// their numbers does.
+template <typename T>
+void compressed_panels(const Weights& weights, index_t left, index_t right, const bf16* x, index_t x_pitch, index_t rows,
+                       index_t inputs, T* out, index_t pitch) {
+    const Compressed& of = *reinterpret_cast<const Compressed*>(weights.at);
+    thread_local Scratch memory;
+    v16* sums = reinterpret_cast<v16*>(memory.of(2 * rows * LANES));
+    index_t turns = (rows + TALL - 1) / TALL;
+    for (index_t o = left; o < right; o += WIDE) {
+        for (index_t t = 0; t < turns; t++) {
+            index_t first = rows * t / turns, last = rows * (t + 1) / turns;
+            EXPANDING[last - first - 1](of, o / WIDE, x + first * x_pitch, x_pitch, inputs / 2, sums + 2 * first);
+        }
+        put_all(sums, 2, weights.bias ? weights.bias + o : nullptr, out + o, pitch, rows, WIDE);
+    }
+}
 #else
 template <typename T>
 void panels(const Weights&, index_t, index_t, const bf16*, index_t, index_t, index_t, T*, index_t) {}
 template <typename T>
 void turned_panels(const Weights&, index_t, index_t, const bf16*, index_t, index_t, index_t, T*, index_t) {}
+template <typename T>
+void compressed_panels(const Weights&, index_t, index_t, const bf16*, index_t, index_t, index_t, T*, index_t) {}
 #endif
 
 // R rows times W vectors of columns of a matrix (inputs, columns), whose lines are `pitch` apart: from the first line to the
@@ -376,9 +459,10 @@ void multiply(const bf16* x, index_t x_pitch, index_t rows, index_t inputs, cons
     if (!rows) return;
     index_t total = 0;
     for (index_t m = 0; m < count; m++) total += matrices[m].outputs;
+    index_t way = matrices[0].way;
     // Half a pair of inputs could not be turned.
-    bool many = (rows >= MANY || matrices[0].way) && inputs % 2 == 0;
-    auto run = matrices[0].way == TURNED ? turned_panels<T> : many ? panels<T> : channels<T>;
+    bool many = (rows >= MANY || way != AS_MANY) && inputs % 2 == 0;
+    auto run = way == COMPRESSED ? compressed_panels<T> : way == TURNED ? turned_panels<T> : many ? panels<T> : channels<T>;
     index_t step = many ? WIDE : SIDE, lots = many ? (rows + LOT - 1) / LOT : 1;
     share_out(threads, shares_of(total * inputs * 2, threads), [&](index_t mine, index_t all) {
         index_t from = total * mine / all / step * step, until = total * (mine + 1) / all / step * step, before = 0;
@@ -412,6 +496,49 @@ EXPORT void denken_bf16_turn(const bf16* from, index_t outputs, index_t inputs, 
     for (index_t o = 0; o < outputs; o += WIDE)
         turn_panel(from + o * inputs, inputs, std::min<index_t>(WIDE, outputs - o), inputs, to + o * inputs);
 #endif
+}
+
+// How many bytes the lines of a matrix (outputs, inputs) take, compressed; 0 where no such lines are read.
+EXPORT index_t denken_bf16_compressed_size(index_t outputs, index_t inputs) {
+    return MANY == INT64_MAX || inputs % 2 || outputs % WIDE ? 0 : outputs * inputs / NUMBERS * LINE;
+}
+
+// highs: the sixteen upper bytes that have a code. odd: of each line whether another occurs in it.
+EXPORT void denken_bf16_compress(const bf16* from, index_t outputs, index_t inputs, const uint8_t* highs, uint8_t* lines,
+                                uint8_t* odd, index_t threads) {
+#if defined(__AVX512BF16__)
+    int16_t codes[256];
+    std::fill_n(codes, 256, int16_t(-1));
+    for (int16_t code = 0; code < 16; code++) codes[highs[code]] = code;
+    one_by_one(outputs / WIDE, threads, [&](index_t panel) {
+        thread_local Scratch memory;
+        bf16* turned = reinterpret_cast<bf16*>(memory.of((inputs + 32) * WIDE / 2));
+        turn_panel(from + panel * WIDE * inputs, inputs, WIDE, inputs, turned);
+        for (index_t k = 0; k < inputs / 2; k++) {
+            index_t line = panel * inputs / 2 + k;
+            uint8_t* to = lines + line * LINE;
+            int16_t seen = 0, of[NUMBERS];
+            for (index_t i = 0; i < NUMBERS; i++) {
+                // Where lower and upper bytes are joined, eight of each sixteen go to the one vector and eight to the other.
+                index_t place = i % 32 / 8 * 16 + i / 32 * 8 + i % 8;
+                uint16_t bits = turned[k * NUMBERS + i].bits;
+                to[place] = uint8_t(bits);
+                seen |= of[place] = codes[bits >> 8];
+            }
+            for (index_t i = 0; i < WIDE; i++) to[NUMBERS + i] = uint8_t((of[i] & 15) | (of[i + WIDE] & 15) << 4);
+            odd[line] = seen < 0;
+        }
+    });
+#endif
+}
+
+// The odd line of each number of `which`, in turn, as it is.
+EXPORT void denken_bf16_odd_lines(const bf16* from, index_t inputs, const index_t* which, index_t count, bf16* to) {
+    for (index_t i = 0; i < count; i++) {
+        index_t panel = which[i] / (inputs / 2), k = which[i] % (inputs / 2);
+        for (index_t n = 0; n < NUMBERS; n++)
+            to[i * NUMBERS + n] = from[(panel * WIDE + n / 2) * inputs + 2 * k + n % 2];
+    }
 }
 
 // out (rows, outputs of all matrices side by side; rows `pitch` apart) = x (rows, inputs; rows x_pitch apart) times

@@ -4,9 +4,9 @@ A few rows are bound by reading the weights, and this reads them faster than PyT
 multiplies pairs of bf16 (AVX-512 BF16), any number of rows is multiplied no slower either, and elsewhere up to
 `most_rows`. Sums are in fp32 and rounded once, as PyTorch's are, in another order.
 
-Where pairs are multiplied, `Product`, which is learnt through, and `Turned` add up in one order for any number of rows:
-a token that is decoded and the same token that is learnt from agree to the bit. A few rows of large matrices, of which
-nothing is learnt, are multiplied in the order that reads them faster.
+Where pairs are multiplied, `Product`, which is learnt through, `Turned` and `Compressed` add up in one order for any
+number of rows: a token that is decoded and the same token that is learnt from agree to the bit. A few rows of large
+matrices that lie as they are, of which nothing is learnt, are multiplied in the order that reads them faster.
 """
 
 # N = rows, I = inputs, O = outputs
@@ -22,8 +22,14 @@ from torch import Tensor
 from denken.model.kernels import pages
 from denken.model.kernels.call import INTEGER, NAMES, POINTER, address, kernel, threads
 
-# How a matrix is multiplied: as it lies, few rows along it and many in panels; in panels always; or it lies in panels.
-AS_MANY, ALWAYS, TURNED = range(3)
+# How a matrix is multiplied: as it lies, few rows along it and many in panels; in panels always; it lies in panels; or
+# it lies in panels, compressed.
+AS_MANY, ALWAYS, TURNED, COMPRESSED = range(4)
+# A panel's channels, and the numbers of a line of one, as in `bf16.cpp`.
+PANEL, NUMBERS = 32, 64
+# Upper bytes that a code of four bits tells, and the least share of them that makes this worth while: where a number in
+# 256 has another, a line in five is kept as it is besides.
+CODES, MOST_TOLD = 16, 1 - 1 / 256
 # Larger matrices than of so many numbers do not stay in the second cache.
 LARGE = 1 << 20
 # So many rows of each head are multiplied with its matrix sooner here than by PyTorch.
@@ -95,6 +101,20 @@ def in_panels(inputs: int) -> bool:
     return _turned_size(1, inputs) > 0
 
 
+def compresses(weight_OI: Tensor) -> bool:
+    """Whether `Compressed` can read such a matrix here, and is worth it: few upper bytes are nearly all that it has."""
+    if weight_OI.dtype != torch.bfloat16 or not _compressed_size(*weight_OI.shape):
+        return False
+    counts = _uppers(weight_OI)
+    return float(counts.topk(CODES).values.sum()) >= MOST_TOLD * float(counts.sum())
+
+
+def _uppers(weight_OI: Tensor) -> Tensor:
+    """How often each upper byte occurs, in numbers taken evenly from all."""
+    numbers = weight_OI.detach().reshape(-1)[:: max(1, weight_OI.numel() >> 18)].contiguous()
+    return torch.bincount(numbers.view(torch.uint8)[1::2], minlength=256)
+
+
 def way_of(rows: int, weight_OI: Tensor) -> int | None:
     """How a layer's rows are multiplied: AS_MANY or ALWAYS; None where that is better left to PyTorch."""
     if torch.is_grad_enabled() or weight_OI.numel() <= LARGE:
@@ -114,6 +134,40 @@ class Turned:
         turn(address(weight_OI), self.outputs, self.inputs, address(self._numbers))
         self._bias_O = bias_O
         self.table = torch.tensor([[address(self._numbers), address(bias_O) or 0, self.outputs, TURNED]])
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        return side_by_side(x_NI, self.table, self.outputs, torch.bfloat16)
+
+
+class Compressed:
+    """A matrix (O, I) in turned panels of twelve bits a number, exactly: a copy, in three quarters of the bytes, for
+    products that are bound by reading them. They are those of `Turned` to the bit. `compresses` must have said yes.
+
+    Of bf16's upper bytes, sign and seven bits of the exponent, sixteen are nearly all that a trained matrix has, and
+    are told by four bits each. (That exponents hold few bits: Zhang et al. 2025, "DFloat11", arXiv 2504.11651, who code
+    their entropy for GPUs.) Lines of a panel in which another occurs are kept as they are beside it.
+    """
+
+    def __init__(self, weight_OI: Tensor, bias_O: Tensor | None = None) -> None:
+        self.outputs, self.inputs = weight_OI.shape
+        weight_OI = weight_OI.detach().contiguous()
+        highs = _uppers(weight_OI).topk(CODES).indices.to(torch.uint8)
+        lines = pages.room(_compressed_size(self.outputs, self.inputs))
+        odd = torch.empty(weight_OI.numel() // NUMBERS, dtype=torch.uint8)
+        compress = kernel("denken_bf16_compress", (POINTER, INTEGER, INTEGER, POINTER, POINTER, POINTER, INTEGER))
+        memory = (address(highs), address(lines), address(odd))
+        compress(address(weight_OI), self.outputs, self.inputs, *memory, torch.get_num_threads())
+        which, pairs = odd.nonzero()[:, 0], self.inputs // 2
+        of_panels = torch.bincount(which // pairs, minlength=self.outputs // PANEL)
+        begins = torch.cat((which.new_zeros(1), of_panels.cumsum(0)))
+        raw = torch.empty(len(which), NUMBERS, dtype=torch.bfloat16)
+        odd_lines = kernel("denken_bf16_odd_lines", (POINTER, INTEGER, POINTER, INTEGER, POINTER))
+        odd_lines(address(weight_OI), self.inputs, address(which), len(which), address(raw))
+        parts = (lines, highs, begins.int(), (which % pairs).int(), raw)
+        self._record = torch.tensor([part.data_ptr() for part in parts])
+        self._parts, self._bias_O = parts, bias_O
+        self.table = torch.tensor([[address(self._record), address(bias_O) or 0, self.outputs, COMPRESSED]])
+        self.bytes = sum(part.numel() * part.element_size() for part in parts)
 
     def __call__(self, x_NI: Tensor) -> Tensor:
         return side_by_side(x_NI, self.table, self.outputs, torch.bfloat16)
@@ -141,6 +195,11 @@ class Product(torch.autograd.Function):
             grad_NO.sum(dim=0) if wants_bias else None,
             None,
         )
+
+
+@functools.cache
+def _compressed_size(outputs: int, inputs: int) -> int:
+    return int(kernel("denken_bf16_compressed_size", (INTEGER, INTEGER), INTEGER)(outputs, inputs))
 
 
 @functools.cache
