@@ -1,7 +1,7 @@
 """Linear layers of bf16 in three quarters of its bytes, exactly (`kernels/bf16.py`), where nothing is learnt.
 
 What decodes is bound by reading weights, so it is a third sooner, and says what it would have said. Only where the
-processor multiplies pairs of bf16; the network must not be small, for what stays in its caches is not bound by reading.
+processor multiplies pairs of bf16, and for networks that do not stay in its caches.
 """
 
 # O = outputs, I = inputs
@@ -16,6 +16,9 @@ from denken.model.kernels.operands import BF16, Operand
 from denken.model.layers import Linear
 from denken.model.quantized import READ_DIRECTLY
 from denken.model.transformer import Transformer
+
+# Networks of fewer bytes stay in a processor's caches, and are read from there as they are sooner than expanded.
+AT_HAND = 32 << 20
 
 
 class CompressedLinear(nn.Module):
