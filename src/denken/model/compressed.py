@@ -8,6 +8,8 @@ processor multiplies pairs of bf16, and for networks that do not stay in its cac
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -44,16 +46,16 @@ class CompressedLinear(nn.Module):
 def compress(model: Transformer) -> bool:
     """Replaces the linear layers of a network's blocks, one by one, so that no more memory is taken than before; all of
     them or, where one cannot be read so, none. Returns whether it did. The network can only be asked from then on."""
-    layers = {
-        name: layer
+    names = [
+        name
         for name, layer in model.named_modules()
         if isinstance(layer, Linear) and name.rpartition(".")[2] not in READ_DIRECTLY
-    }
-    if not layers or not all(compresses(layer.weight) for layer in layers.values()):
+    ]
+    if not names or not all(compresses(cast(Linear, model.get_submodule(name)).weight) for name in names):
         return False
-    for name, layer in layers.items():
+    for name in names:
         parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, CompressedLinear(layer))
+        setattr(model.get_submodule(parent), own, CompressedLinear(cast(Linear, model.get_submodule(name))))
     return True
 
 
