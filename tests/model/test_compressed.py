@@ -12,7 +12,7 @@ from torch import Tensor
 from denken.assistant import BUNDLED, load
 from denken.engine import fused
 from denken.engine.engine import Engine
-from denken.model import compressed
+from denken.model import adapters, compressed
 from denken.model.adapters import layers_of
 from denken.model.compressed import CompressedLinear, compress, compressed_layers
 from denken.model.config import ModelConfig
@@ -139,3 +139,25 @@ def test_a_large_folder_is_loaded_compressed_and_answers_alike(tmp_path: Path, m
         assert compressed_layers(subject.engine._model)
         found = subject.ask(question, params=params)
     assert (found.text, found.thought) == (expected.text, expected.thought)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapters_over_a_compressed_network_are_those_over_the_network(family: str, tmp_path: Path) -> None:
+    model = network(family)
+    draw = torch.Generator().manual_seed(2)
+    pairs = {
+        name: (torch.randn(4, inputs, generator=draw) * 0.1, torch.randn(outputs, 4, generator=draw) * 0.1)
+        for name, (outputs, inputs) in layers_of(model).items()
+        if name != "lm_head"
+    }
+    adapters.write(tmp_path, pairs, rank=4, alpha=8.0, base=None)
+    subject = copy.deepcopy(model)
+    assert compress(subject)
+    said = []
+    for each in (subject, model):
+        engine = Engine(each, eos_ids=[])
+        own = engine.learn(tmp_path)
+        params = SamplingParams(temperature=0, max_tokens=12)
+        said.append([engine([[5, 9, 3], list(range(20))], params, adapter=number) for number in (0, own)])
+    assert [[one.ids for one in found] for found in said[0]] == [[one.ids for one in found] for found in said[1]]
+    assert said[0][0][0].ids != said[0][1][0].ids
