@@ -81,6 +81,7 @@ def test_shapes_are_counted_as_the_id_that_follows_or_the_one_that_stands_so_far
     # Nothing stands so far back; and shapes nobody counted are not asked.
     assert Guesses(1 << 10, counted(texts)).known == (KNOWN,)
     assert Guesses(1 << 10).known == ()
+    assert counted([([3, 95, 1], 1)], classes, least=1).classes_V.tolist() == [*classes, *range(90, 96)]
 
 
 def test_an_id_that_would_stand_before_the_text_is_not_guessed() -> None:
@@ -139,6 +140,8 @@ def test_tables_that_are_damaged_or_another_networks_are_refused(tmp_path: Path)
         ngrams.read(path, 3)
     ngrams.write(path, counted([([4, 1, 2, 3], 1)] * 8, range(9)))
     assert ngrams.read(path, 9).classes_V.tolist() == list(range(9))
+    # A network may have more ids than the tokenizer whose classes these are.
+    assert ngrams.read(path, 12).classes_V.tolist() == list(range(12))
     with pytest.raises(CheckpointError, match="ids that this network does not have"):
         ngrams.read(path, 8)
     contexts, said = torch.zeros(4, dtype=torch.int64), torch.zeros(4, dtype=torch.int32)

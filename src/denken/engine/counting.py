@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy
 from numpy.typing import NDArray
 
-from denken.engine.ngrams import FARTHEST, KNOWN, KNOWN_SHAPES, OFTEN, ORDERS, OTHERS, SHAPES, Ngrams, salt
+from denken.engine.ngrams import FARTHEST, KNOWN, KNOWN_SHAPES, OFTEN, ORDERS, OTHERS, SHAPES, Ngrams, extended, salt
 
 # A context that was followed by the same so often is kept.
 LEAST = 8
@@ -41,6 +41,7 @@ def counted(texts: Iterable[tuple[Sequence[int], int]], classes: Sequence[int] =
     literally = _Contexts(ids_T, before_T, said_T, ids_T, ORDERS, salt(KNOWN))
     if not len(classes_V):
         return _joined(literally.followed(least), classes_V)
+    classes_V = extended(classes_V, int(ids_T.max(initial=0)) + 1)
     by_shape = _Contexts(ids_T, before_T, said_T, classes_V[ids_T], SHAPES, salt(KNOWN_SHAPES), FARTHEST)
     shapes = by_shape.followed(least)
 

@@ -8,7 +8,7 @@ what it has said itself.
 
 There are two kinds of contexts. One is the last ids as they are. The other is their shape: ids of a class, as digits
 are, count as the same there (class-based n-grams: Brown et al. 1992), and more of them are looked back at. What follows
-a shape is an id, or the one that stands so many places back: behind "=157r0\n" comes the 1 that stands five places
+a shape is an id, or the one that stands so many places back: behind "=157r0\n" comes the 1 that stands six places
 back, whatever the digits are. So what a network writes down again, as thoughts do at every step, is guessed in numbers
 that nobody has counted. `counting.py` counts both.
 
@@ -87,6 +87,12 @@ class Ngrams:
         )
 
 
+def extended(classes_V: Numbers, vocabulary: int) -> Numbers:
+    """Classes of so many ids at least; those that had none are alone in theirs. (A network may have more ids than its
+    tokenizer.)"""
+    return numpy.append(classes_V, numpy.arange(len(classes_V), max(vocabulary, len(classes_V))))
+
+
 def salt(text: int) -> int:
     """What tells the same context in different texts apart."""
     return text * 0x9E3779B97F4A7C15 & 0x7FFFFFFFFFFFFFFF
@@ -129,11 +135,12 @@ def read(path: Path, vocabulary: int) -> Ngrams:
     found = {name: tensor.numpy() for name, tensor in tensorfile.read_tensors(path, shapes)}
     said_N = found["followed_by"].astype(numpy.int64)
     classes_V = found.get("classes", numpy.zeros(0)).astype(numpy.int64)
-    table = Ngrams(found["contexts"], said_N >> 6, said_N >> 3 & 7, said_N & 7, classes_V)
-    limits = ((table.ids_N, -FARTHEST), (classes_V, 0))
+    limits = ((said_N >> 6, -FARTHEST), (classes_V, 0))
     wrong = any(len(ids) and not least <= ids.min() <= ids.max() < vocabulary for ids, least in limits)
     if wrong or len(classes_V) > vocabulary:
         raise CheckpointError(
             f"{path} speaks of ids that this network does not have; make it anew with `denken draft`, or remove it."
         )
-    return table
+    if len(classes_V):
+        classes_V = extended(classes_V, vocabulary)
+    return Ngrams(found["contexts"], said_N >> 6, said_N >> 3 & 7, said_N & 7, classes_V)
