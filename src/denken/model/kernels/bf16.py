@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from denken.model.kernels import pages
-from denken.model.kernels.call import INTEGER, NAMES, POINTER, address, kernel, threads
+from denken.model.kernels.call import INTEGER, NAMES, POINTER, address, covers, kernel, threads
 
 # How a matrix is multiplied: as it lies, few rows along it and many in panels; in panels always; it lies in panels; or
 # it lies in panels, compressed.
@@ -103,7 +103,7 @@ def in_panels(inputs: int) -> bool:
 
 def compresses(weight_OI: Tensor) -> bool:
     """Whether `Compressed` can read such a matrix here, and is worth it: few upper bytes are nearly all that it has."""
-    if weight_OI.dtype != torch.bfloat16 or not _compressed_size(*weight_OI.shape):
+    if weight_OI.dtype != torch.bfloat16 or not covers(weight_OI) or not _compressed_size(*weight_OI.shape):
         return False
     counts = _uppers(weight_OI)
     return float(counts.topk(CODES).values.sum()) >= MOST_TOLD * float(counts.sum())
