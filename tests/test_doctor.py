@@ -48,6 +48,7 @@ def test_without_a_compiler_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(doctor.shutil, "which", lambda name: "/usr/bin/apt-get" if name == "apt-get" else None)
     report = doctor.examine()
     assert report.kernels == "PyTorch"
+    assert not report.compresses
     assert report.why == "there is no C++ compiler"
     assert "apt-get install g++" in [advice.command for advice in report.advice]
 
@@ -61,5 +62,6 @@ def test_what_switches_kernels_off_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_most_tokens_are_bandwidth_over_bytes() -> None:
-    report = doctor.Report("", (), 2, 2, 0, 0, 30e9, None, "", None, "", ())
-    assert report.most_tokens(1.5e9) == pytest.approx({"bf16": 10, "int8": 20, "int4": 30 / 1.5 / 4.5 * 8})
+    for compresses, bf16 in ((False, 10), (True, 10 * 16 / 12.1)):
+        report = doctor.Report("", (), 2, 2, 0, 0, 30e9, None, "", None, compresses, "", ())
+        assert report.most_tokens(1.5e9) == pytest.approx({"bf16": bf16, "int8": 20, "int4": 30 / 1.5 / 4.5 * 8})

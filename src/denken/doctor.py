@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from denken.model.kernels import build, integers
+from denken.model.kernels import bf16, build, integers
 
 # Instructions that kernels use where they are, by the names of /proc/cpuinfo.
 FEATURES = {
@@ -30,8 +30,8 @@ FEATURES = {
 BYTES = 256 << 20
 SECONDS = 1.0
 GB = 1e9
-# Bits of a weight with its share of a scale.
-BITS = {"bf16": 16.0, "int8": 8.0, "int4": 4.5}
+# Bits of a weight with its share of a scale; of one in bf16 where it is compressed, with the numbers kept beside.
+BITS, COMPRESSED = {"bf16": 16.0, "int8": 8.0, "int4": 4.5}, 12.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class Advice:
 @dataclass(frozen=True, slots=True)
 class Report:
     """memory, available: bytes. bandwidth: bytes read a second on all threads; nan where there was no room to measure.
-    kernels: by which instructions whole numbers are multiplied; "PyTorch" where there are no kernels, and `why`."""
+    kernels: by which instructions whole numbers are multiplied; "PyTorch" where there are no kernels, and `why`.
+    compresses: whether large networks in bf16 are read in fewer bits."""
 
     processor: str
     features: tuple[str, ...]
@@ -57,12 +58,14 @@ class Report:
     compiler: str | None
     kernels: str
     why: str | None
+    compresses: bool
     torch: str
     advice: tuple[Advice, ...]
 
     def most_tokens(self, weights: float) -> dict[str, float]:
         """By kind of weights, the most tokens a second that one stream can have: each reads every weight once."""
-        return {kind: self.bandwidth / (weights * bits / 8) for kind, bits in BITS.items()}
+        read = BITS | {"bf16": COMPRESSED if self.compresses else BITS["bf16"]}
+        return {kind: self.bandwidth / (weights * bits / 8) for kind, bits in read.items()}
 
 
 def examine() -> Report:
@@ -85,6 +88,7 @@ def examine() -> Report:
         compiler,
         kernels,
         why,
+        why is None and bf16.in_panels(2),
         torch.__version__,
         tuple(_advice(compiler, why, cores, threads)),
     )
@@ -120,7 +124,7 @@ def _advice(compiler: str | None, why: str | None, cores: int, threads: int) -> 
         found.append(Advice(f"{threads} of {cores} processor cores are used.", f"denken chat --threads {cores}"))
     found.append(
         Advice(
-            "Each token reads every weight: int8 reads half of bf16's bytes, int4 little more than a quarter.",
+            "Each token reads every weight: in bf16 two bytes or three quarters of that, in int8 one, in int4 half of one.",
             "denken quantize MODEL OUT --type int4",
         )
     )
