@@ -124,7 +124,7 @@ def _advice(compiler: str | None, why: str | None, cores: int, threads: int) -> 
         found.append(Advice(f"{threads} of {cores} processor cores are used.", f"denken chat --threads {cores}"))
     found.append(
         Advice(
-            "Each token reads every weight: in bf16 two bytes or three quarters of that, in int8 one, in int4 half of one.",
+            "A token reads every weight: in bf16 two bytes or three quarters of them, in int8 one, in int4 half a one.",
             "denken quantize MODEL OUT --type int4",
         )
     )
