@@ -229,8 +229,7 @@ class Ours:
 
     def __init__(self, shape: dict[str, Any], kind: str, threads: int, folder: Path, streams: int) -> None:
         from denken.engine.engine import Engine
-        from denken.engine.fused import bytes_of
-        from denken.model.compressed import AT_HAND, compress
+        from denken.model.compressed import bytes_of, compress
 
         torch.set_num_threads(threads)
         self.shape, self.before = shape, resident()
@@ -242,8 +241,8 @@ class Ours:
         head_numbers, kept = shape["vocab_size"] * shape["hidden_size"], 0.0
         if rounded:
             kept = head_numbers * (1.0 if rounded == "int8" else 4.5 / 8)
-        elif bits == "bf16" and bytes_of(model) > AT_HAND and compress(model):  # as `denken.load` does
-            self.bytes, kept = sum(sizes(model).values()), head_numbers * 1.5
+        elif compress(model):  # as `denken.load` does
+            self.bytes, kept = bytes_of(model), head_numbers * 1.5
         self.read = self.bytes - _bytes(model.model["embed_tokens"].weight)  # looked up, not read
         if experts := shape.get("n_routed_experts"):
             routed = sum(size for name, size in sizes(model).items() if ".experts." in name)

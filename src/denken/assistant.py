@@ -494,12 +494,12 @@ def _engine(
 
     from denken.engine import ngrams
     from denken.engine.engine import Engine
-    from denken.engine.fused import bytes_of, is_small
+    from denken.engine.fused import is_small
     from denken.engine.native import precision
     from denken.engine.speculate import Speculation
     from denken.model import mtp
     from denken.model.checkpoint import Weights
-    from denken.model.compressed import AT_HAND, compress
+    from denken.model.compressed import compress
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -508,8 +508,7 @@ def _engine(
     dtype = precision(weights.dtype, weights.numbers, stored, on_gpu=on_gpu)
     model = weights.model(dtype).to(device)
     model.eval()
-    if dtype == torch.bfloat16 and not on_gpu and bytes_of(model) > AT_HAND:
-        compress(model)
+    compress(model)
     guesses = None
     if speculation and not on_gpu:
         guesses = Speculation(known=ngrams.find(folder, model.config.vocab_size))

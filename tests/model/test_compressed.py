@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from denken.assistant import BUNDLED, load
-from denken.engine import fused
 from denken.engine.engine import Engine
 from denken.model import adapters, compressed
 from denken.model.adapters import layers_of
@@ -70,17 +69,27 @@ def with_odd(weight: Tensor, share: float) -> Tensor:
     return torch.where(torch.rand(weight.shape) < share, odd, weight)
 
 
+def compresses(weight: Tensor) -> bool:
+    return bf16.codes_of(weight) is not None
+
+
+def compressed_of(weight: Tensor, bias: Tensor | None = None) -> bf16.Compressed:
+    """Also of one for which that is not worth it."""
+    codes = bf16.codes_of(weight)
+    return bf16.Compressed(weight, torch.arange(16, dtype=torch.uint8) + 56 if codes is None else codes, bias)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.002, 1.0])
 @pytest.mark.parametrize(("inputs", "outputs"), [(2, 32), (48, 96), (514, 64), (1536, 32)])
 def test_products_are_those_of_the_matrix_to_the_bit(inputs: int, outputs: int, share: float) -> None:
     weight = with_odd((torch.randn(outputs, inputs) * 0.02).bfloat16(), share)
     bias, x = torch.randn(outputs).bfloat16(), torch.randn(1030, inputs).bfloat16()
-    subject = bf16.Compressed(weight, bias)
+    subject = compressed_of(weight, bias)
     expected = bf16.Product.apply(x, weight, bias, bf16.ALWAYS)
     for rows in (0, 1, 2, 7, 11, 12, 23, 513, 1030):
         assert torch.equal(subject(x[:rows]), expected[:rows])
     # Two side by side, and sums that are not rounded.
-    other = bf16.Compressed(weight.flip(0))
+    other = compressed_of(weight.flip(0))
     both = bf16.side_by_side(x[:9], torch.cat((subject.table, other.table)), 2 * outputs, torch.float32)
     assert torch.equal(both[:, :outputs].bfloat16(), expected[:9])
     assert torch.equal(both[:, outputs:].bfloat16(), bf16.Product.apply(x[:9], weight.flip(0), None, bf16.ALWAYS))
@@ -88,13 +97,13 @@ def test_products_are_those_of_the_matrix_to_the_bit(inputs: int, outputs: int, 
 
 def test_what_is_worth_it_is_compressed_to_three_quarters() -> None:
     weight = (torch.randn(320, 1000) * 0.02).bfloat16()
-    assert bf16.compresses(weight)
-    assert 0.75 <= bf16.Compressed(weight).bytes / (2 * weight.numel()) < 0.77
-    assert bf16.compresses(with_odd(weight, 0.001))
+    assert compresses(weight)
+    assert 0.75 <= compressed_of(weight).bytes / (2 * weight.numel()) < 0.77
+    assert compresses(with_odd(weight, 0.001))
     for refused in (with_odd(weight, 0.1), weight[:31], weight[:, :999], weight.float(), weight.half()):
-        assert not bf16.compresses(refused.contiguous())
+        assert not compresses(refused.contiguous())
     # As a pruned matrix is.
-    assert bf16.compresses(weight * (torch.rand(weight.shape) < 0.5))
+    assert compresses(weight * (torch.rand(weight.shape) < 0.5))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -103,11 +112,11 @@ def test_a_compressed_network_says_what_it_said_to_the_bit(family: str) -> None:
     model = network(family)
     subject = copy.deepcopy(model)
     names = layers_of(model)
-    assert compress(subject)
+    assert compress(subject, 0)
     assert layers_of(subject) == names
     replaced = compressed_layers(subject)
     assert len(replaced) == len(names) - 1 - (3 if family == "deepseek_v3" else 0)
-    assert fused.bytes_of(subject) < 0.95 * fused.bytes_of(model)
+    assert compressed.bytes_of(subject) < 0.95 * compressed.bytes_of(model)
     ids = torch.arange(40)[None]
     with torch.inference_mode():
         assert torch.equal(subject.hidden(ids), model.hidden(ids))
@@ -123,16 +132,17 @@ def test_all_layers_are_compressed_or_none(monkeypatch: pytest.MonkeyPatch) -> N
     model = network("qwen3")
     odd = model.blocks[1].mlp.up_proj
     odd.weight.data = with_odd(odd.weight.data, 0.5)
-    assert not compress(model)
+    assert not compress(model, 0)
     assert not compressed_layers(model)
-    assert not compress(network("qwen3").float())
+    assert not compress(network("qwen3").float(), 0)
     model = network("qwen3")
     with monkeypatch.context() as patched:
         patched.setattr("denken.model.kernels.call.library", lambda: None)  # there is no compiler
-        assert not compress(model)
-    assert compress(model)
-    # Nothing is left to be done.
-    assert not compress(model)
+        assert not compress(model, 0)
+    assert compress(model, 0)
+    # What is small stays as it is, and then nothing is left to be done.
+    assert not compress(network("qwen3"))
+    assert not compress(model, 0)
 
 
 def test_a_large_folder_is_loaded_compressed_and_answers_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +150,7 @@ def test_a_large_folder_is_loaded_compressed_and_answers_alike(tmp_path: Path, m
     params = SamplingParams(temperature=0)
     with load(BUNDLED, threads=1) as plain:
         expected = plain.ask(question, params=params)
-    monkeypatch.setattr(compressed, "AT_HAND", 1 << 20)
+    monkeypatch.setattr(compressed.compress, "__defaults__", (1 << 20,))
     with load(BUNDLED, threads=1) as subject:
         assert compressed_layers(subject.engine._model)
         found = subject.ask(question, params=params)
@@ -158,7 +168,7 @@ def test_adapters_over_a_compressed_network_are_those_over_the_network(family: s
     }
     adapters.write(tmp_path, pairs, rank=4, alpha=8.0, base=None)
     subject = copy.deepcopy(model)
-    assert compress(subject)
+    assert compress(subject, 0)
     said = []
     for each in (subject, model):
         engine = Engine(each, eos_ids=[])

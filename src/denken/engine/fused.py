@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denken.model.attention import Attend, CacheLayout, GroupedAttention
-from denken.model.compressed import compressed_layers
+from denken.model.compressed import bytes_of, compressed_layers
 from denken.model.layers import MLP, RMSNorm
 from denken.model.quantized import is_quantised
 from denken.model.rope import rotate
@@ -35,12 +35,6 @@ LARGEST = 256 << 20
 def is_small(model: Transformer) -> bool:
     """Whether copies of its weights, and of what a cache holds, cost little beside what they save."""
     return bytes_of(model) <= LARGEST
-
-
-def bytes_of(model: Transformer) -> int:
-    """What its weights take; codes of quantised layers do not count."""
-    compressed = sum(layer.product.bytes for layer in compressed_layers(model))
-    return compressed + sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 def norms_of(attention: GroupedAttention) -> Tensor | None:

@@ -33,14 +33,13 @@ from denken.engine.fused import Fused, is_small, norms_of
 from denken.engine.paged import Paged
 from denken.engine.products import AnyProduct, Halves, product
 from denken.model.attention import Attend, GroupedAttention
-from denken.model.compressed import compressed_layers
+from denken.model.compressed import bytes_of, compressed_layers
 from denken.model.kernels import bf16, operands
 from denken.model.kernels.build import library
 from denken.model.kernels.call import covers
 from denken.model.kernels.decode import Ahead, Decoder, Ends, Going, Guessing, Layer, Seats
 from denken.model.kernels.elementwise import LONGEST_NORM, gated, norm, norm_turned
 from denken.model.kernels.integers import whole_numbers
-from denken.model.kernels.pages import collapse
 from denken.model.kernels.products import Packed, multiply
 from denken.model.layers import MLP
 from denken.model.quantized import is_quantised
@@ -245,7 +244,7 @@ def precision(own: torch.dtype, numbers: int, stored: int, *, on_gpu: bool = Fal
 def is_copied(model: Transformer) -> bool:
     """Whether weights are copied into the order in which products read them fastest."""
     if all(p.dtype == torch.float32 for p in model.parameters()):
-        return fused.bytes_of(model) <= COPIED
+        return bytes_of(model) <= COPIED
     return is_small(model)
 
 
@@ -270,11 +269,7 @@ def _head(model: Transformer, kind: str | None) -> tuple[Product, operands.Produ
         return lambda hidden_NM: packed(hidden_NM.float()), operands.Product.of(packed)
     if weight_VM.dtype == torch.float32:
         return lambda hidden_NM: multiply(hidden_NM, weight_VM.t()), None
-    if compressed_layers(model) and bf16.compresses(weight_VM):
-        shorter = bf16.Compressed(weight_VM)
-        numbers = operands.Product(operands.BF16, shorter.table, None, hidden, size)
-        return lambda hidden_NM: bf16.side_by_side(hidden_NM, shorter.table, size, torch.float32), numbers
-    collapse(weight_VM)
-    table = torch.tensor([bf16.row(weight_VM)])
-    numbers = operands.Product(operands.BF16, table, None, hidden, size)
-    return lambda hidden_NM: bf16.side_by_side(hidden_NM, table, size, torch.float32), numbers
+    codes = bf16.codes_of(weight_VM) if compressed_layers(model) else None
+    matrix = bf16.AsItLies(weight_VM) if codes is None else bf16.Compressed(weight_VM, codes)
+    numbers = operands.Product(operands.BF16, matrix.table, None, hidden, size)
+    return lambda hidden_NM: matrix(hidden_NM, torch.float32), numbers

@@ -38,17 +38,25 @@ class Dense:
         return operands.Product.of(self._packed, self._bias_O)
 
 
-class InPanels:
-    """bf16 weights side by side, in panels: a copy."""
+class InBf16:
+    """bf16 weights side by side, as a table says that they lie, which native code reads."""
+
+    def __init__(self, table: Tensor, inputs: int, outputs: int) -> None:
+        self._table, self.inputs, self.outputs = table, inputs, outputs
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        return bf16.side_by_side(x_NI, self._table, self.outputs, torch.bfloat16)
+
+    def native(self) -> operands.Product:
+        return operands.Product(operands.BF16, self._table, None, self.inputs, self.outputs)
+
+
+class InPanels(InBf16):
+    """In panels: a copy."""
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         self._turned = bf16.Turned(torch.cat([layer.weight for layer in layers]), _bias(layers))
-
-    def __call__(self, x_NI: Tensor) -> Tensor:
-        return self._turned(x_NI)
-
-    def native(self) -> operands.Product:
-        return operands.Product(operands.BF16, self._turned.table, None, self._turned.inputs, self._turned.outputs)
+        super().__init__(self._turned.table, self._turned.inputs, self._turned.outputs)
 
 
 class Joined:
@@ -65,37 +73,29 @@ class Joined:
         return None
 
 
-class Halves:
-    """bf16 weights where they lie, if need be in large pages."""
+class Halves(InBf16):
+    """Where they lie, if need be in large pages."""
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         self._layers = list(layers)
         for layer in layers:
             collapse(layer.weight)
-        self._table = torch.tensor([bf16.row(layer.weight, layer.bias) for layer in layers])
-        self.inputs, self.outputs = layers[0].in_features, sum(layer.out_features for layer in layers)
+        table = torch.tensor([bf16.row(layer.weight, layer.bias) for layer in layers])
+        super().__init__(table, layers[0].in_features, sum(layer.out_features for layer in layers))
 
     def __call__(self, x_NI: Tensor) -> Tensor:
         if len(x_NI) <= bf16.most_rows():
-            return bf16.side_by_side(x_NI, self._table, self.outputs, torch.bfloat16)
+            return super().__call__(x_NI)
         return torch.cat([F.linear(x_NI, layer.weight, layer.bias) for layer in self._layers], dim=1)
 
-    def native(self) -> operands.Product:
-        return operands.Product(operands.BF16, self._table, None, self.inputs, self.outputs)
 
-
-class Shorter:
-    """bf16 weights that are compressed, where they lie."""
+class Shorter(InBf16):
+    """Compressed, where their layers have them."""
 
     def __init__(self, layers: Sequence[CompressedLinear]) -> None:
-        self._table = torch.cat([layer.product.table for layer in layers])
-        self.inputs, self.outputs = layers[0].in_features, sum(layer.out_features for layer in layers)
-
-    def __call__(self, x_NI: Tensor) -> Tensor:
-        return bf16.side_by_side(x_NI, self._table, self.outputs, torch.bfloat16)
-
-    def native(self) -> operands.Product:
-        return operands.Product(operands.BF16, self._table, None, self.inputs, self.outputs)
+        self._layers = list(layers)
+        table = torch.cat([layer.product.table for layer in layers])
+        super().__init__(table, layers[0].in_features, sum(layer.out_features for layer in layers))
 
 
 class Whole:

@@ -532,15 +532,6 @@ EXPORT void denken_bf16_compress(const bf16* from, index_t outputs, index_t inpu
 #endif
 }
 
-// The odd line of each number of `which`, in turn, as it is.
-EXPORT void denken_bf16_odd_lines(const bf16* from, index_t inputs, const index_t* which, index_t count, bf16* to) {
-    for (index_t i = 0; i < count; i++) {
-        index_t panel = which[i] / (inputs / 2), k = which[i] % (inputs / 2);
-        for (index_t n = 0; n < NUMBERS; n++)
-            to[i * NUMBERS + n] = from[(panel * WIDE + n / 2) * inputs + 2 * k + n % 2];
-    }
-}
-
 // out (rows, outputs of all matrices side by side; rows `pitch` apart) = x (rows, inputs; rows x_pitch apart) times
 // `count` matrices (outputs, inputs), without gaps. A bias is added before the sum is rounded.
 #define MULTIPLY(T, NAME)                                                                                             \

@@ -101,18 +101,16 @@ def in_panels(inputs: int) -> bool:
     return _turned_size(1, inputs) > 0
 
 
-def compresses(weight_OI: Tensor) -> bool:
-    """Whether `Compressed` can read such a matrix here, and is worth it: few upper bytes are nearly all that it has."""
+def codes_of(weight_OI: Tensor) -> Tensor | None:
+    """The upper bytes that `Compressed` is to have codes for; None where it cannot read such a matrix here, or where
+    that is not worth it: too many numbers have another."""
     if weight_OI.dtype != torch.bfloat16 or not covers(weight_OI) or not _compressed_size(*weight_OI.shape):
-        return False
-    counts = _uppers(weight_OI)
-    return float(counts.topk(CODES).values.sum()) >= MOST_TOLD * float(counts.sum())
-
-
-def _uppers(weight_OI: Tensor) -> Tensor:
-    """How often each upper byte occurs, in numbers taken evenly from all."""
+        return None
+    # Of numbers taken evenly from all.
     numbers = weight_OI.detach().reshape(-1)[:: max(1, weight_OI.numel() >> 18)].contiguous()
-    return torch.bincount(numbers.view(torch.uint8)[1::2], minlength=256)
+    counts = torch.bincount(numbers.view(torch.uint8)[1::2], minlength=256)
+    told, uppers = counts.topk(CODES)
+    return uppers.to(torch.uint8) if int(told.sum()) >= MOST_TOLD * len(numbers) else None
 
 
 def way_of(rows: int, weight_OI: Tensor) -> int | None:
@@ -122,55 +120,64 @@ def way_of(rows: int, weight_OI: Tensor) -> int | None:
     return AS_MANY if rows <= most_rows() else None
 
 
-class Turned:
-    """A matrix (O, I) in panels, a copy; `in_panels` must have said yes. bias_O: added to products before they are
-    rounded."""
+class Matrix:
+    """A matrix (O, I) that kernels read where and how it lies. table: its `row`, and whoever has that keeps this."""
+
+    def __init__(self, weight_OI: Tensor, at: int, bias_O: Tensor | None, way: int) -> None:
+        self.outputs, self.inputs = weight_OI.shape
+        self._bias_O = bias_O
+        self.table = torch.tensor([[at, address(bias_O) or 0, self.outputs, way]])
+
+    def __call__(self, x_NI: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+        return side_by_side(x_NI, self.table, self.outputs, dtype)
+
+
+class AsItLies(Matrix):
+    """Without a copy, if need be in large pages."""
+
+    def __init__(self, weight_OI: Tensor) -> None:
+        assert weight_OI.is_contiguous()
+        pages.collapse(weight_OI)
+        self._weight_OI = weight_OI
+        super().__init__(weight_OI, weight_OI.data_ptr(), None, AS_MANY)
+
+
+class Turned(Matrix):
+    """In panels, a copy; `in_panels` must have said yes. bias_O: added to products before they are rounded."""
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor | None = None) -> None:
-        self.outputs, self.inputs = weight_OI.shape
         weight_OI = weight_OI.contiguous()
-        self._numbers = pages.room(2 * _turned_size(self.outputs, self.inputs))
+        self._numbers = pages.room(2 * _turned_size(*weight_OI.shape))
         turn = kernel("denken_bf16_turn", (POINTER, INTEGER, INTEGER, POINTER))
-        turn(address(weight_OI), self.outputs, self.inputs, address(self._numbers))
-        self._bias_O = bias_O
-        self.table = torch.tensor([[address(self._numbers), address(bias_O) or 0, self.outputs, TURNED]])
-
-    def __call__(self, x_NI: Tensor) -> Tensor:
-        return side_by_side(x_NI, self.table, self.outputs, torch.bfloat16)
+        turn(address(weight_OI), *weight_OI.shape, address(self._numbers))
+        super().__init__(weight_OI, self._numbers.data_ptr(), bias_O, TURNED)
 
 
-class Compressed:
-    """A matrix (O, I) in turned panels of twelve bits a number, exactly: a copy, in three quarters of the bytes, for
-    products that are bound by reading them. They are those of `Turned` to the bit. `compresses` must have said yes.
+class Compressed(Matrix):
+    """In turned panels of twelve bits a number, exactly: a copy, in three quarters of the bytes, for products that are
+    bound by reading them. They are those of `Turned` to the bit. codes: from `codes_of`.
 
     Of bf16's upper bytes, sign and seven bits of the exponent, sixteen are nearly all that a trained matrix has, and
     are told by four bits each. (That exponents hold few bits: Zhang et al. 2025, "DFloat11", arXiv 2504.11651, who code
     their entropy for GPUs.) Lines of a panel in which another occurs are kept as they are beside it.
     """
 
-    def __init__(self, weight_OI: Tensor, bias_O: Tensor | None = None) -> None:
-        self.outputs, self.inputs = weight_OI.shape
+    def __init__(self, weight_OI: Tensor, codes: Tensor, bias_O: Tensor | None = None) -> None:
         weight_OI = weight_OI.detach().contiguous()
-        highs = _uppers(weight_OI).topk(CODES).indices.to(torch.uint8)
-        lines = pages.room(_compressed_size(self.outputs, self.inputs))
+        outputs, inputs = weight_OI.shape
+        lines = pages.room(_compressed_size(outputs, inputs))
         odd = torch.empty(weight_OI.numel() // NUMBERS, dtype=torch.uint8)
         compress = kernel("denken_bf16_compress", (POINTER, INTEGER, INTEGER, POINTER, POINTER, POINTER, INTEGER))
-        memory = (address(highs), address(lines), address(odd))
-        compress(address(weight_OI), self.outputs, self.inputs, *memory, torch.get_num_threads())
-        which, pairs = odd.nonzero()[:, 0], self.inputs // 2
-        of_panels = torch.bincount(which // pairs, minlength=self.outputs // PANEL)
-        begins = torch.cat((which.new_zeros(1), of_panels.cumsum(0)))
-        raw = torch.empty(len(which), NUMBERS, dtype=torch.bfloat16)
-        odd_lines = kernel("denken_bf16_odd_lines", (POINTER, INTEGER, POINTER, INTEGER, POINTER))
-        odd_lines(address(weight_OI), self.inputs, address(which), len(which), address(raw))
-        parts = (lines, highs, begins.int(), (which % pairs).int(), raw)
-        self._record = torch.tensor([part.data_ptr() for part in parts])
-        self._parts, self._bias_O = parts, bias_O
-        self.table = torch.tensor([[address(self._record), address(bias_O) or 0, self.outputs, COMPRESSED]])
-        self.bytes = sum(part.numel() * part.element_size() for part in parts)
-
-    def __call__(self, x_NI: Tensor) -> Tensor:
-        return side_by_side(x_NI, self.table, self.outputs, torch.bfloat16)
+        memory = (address(codes), address(lines), address(odd))
+        compress(address(weight_OI), outputs, inputs, *memory, torch.get_num_threads())
+        which, pairs = odd.nonzero()[:, 0], inputs // 2
+        panels, places = which // pairs, which % pairs
+        begins = torch.cat((which.new_zeros(1), torch.bincount(panels, minlength=outputs // PANEL).cumsum(0)))
+        raw = weight_OI.view(-1, PANEL, pairs, 2)[panels, :, places].contiguous()
+        self._parts = (lines, codes, begins.int(), places.int(), raw)
+        self._record = torch.tensor([part.data_ptr() for part in self._parts])
+        self.bytes = sum(part.numel() * part.element_size() for part in self._parts)
+        super().__init__(weight_OI, self._record.data_ptr(), bias_O, COMPRESSED)
 
 
 class Product(torch.autograd.Function):
